@@ -1,0 +1,209 @@
+"""Batches: what a loader yields, taken apart into inputs and targets, samples and their digests."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_quant.errors import QuantStageError, in_brief
+
+DATASET_BATCH = 32  # batch size for a map-style Dataset, which brings none of its own
+
+Unpack = Callable[[Any], tuple[Any, Any]]
+Forward = Callable[[Any, Any], Any]
+
+
+def batches_of(data: Any, fixture: str) -> Any:
+    """What can be iterated again and again: the data itself, or a loader over a Dataset.
+
+    Raises:
+        QuantStageError: for None, a one-shot iterator or something that cannot be iterated; names
+            the fixture.
+    """
+    import torch
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    if data is None:
+        raise QuantStageError(
+            "fixture",
+            f"{fixture} gave None; expected a DataLoader, a list of batches or a "
+            f"map-style Dataset. Override the fixture {fixture}.",
+        )
+    if isinstance(data, Iterator):
+        raise QuantStageError(
+            "fixture",
+            f"{fixture} gave a {type(data).__name__}, which can be read only once; FP32 and each "
+            "variant need a pass of their own. Return a DataLoader, a list or a Dataset.",
+        )
+    if isinstance(data, DataLoader | IterableDataset):
+        return data
+    if isinstance(data, torch.Tensor | str | bytes | Mapping):
+        raise QuantStageError(
+            "fixture",
+            f"{fixture} gave a {type(data).__name__}; expected something that yields "
+            "batches: a DataLoader, a list of (inputs, targets), or a map-style Dataset.",
+        )
+    if isinstance(data, Dataset) or (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Sequence)
+    ):
+        return DataLoader(data, batch_size=DATASET_BATCH)
+    if not hasattr(data, "__iter__"):
+        raise QuantStageError(
+            "fixture",
+            f"{fixture} gave a {type(data).__name__}, which cannot be iterated; expected "
+            "a DataLoader, a list of batches or a map-style Dataset.",
+        )
+    return data
+
+
+def each_batch(data: Any, fixture: str) -> Iterator[Any]:
+    """The batches, with an error of the loader turned into one that names the fixture."""
+    iterator = None
+    while True:
+        try:
+            iterator = iter(batches_of(data, fixture)) if iterator is None else iterator
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except QuantStageError:
+            raise
+        except Exception as error:
+            raise QuantStageError(
+                "fixture", f"{fixture} raised while it was read: {in_brief(error)}"
+            ) from error
+        yield batch
+
+
+def unpack(batch: Any, fixture: str, own: Unpack | None = None) -> tuple[Any, Any]:
+    """A batch as (inputs, targets).
+
+    Args:
+        batch: a pair, or a dict with ``labels`` whose other entries are keyword inputs.
+        fixture: where it came from, for the error.
+        own: the user's `quant_batch`, which replaces these rules.
+
+    Raises:
+        QuantStageError: for any other shape; says what came.
+    """
+    if own is not None:
+        try:
+            inputs, targets = own(batch)
+        except Exception as error:
+            raise QuantStageError(
+                "fixture",
+                f"quant_batch could not take a batch of {fixture} apart into (inputs, "
+                f"targets): {in_brief(error)}",
+            ) from error
+        return inputs, targets
+    if isinstance(batch, Mapping) and "labels" in batch:
+        return {key: value for key, value in batch.items() if key != "labels"}, batch["labels"]
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise QuantStageError(
+        "fixture",
+        f"{fixture} yielded {described(batch)}; expected (inputs, targets) or a dict with "
+        "'labels'. Override the fixture quant_batch to say how such a batch is taken apart.",
+    )
+
+
+def inputs_only(batch: Any, fixture: str, own: Unpack | None = None) -> Any:
+    """The inputs of a calibration batch, which may come with targets or without."""
+    import torch
+
+    if own is not None or (isinstance(batch, list | tuple) and len(batch) == 2):
+        return unpack(batch, fixture, own)[0]
+    if isinstance(batch, Mapping):
+        return {key: value for key, value in batch.items() if key != "labels"}
+    if isinstance(batch, list | tuple) and len(batch) == 1:
+        return batch[0]
+    if isinstance(batch, torch.Tensor):
+        return batch
+    raise QuantStageError(
+        "fixture",
+        f"{fixture} yielded {described(batch)}; expected inputs or (inputs, targets). "
+        "Override the fixture quant_batch to say how such a batch is taken apart.",
+    )
+
+
+def call(model: Any, inputs: Any, own: Forward | None = None) -> Any:
+    """The model's outputs: a tensor goes in as it is, a list or tuple by position, a dict by name."""
+    if own is not None:
+        return own(model, inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, list | tuple):
+        return model(*inputs)
+    return model(inputs)
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same nest with each tensor changed."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(item, change) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(mapped(item, change) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(mapped(item, change) for item in value)
+    return value
+
+
+def tensors_in(value: Any) -> Iterator[Any]:
+    """Each tensor of a nest of dicts, lists, tuples and output objects, in order."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from tensors_in(value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+    elif hasattr(value, "__dict__"):
+        for item in vars(value).values():
+            yield from tensors_in(item)
+
+
+def on_cpu(value: Any) -> Any:
+    """The same nest on the CPU, floating point as float32, as the FP32 model takes it."""
+    import torch
+
+    def move(tensor: Any) -> Any:
+        return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.float64 else None)
+
+    return mapped(value, move)
+
+
+def size_of(inputs: Any) -> int:
+    """Samples in a batch: the first dimension of its first tensor with a dimension; 0 without."""
+    return next((int(tensor.shape[0]) for tensor in tensors_in(inputs) if tensor.ndim), 0)
+
+
+def taken(inputs: Any, count: int) -> Any:
+    """The first `count` samples of a batch; repeated when it has fewer."""
+    import torch
+
+    size = size_of(inputs)
+    if size == 0:
+        return inputs
+
+    def take(tensor: Any) -> Any:
+        if not tensor.ndim or tensor.shape[0] != size:
+            return tensor
+        return tensor[torch.arange(count) % size]
+
+    return mapped(inputs, take)
+
+
+def described(batch: Any) -> str:
+    """What a batch is, for an error: its type and, of a sequence or dict, its parts."""
+    shape = getattr(batch, "shape", None)
+    if shape is not None:
+        return f"a {type(batch).__name__} of shape {list(shape)}"
+    if isinstance(batch, Mapping):
+        return f"a dict with {sorted(map(str, batch))}"
+    if isinstance(batch, list | tuple):
+        return f"a {type(batch).__name__} of {len(batch)}"
+    return f"a {type(batch).__name__}"

@@ -1,0 +1,133 @@
+"""Conditions: under what everything of one run is built, evaluated and timed."""
+
+import contextlib
+import os
+import random
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_quant.progress import Progress, silent
+
+# PyTorch's own notices about its quantization API, some hundred for one conversion. Silenced around
+# our own calls, by message; every other warning passes.
+KNOWN_WARNINGS = (
+    r"torch\.ao\.quantization is deprecated",
+    r".*reduce_range will be deprecated",
+    r".*quantized dtypes? .*deprecated",
+    r".*(quint8|qint8|qint32|quint4x2|quint2x4).*deprecated",
+    r".*quantize_per_(tensor|channel).*deprecated",
+    r".*TypedStorage is deprecated",
+    r".*must run observer before calling calculate_qparams",
+    r".*Please use quant_min and quant_max to specify the range for observers",
+    r".*_aminmax is deprecated",
+    r".*erase_node\(.*\) on an already erased node",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What is the same for FP32 and every variant, so that they can be compared.
+
+    Args:
+        engine: quantized engine of recipes that name none; None is PyTorch's current one.
+        threads: PyTorch's intra-op threads.
+        seed: of PyTorch's, NumPy's and Python's generators at the start of each stage.
+        latency_batch: samples in one timed call; None is the first batch as it comes.
+        timing_seconds: what one speed gate may take before it is undecided.
+        progress: shows how far a long step is.
+    """
+
+    engine: str | None = None
+    threads: int = field(default_factory=lambda: min(2, available_cores()))
+    seed: int = 0
+    latency_batch: int | None = None
+    timing_seconds: float = 30.0
+    progress: Progress = silent
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def isolated(conditions: Conditions, *, loaders: Iterable[Any] = ()) -> Iterator[None]:
+    """Seeded, with fixed threads, and without a trace afterwards.
+
+    Restored: the random state of torch, NumPy, Python and of the loaders' own generators, the
+    number of threads, the engine, the grad mode and the warning filters.
+    """
+    import numpy
+    import torch
+
+    with ExitStack() as undo:
+        undo.enter_context(torch.random.fork_rng(devices=[]))
+        undo.callback(numpy.random.set_state, numpy.random.get_state())
+        undo.callback(random.setstate, random.getstate())
+        for generator in _generators(loaders):
+            undo.callback(generator.set_state, generator.get_state())
+        undo.callback(torch.set_num_threads, torch.get_num_threads())
+        undo.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+        undo.callback(setattr, torch.backends.quantized, "engine", torch.backends.quantized.engine)
+        undo.enter_context(known_warnings_silenced())
+        torch.set_num_threads(conditions.threads)
+        torch.manual_seed(conditions.seed)
+        numpy.random.seed(conditions.seed)
+        random.seed(conditions.seed)
+        yield
+
+
+@contextmanager
+def known_warnings_silenced() -> Iterator[None]:
+    """Without PyTorch's notices about its quantization API; all other warnings pass."""
+    with warnings.catch_warnings():
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+@contextmanager
+def engine_set(engine: str) -> Iterator[None]:
+    """With PyTorch's quantized engine set; a model built under one engine runs under that one."""
+    import torch
+
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@contextmanager
+def alone_on_this_machine() -> Iterator[None]:
+    """While held, no other run or worker of this machine times anything."""
+    from filelock import FileLock
+
+    path = Path(tempfile.gettempdir()) / "pytest-quant-timing.lock"
+    lock = FileLock(path, mode=0o666)
+    with contextlib.suppress(PermissionError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _generators(loaders: Iterable[Any]) -> list[Any]:
+    import torch
+
+    found: dict[int, Any] = {}
+    for loader in loaders:
+        places = [loader, getattr(loader, "sampler", None), getattr(loader, "dataset", None)]
+        places.append(getattr(getattr(loader, "batch_sampler", None), "sampler", None))
+        for place in places:
+            generator = getattr(place, "generator", None)
+            if isinstance(generator, torch.Generator):
+                found[id(generator)] = generator
+    return list(found.values())

@@ -1,0 +1,29 @@
+"""Environment: what decides whether the numbers of two runs can be compared."""
+
+from typing import Any
+
+from pytest_quant.conditions import Conditions
+from pytest_quant.quantize.engines import cpu_name, has_vnni, isa
+
+
+def environment(conditions: Conditions, workers: int = 1) -> dict[str, Any]:
+    """Versions, CPU, instruction set, threads and engine, as plain JSON types."""
+    import platform
+
+    import torch
+
+    from pytest_quant import __version__
+
+    return {
+        "pytest_quant": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "engine": conditions.engine or torch.backends.quantized.engine,
+        "threads": conditions.threads,
+        "cpu": cpu_name(),
+        "isa": isa(),
+        "vnni": has_vnni(),
+        "seed": conditions.seed,
+        "workers": workers,
+    }

@@ -1,0 +1,35 @@
+"""What went wrong before anything could be judged, in one sentence."""
+
+STAGES = ("fixture", "prepare", "calibrate", "train", "convert", "evaluate", "time", "size")
+
+
+class QuantStageError(RuntimeError):
+    """A stage could not be carried out; the model was not judged. An ERROR, never a FAILURE.
+
+    Args:
+        stage: one of ``fixture``, ``prepare``, ``calibrate``, ``train``, ``convert``,
+            ``evaluate``, ``time``, ``size``.
+        sentence: what was given, what was expected, what to do.
+    """
+
+    def __init__(self, stage: str, sentence: str) -> None:
+        super().__init__(stage, sentence)
+        self.stage = stage
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return f"{self.stage} ERROR: {self.sentence}"
+
+    def again(self) -> "QuantStageError":
+        """The same error to raise once more: a re-raised object would collect tracebacks."""
+        error = QuantStageError(self.stage, self.sentence)
+        error.__cause__ = self.__cause__
+        error.__suppress_context__ = True
+        return error
+
+
+def in_brief(error: BaseException) -> str:
+    """Type and first line of an error from somebody else's code, at most 300 characters."""
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

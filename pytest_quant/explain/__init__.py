@@ -1,0 +1,1 @@
+"""Why a gate failed, and what would mend it."""

@@ -1,0 +1,35 @@
+"""Notes: what a reader of the report should know of a model or a variant, one sentence each."""
+
+from pytest_quant.variant import Variant
+
+NOTEWORTHY_GAIN = 1.03
+FEW_SAMPLES = 299  # fewer cannot show a drop of one point: ln 0.05 / ln(1 - 0.01)
+
+
+def notes_on(variant: Variant) -> list[str]:
+    """Notes on what has been measured so far; measures nothing itself."""
+    notes = list(variant.notes)
+    evaluation = variant.measured("evaluation")
+    if variant.is_fp32 and evaluation is not None:
+        main = variant.admitted.metrics[0]
+        value, samples = evaluation.values[main.name], len(evaluation)
+        majority = evaluation.majority_rate
+        if main.name == "top-1" and majority is not None and value <= majority:
+            notes.append(
+                f"FP32 is no better ({main.shown(value)}) than always naming the commonest class "
+                f"({main.shown(majority)}), so a small drop means nothing; check the weights, or demand "
+                "min_baseline"
+            )
+        if samples < FEW_SAMPLES:
+            notes.append(
+                f"the eval set is small ({samples} samples): one flip is {100 / samples:.2f} pt"
+            )
+    share = variant.measured("int8_share")
+    if not variant.is_fp32 and share is not None and share.parameters is not None:
+        shown = ", ".join(share.stayed_fp32[:4]) + (", ..." if len(share.stayed_fp32) > 4 else "")
+        if share.stayed_fp32 and share.parameters < 0.99:
+            notes.append(f"stayed FP32: {shown}")
+    gain = variant.measured("format_gain")
+    if gain is not None and gain > NOTEWORTHY_GAIN:
+        notes.append(f"FP32 itself is {gain:.2f}x as fast in channels_last as given")
+    return notes

@@ -1,0 +1,157 @@
+"""The quant_* fixtures. Override the inputs in your conftest; ask for the variants in your tests."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_quant.variant import Variant
+
+# What a variant of this kind needs besides model, eval data and metric.
+NEEDS = {
+    "static": ("quant_calibration_data", "quant_train_data"),
+    "qat": ("quant_train_data", "quant_train", "quant_loss"),
+}
+INPUTS = (
+    "quant_model", "quant_eval_data", "quant_calibration_data", "quant_train_data", "quant_train",
+    "quant_loss", "quant_metric", "quant_batch", "quant_forward", "quant_latency_inputs",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def quant_model() -> Any:
+    """Override: the trained FP32 model, an nn.Module or Subject(model, name="resnet18").
+
+    It is never changed. Parametrize it to judge several models.
+    """
+    return _missing("quant_model", "a trained FP32 torch.nn.Module")
+
+
+@pytest.fixture(scope="session")
+def quant_eval_data() -> Any:
+    """Override: what accuracy is measured on: a DataLoader, a list of (inputs, targets) batches, a
+    map-style Dataset, or anything that can be iterated again and again.
+
+    Inputs: a tensor (model(x)), a list or tuple (model(*x)) or a dict (model(**x)). A batch that
+    is a dict has its targets in "labels".
+    """
+    return _missing("quant_eval_data", "batches of (inputs, targets)")
+
+
+@pytest.fixture(scope="session")
+def quant_calibration_data() -> Any:
+    """Override: what static quantization observes, inputs or (inputs, targets); default:
+    quant_train_data. Never the eval data."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_train_data() -> Any:
+    """Override: batches of (inputs, targets) for quantization-aware training."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_train() -> Any:
+    """Override: your own QAT loop, a callable(model) -> None that replaces the built-in one."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_loss() -> Any:
+    """Override: callable(outputs, targets) -> scalar tensor for the built-in QAT loop; default:
+    cross-entropy."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_metric() -> Any:
+    """Override: a Metric, a function of (outputs, targets), an object with update, compute and reset
+    as in torchmetrics, or a dict name -> one of these; default: top-1 accuracy."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_batch() -> Any:
+    """Override: callable(batch) -> (inputs, targets), for loaders that yield something else."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_forward() -> Any:
+    """Override: callable(model, inputs) -> outputs, for models that are called in another way."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def quant_latency_inputs() -> Any:
+    """Override: the inputs of one timed call; default: the first eval batch."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def _quant_switch(pytestconfig: pytest.Config) -> Any:
+    """The run's session, or a skip; named first by each variant, so that no input is built."""
+    from pytest_quant.plugin import run_of
+
+    run = run_of(pytestconfig)
+    return run if run is not None else pytest.skip("quantization gates run with --quant")
+
+
+@pytest.fixture
+def quant_fp32(
+    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+) -> "Variant":
+    """The FP32 baseline: a copy of quant_model, in eval mode on the CPU."""
+    return _look_up(_quant_switch, request, None)
+
+
+@pytest.fixture
+def quant_dynamic(
+    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+) -> "Variant":
+    """Dynamic quantization: int8 weights of Linear, recurrent and embedding layers, activations
+    quantized as they come. Needs no data."""
+    return _look_up(_quant_switch, request, "dynamic")
+
+
+@pytest.fixture
+def quant_static(
+    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+) -> "Variant":
+    """Static post-training quantization: int8 weights and activations, calibrated on about 200
+    samples of quant_calibration_data."""
+    return _look_up(_quant_switch, request, "static")
+
+
+@pytest.fixture
+def quant_qat(
+    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+) -> "Variant":
+    """Quantization-aware training: fine-tuned with fake-quantize modules, then converted."""
+    return _look_up(_quant_switch, request, "qat")
+
+
+@pytest.fixture
+def quant_variant(
+    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+) -> "Variant":
+    """Each variant in turn: dynamic, static, qat and the recipes of pytest_quant_recipes; or those of
+    @pytest.mark.parametrize("quant_variant", [Recipe(...)], indirect=True)."""
+    return _look_up(_quant_switch, request, request.param)
+
+
+def _look_up(run: Any, request: pytest.FixtureRequest, recipe: Any) -> "Variant":
+    __tracebackhide__ = True
+    variant: Variant = run.look_up(request, recipe)
+    return variant
+
+
+def _missing(fixture: str, expected: str) -> Any:
+    from pytest_quant.errors import QuantStageError
+
+    raise QuantStageError(
+        "fixture",
+        f"{fixture} is not defined; pytest-quant needs {expected}. Override the "
+        f"session-scoped fixture {fixture} in your conftest.py.",
+    )

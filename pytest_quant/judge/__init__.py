@@ -1,0 +1,1 @@
+"""Limits on measurements: PASS, FAIL or INCONCLUSIVE, each with its evidence."""

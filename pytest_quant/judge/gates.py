@@ -1,0 +1,238 @@
+"""Gates: the assertion helpers. Each measures what it needs, judges, and returns its Verdict.
+
+A breach raises AssertionError with one sentence. A limit that the call leaves out is taken from
+``@pytest.mark.quant(...)``, then the command line, then ini.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_quant import recorder
+from pytest_quant.errors import QuantStageError
+from pytest_quant.judge.accuracy import judge_drop, judge_flips
+from pytest_quant.judge.limits import LIMITS, checked
+from pytest_quant.judge.size import judge_int8_share, judge_size
+from pytest_quant.judge.speedup import judge_speedup
+from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.variant import Variant
+
+
+def assert_max_accuracy_drop(
+    variant: Variant,
+    max_drop: float | None = None,
+    *,
+    relative: bool = False,
+    metric: str | None = None,
+    min_baseline: float | None = None,
+) -> Verdict:
+    """The metric drops from FP32's by at most `max_drop`, exactly, on the eval set as given.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        max_drop: in the metric's unit: 0.01 is one point of accuracy; 0 is a limit too. For a metric
+            where lower is better it limits the rise.
+        relative: the limit is a share of FP32's value: 0.01 keeps 99 % of it.
+        metric: which one, when `quant_metric` gives several; default the first.
+        min_baseline: FP32 itself must reach this value.
+
+    Returns:
+        The Verdict, with flips and sample count as evidence.
+
+    Raises:
+        AssertionError: the limit is breached, or the variant was not quantized.
+        QuantStageError: the model could not be evaluated.
+        TypeError, ValueError: a wrong argument; says what is allowed.
+    """
+    __tracebackhide__ = True
+    _check_variant(variant, "assert_max_accuracy_drop")
+    limit = _limit("max_accuracy_drop", max_drop, "assert_max_accuracy_drop(variant, 0.01)")
+    if min_baseline is not None and (
+        isinstance(min_baseline, bool) or not isinstance(min_baseline, int | float)
+    ):
+        raise TypeError(f"min_baseline is {min_baseline!r}; expected a value of the metric")
+    return _conclude(
+        judge_drop(variant, limit, relative=relative, metric=metric, min_baseline=min_baseline)
+    )
+
+
+def assert_min_speedup(
+    variant: Variant,
+    min_speedup: float | None = None,
+    *,
+    baseline: str = "given",
+    alpha: float = 1e-3,
+) -> Verdict:
+    """The variant runs at least `min_speedup` times as fast as FP32, timed side by side here and now.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        min_speedup: ratio of the times of one call; leave 5 % of headroom below what you usually see.
+        baseline: ``given``: FP32 as `quant_model` gave it; ``best``: the faster of that and
+            channels_last.
+        alpha: probability of a wrong verdict, at most.
+
+    Returns:
+        The Verdict, with interval, rounds and seconds as evidence. INCONCLUSIVE when neither
+        side could be proven; under pytest it is reported as such.
+
+    Raises:
+        AssertionError: it is proven to be slower, or the variant was not quantized.
+        QuantStageError: a model could not be timed.
+        TypeError, ValueError: a wrong argument; says what is allowed.
+    """
+    __tracebackhide__ = True
+    _check_variant(variant, "assert_min_speedup")
+    limit = _limit("min_speedup", min_speedup, "assert_min_speedup(variant, 1.5)")
+    budget = recorder.current().timing_seconds
+    return _conclude(judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget))
+
+
+def assert_max_size(
+    variant: Variant, *, ratio: float | None = None, mb: float | None = None
+) -> Verdict:
+    """The tensors that the variant needs to run are small enough.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        ratio: of FP32's bytes: 0.3.
+        mb: in 10**6 bytes. Exactly one of both, from the call, or else from marker, command
+            line or ini.
+
+    Raises:
+        AssertionError: it is larger, or the variant was not quantized.
+        QuantStageError: the size cannot be known.
+        TypeError, ValueError: neither or both given, or a wrong number.
+    """
+    __tracebackhide__ = True
+    _check_variant(variant, "assert_max_size")
+    limits = recorder.current().limits
+    if ratio is None and mb is None:
+        ratio, mb = limits.get("max_size_ratio"), limits.get("max_size_mb")
+    if (ratio is None) == (mb is None):
+        raise TypeError(
+            f"assert_max_size takes exactly one of ratio and mb; given ratio={ratio!r}, mb={mb!r}. "
+            "For example assert_max_size(variant, ratio=0.3)"
+        )
+    if ratio is not None:
+        return _conclude(judge_size(variant, ratio=checked("max_size_ratio", ratio)))
+    return _conclude(judge_size(variant, mb=checked("max_size_mb", mb)))
+
+
+def assert_min_int8_share(
+    variant: Variant, share: float | None = None, *, of: str = "parameters"
+) -> Verdict:
+    """At least `share` of the model became int8.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        share: in [0, 1]; 0.9 when no limit is given anywhere.
+        of: ``parameters`` (stored in fewer bits than FP32's) or ``macs`` (multiply-adds of the
+            modules that became int8).
+
+    Raises:
+        AssertionError: less became int8; names modules that stayed FP32.
+        QuantStageError: the share cannot be known.
+        TypeError, ValueError: a wrong argument.
+    """
+    __tracebackhide__ = True
+    _check_variant(variant, "assert_min_int8_share")
+    given = recorder.current().limits.get("min_int8_share", 0.9) if share is None else share
+    return _conclude(judge_int8_share(variant, checked("min_int8_share", given), of=of))
+
+
+def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdict:
+    """At most this share of the samples is scored differently from FP32, for better or worse.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        max_flips: share of the samples, in [0, 1].
+
+    Raises:
+        AssertionError: more flip.
+        QuantStageError: the metric does not score each sample.
+        TypeError, ValueError: a wrong argument.
+    """
+    __tracebackhide__ = True
+    _check_variant(variant, "assert_max_flips")
+    limit = _limit("max_flips", max_flips, "assert_max_flips(variant, 0.02)")
+    return _conclude(judge_flips(variant, limit))
+
+
+def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
+    """All limits at once: all are evaluated and reported, then one failure names those breached.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        limits: ``max_accuracy_drop``, ``min_speedup``, ``max_size_ratio``, ``max_size_mb``,
+            ``min_int8_share``, ``max_flips``; to these are added the limits of marker, command
+            line and ini that the call does not name.
+
+    Returns:
+        A Verdict for each limit.
+
+    Raises:
+        AssertionError: one line for each breached limit.
+        QuantStageError: something could not be measured; the other limits are judged all the same.
+        TypeError, ValueError: an unknown or wrong limit, or none at all.
+    """
+    __tracebackhide__ = True
+    _check_variant(variant, "assert_gates")
+    chosen = {name: checked(name, value) for name, value in limits.items()}
+    chosen = {**recorder.current().limits, **chosen}
+    if not chosen:
+        raise TypeError(
+            f"assert_gates was given no limit, nor is one in marker, command line or ini; allowed: "
+            f"{', '.join(LIMITS)}"
+        )
+    verdicts, errors = [], []
+    for name in LIMITS:
+        if name in chosen:
+            try:
+                verdicts.append(_JUDGES[name](variant, chosen[name]))
+            except QuantStageError as error:
+                errors.append(error)
+    recorder.current().verdicts.extend(verdicts)
+    breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
+    if breached:
+        raise AssertionError("\n".join([*breached, *map(str, errors)]))
+    if errors:
+        raise errors[0]
+    return tuple(verdicts)
+
+
+_JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
+    "max_accuracy_drop": judge_drop,
+    "min_speedup": lambda variant, limit: judge_speedup(
+        variant, limit, budget=recorder.current().timing_seconds
+    ),
+    "max_size_ratio": lambda variant, limit: judge_size(variant, ratio=limit),
+    "max_size_mb": lambda variant, limit: judge_size(variant, mb=limit),
+    "min_int8_share": judge_int8_share,
+    "max_flips": judge_flips,
+}
+
+
+def _conclude(verdict: Verdict) -> Verdict:
+    __tracebackhide__ = True
+    recorder.current().verdicts.append(verdict)
+    if verdict.outcome is Outcome.FAIL:
+        raise AssertionError(verdict.sentence)
+    return verdict
+
+
+def _limit(name: str, given: Any, example: str) -> float:
+    value = recorder.current().limits.get(name) if given is None else given
+    if value is None:
+        raise TypeError(
+            f"{name} is given neither in the call nor by marker, command line or ini; for example "
+            f"{example}"
+        )
+    return checked(name, value)
+
+
+def _check_variant(given: Any, helper: str) -> None:
+    if not isinstance(given, Variant):
+        raise TypeError(
+            f"{helper} was given {given!r}; expected a Variant, as the fixtures quant_dynamic, "
+            "quant_static, quant_qat and quant_variant give it"
+        )

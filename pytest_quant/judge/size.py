@@ -1,0 +1,76 @@
+"""Size and int8 share: exact, without statistics."""
+
+from fractions import Fraction
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.judge.honesty import not_quantized, refusal
+from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.measure.size import MB
+from pytest_quant.variant import Variant
+
+RATIO, ABSOLUTE, SHARE = "max_size_ratio", "max_size_mb", "min_int8_share"
+
+
+def judge_size(variant: Variant, *, ratio: float | None = None, mb: float | None = None) -> Verdict:
+    """Whether the tensors that the variant needs are small enough, against FP32's or in MB.
+
+    Raises:
+        QuantStageError: when the size cannot be known.
+    """
+    gate, limit = (RATIO, ratio) if ratio is not None else (ABSOLUTE, mb)
+    assert limit is not None  # the helper has seen to it
+    if reason := not_quantized(variant):
+        return refusal(gate, "size", variant, limit, reason)
+    own, fp32 = variant.size.tensor_bytes, variant.fp32.size.tensor_bytes
+    exact = Fraction(own, fp32) if ratio is not None else Fraction(own, MB)
+    outcome = Outcome.PASS if exact <= Fraction(str(limit)) else Outcome.FAIL
+    share = f"{own / fp32:.3f} of FP32's {fp32 / MB:.2f} MB"
+    allowed = f"{limit:g} of FP32's" if ratio is not None else f"{limit:g} MB"
+    return Verdict.on(
+        variant,
+        gate,
+        "size",
+        outcome,
+        f"{variant.name} needs {own / MB:.2f} MB, {share}, allowed {allowed}",
+        limit=limit,
+        observed=float(exact),
+        evidence={"bytes": own, "fp32_bytes": fp32},
+    )
+
+
+def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") -> Verdict:
+    """Whether at least `share` of the parameters, or of the multiply-adds, became int8.
+
+    Raises:
+        ValueError: for another `of`.
+        QuantStageError: when the share cannot be known.
+    """
+    if of not in ("parameters", "macs"):
+        raise ValueError(f"of is {of!r}; allowed: 'parameters', 'macs'")
+    if reason := not_quantized(variant):
+        return refusal(SHARE, "int8 share", variant, share, reason)
+    measured = variant.int8_share
+    value = measured.parameters if of == "parameters" else measured.macs
+    if value is None:
+        raise QuantStageError(
+            "size",
+            f"the int8 share of {variant.name}'s {of} is unknown: its modules cannot be mapped "
+            "to FP32's",
+        )
+    outcome = Outcome.PASS if value >= share else Outcome.FAIL
+    words = "parameters" if of == "parameters" else "multiply-adds"
+    stayed = ", ".join(measured.stayed_fp32[:5]) + (
+        ", ..." if len(measured.stayed_fp32) > 5 else ""
+    )
+    left = f"; stayed FP32: {stayed}" if stayed and outcome is Outcome.FAIL else ""
+    return Verdict.on(
+        variant,
+        SHARE,
+        "int8 share",
+        outcome,
+        f"{100 * value:.2f} % of {variant.name}'s {words} became int8, required "
+        f"{100 * share:g} %{left}",
+        limit=share,
+        observed=value,
+        evidence={"of": of, "stayed_fp32": list(measured.stayed_fp32)},
+    )

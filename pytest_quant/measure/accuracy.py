@@ -1,0 +1,165 @@
+"""Accuracy: a map over batches to per-sample scores, which are merged and paired by sample."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from pytest_quant.batches import (
+    each_batch,
+    on_cpu,
+    size_of,
+    tensors_in,
+    unpack,
+)
+from pytest_quant.conditions import Conditions, isolated
+from pytest_quant.digests import digests
+from pytest_quant.errors import QuantStageError
+from pytest_quant.measure.evaluation import BatchScores, Evaluation, majority_rate, merged
+from pytest_quant.metrics import Metric, as_number, score
+from pytest_quant.subject import check_targets, forward
+from pytest_quant.variant import Variant
+
+OVERLAP = 0.01  # share of the tuning samples that may be found in the eval data by chance
+
+
+def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
+    """One pass of the variant over the eval data, paired with FP32's pass.
+
+    Raises:
+        QuantStageError: when the data, the model or the metric fails; when the samples of this pass
+            are not FP32's; when the model was tuned on samples of the eval data.
+    """
+    with isolated(conditions, loaders=(variant.subject.eval_data,)):
+        own = _one_pass(variant, variant.model, variant.name, conditions)
+        before = None
+        if variant.fake_quantized is not None:
+            stage = f"{variant.name} (fake-quantized)"
+            before = _one_pass(variant, variant.fake_quantized, stage, conditions).values
+    if variant.is_fp32:
+        return own
+    fp32 = variant.fp32.evaluation
+    if not np.array_equal(own.samples, fp32.samples):
+        other = len(set(own.samples.tolist()) - set(fp32.samples.tolist()))
+        raise QuantStageError(
+            "evaluate",
+            f"quant_eval_data yields other samples on each pass: {other} of {len(own)} of "
+            f"{variant.name}'s were not among FP32's {len(fp32)}. Remove random augmentation and "
+            "sampling from the eval data; mere shuffling is fine.",
+        )
+    _refuse_overlap(variant, own)
+    if before is None:
+        return own
+    _note_conversion_gap(variant, own, before)
+    return Evaluation(
+        **{**{n: getattr(own, n) for n in Evaluation.__slots__}, "fake_quantized": before}
+    )
+
+
+def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) -> Evaluation:
+    subject, metrics = variant.subject, variant.admitted.metrics
+    accumulators = {m.name: copy.deepcopy(m.fn) for m in metrics if m.is_accumulator}
+    for accumulator in accumulators.values():
+        accumulator.reset()
+    batches: list[BatchScores] = []
+    labels: list[Any] = []
+    with (
+        variant.running(),
+        conditions.progress(
+            f"evaluate {subject.label} {who}", _length(subject.eval_data), "batches"
+        ) as advance,
+    ):
+        for batch in each_batch(subject.eval_data, "quant_eval_data"):
+            raw, targets = unpack(batch, "quant_eval_data", subject.batch)
+            inputs = on_cpu(raw)
+            check_targets(inputs, targets)
+            outputs = forward(subject, model, inputs, who)
+            batches.append(_score_batch(metrics, inputs, targets, outputs, variant.is_fp32))
+            for accumulator in accumulators.values():
+                accumulator.update(outputs, targets)
+            labels.append(targets)
+            advance(1)
+    computed = {
+        metric.name: as_number(metric, accumulators[metric.name].compute())
+        for metric in metrics
+        if metric.is_accumulator
+    }
+    return merged(batches, metrics, computed, majority_rate(labels))
+
+
+def _score_batch(
+    metrics: Iterable[Metric], inputs: Any, targets: Any, outputs: Any, is_fp32: bool
+) -> BatchScores:
+    size = size_of(inputs)
+    irregular = _irregular(outputs, size)
+    if is_fp32 and any(mark.startswith(b"nan") for mark in irregular):
+        raise QuantStageError(
+            "evaluate",
+            "FP32's outputs contain NaN on quant_eval_data, so there is nothing to compare "
+            "with. Check the weights of quant_model and the scale of the inputs.",
+        )
+    return BatchScores(
+        samples=digests((inputs, targets), size),
+        inputs=digests(inputs, size),
+        outputs=digests(outputs, size),
+        irregular=irregular,
+        scores={
+            m.name: None if m.is_accumulator else score(m, outputs, targets, size) for m in metrics
+        },
+    )
+
+
+def _irregular(outputs: Any, size: int) -> list[bytes]:
+    """For each sample where its outputs are not finite: ``nan`` or ``inf`` and a digest; b'' if finite."""
+    import torch
+
+    marks = [b""] * size
+    for tensor in tensors_in(outputs):
+        if not tensor.is_floating_point() or not tensor.ndim or tensor.shape[0] != size:
+            continue
+        if torch.isfinite(tensor).all():
+            continue
+        flat = tensor.reshape(size, -1)
+        signs = torch.where(torch.isfinite(flat), torch.zeros_like(flat), flat)
+        for index, digest in enumerate(digests(signs, size)):
+            if not torch.isfinite(flat[index]).all():
+                kind = b"nan" if torch.isnan(flat[index]).any() else b"inf"
+                marks[index] = kind + digest.hex()[:16].encode()
+    return marks
+
+
+def _refuse_overlap(variant: Variant, own: Evaluation) -> None:
+    tuned = variant.tuned_on
+    shared = len(tuned & own.inputs)
+    if not tuned or shared < OVERLAP * len(tuned):
+        return
+    qat = variant.recipe is not None and variant.recipe.kind == "qat"
+    doing, fixture = (
+        ("trained", "quant_train_data")
+        if qat
+        else ("calibrated", "quant_calibration_data (or quant_train_data)")
+    )
+    raise QuantStageError(
+        "train" if qat else "calibrate",
+        f"{variant.name} was {doing} on eval data: {shared} of "
+        f"{len(tuned)} samples of {fixture} are in quant_eval_data, so its accuracy would be "
+        "measured on what it was tuned on. Use samples of the training data.",
+    )
+
+
+def _note_conversion_gap(variant: Variant, own: Evaluation, before: dict[str, float]) -> None:
+    for metric in variant.admitted.metrics:
+        was, now = before[metric.name], own.values[metric.name]
+        if was != now:
+            variant.notes.append(
+                f"{metric.name} is {metric.shown(was)} fake-quantized and {metric.shown(now)} "
+                "converted; the converted model is judged"
+            )
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:
+        return None

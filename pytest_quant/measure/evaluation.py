@@ -1,0 +1,114 @@
+"""Evaluation: the scores of one pass over the eval data, merged and ordered by sample."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_quant.metrics import Metric
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchScores:
+    """What one batch of n samples gave; batches merge in any order.
+
+    Args:
+        samples: [n] digests of inputs and target.
+        inputs: [n] digests of the inputs alone.
+        outputs: [n] digests of the outputs.
+        irregular: [n] digests of where outputs are infinite; empty bytes where all are finite.
+        scores: for each metric [n] float64, or the batch's mean, or None (accumulators).
+    """
+
+    samples: list[bytes]
+    inputs: list[bytes]
+    outputs: list[bytes]
+    irregular: list[bytes]
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Scores of one model on the eval data, ordered by sample.
+
+    Args:
+        samples: [n] digests of inputs and target, sorted; repeated samples are numbered.
+        order: [n] the position of each in the pass.
+        inputs: digests of the inputs.
+        outputs, irregular: [n], as in `BatchScores`.
+        scores: metric name -> [n] float64, for metrics that score each sample.
+        values: metric name -> value on the whole set.
+        fake_quantized: QAT: metric name -> value before conversion.
+    """
+
+    samples: np.ndarray[Any, Any]
+    order: np.ndarray[Any, Any]
+    inputs: frozenset[bytes]
+    outputs: np.ndarray[Any, Any]
+    irregular: np.ndarray[Any, Any]
+    scores: dict[str, np.ndarray[Any, Any]]
+    values: dict[str, float]
+    majority_rate: float | None
+    fake_quantized: dict[str, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def merged(
+    batches: list[BatchScores],
+    metrics: Iterable[Metric],
+    computed: dict[str, float],
+    majority_rate: float | None,
+) -> Evaluation:
+    samples = numbered([sample for batch in batches for sample in batch.samples])
+    order = np.argsort(np.array(samples, dtype="S24"), kind="stable")
+    scores: dict[str, np.ndarray[Any, Any]] = {}
+    values = dict(computed)
+    sizes = np.array([len(batch.samples) for batch in batches])
+    for metric in metrics:
+        parts = [batch.scores[metric.name] for batch in batches]
+        if metric.is_accumulator:
+            continue
+        if all(isinstance(part, np.ndarray) for part in parts):
+            scores[metric.name] = np.concatenate(parts)[order]
+            values[metric.name] = float(scores[metric.name].mean())
+        else:
+            means = np.array([float(np.mean(part)) for part in parts])
+            values[metric.name] = float((means * sizes).sum() / sizes.sum())
+    return Evaluation(
+        samples=np.array(samples, dtype="S24")[order],
+        order=order,
+        inputs=frozenset(digest for batch in batches for digest in batch.inputs),
+        outputs=np.array([d for batch in batches for d in batch.outputs], dtype="S16")[order],
+        irregular=np.array([d for batch in batches for d in batch.irregular], dtype="S24")[order],
+        scores=scores,
+        values=values,
+        majority_rate=majority_rate,
+    )
+
+
+def numbered(samples: list[bytes]) -> list[bytes]:
+    """Each digest with how often it came before, so that repeated samples stay apart."""
+    seen: dict[bytes, int] = {}
+    marked = []
+    for sample in samples:
+        count = seen.get(sample, 0)
+        seen[sample] = count + 1
+        # hex, because NumPy's byte strings lose trailing zeros
+        marked.append(sample.hex()[:16].encode() + b"%08x" % count)
+    return marked
+
+
+def majority_rate(labels: list[Any]) -> float | None:
+    """Share of the commonest class, when targets are class numbers."""
+    import torch
+
+    if not labels or not all(
+        isinstance(part, torch.Tensor) and part.ndim == 1 and not part.is_floating_point()
+        for part in labels
+    ):
+        return None
+    _, counts = np.unique(torch.cat(labels).numpy(), return_counts=True)
+    return float(counts.max() / counts.sum())

@@ -1,0 +1,156 @@
+"""int8 share: how much of a model is stored in, and computes with, fewer bits than FP32."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_quant.conditions import known_warnings_silenced
+from pytest_quant.measure.size import plain_tensors, tensors_of, unique
+from pytest_quant.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Share:
+    """What became int8.
+
+    Args:
+        parameters: share of FP32's parameters that are stored in fewer bits, in [0, 1]; None where
+            it cannot be known (a callable of a custom recipe).
+        macs: share of FP32's multiply-adds in modules that became int8, in [0, 1]; None where
+            modules cannot be mapped.
+        stayed_fp32: the user's names of modules with weights that stayed FP32.
+    """
+
+    parameters: float | None
+    macs: float | None
+    stayed_fp32: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "stayed_fp32": list(self.stayed_fp32),
+        }
+
+
+def measure_int8_share(variant: Variant) -> Int8Share:
+    """The share of parameters and multiply-adds that became int8."""
+    import torch
+
+    module = variant.fp32.model
+    owners = tuple(_weighted(module))
+    if variant.is_fp32:
+        return Int8Share(0.0, 0.0, owners)
+    if not isinstance(variant.model, torch.nn.Module):
+        return Int8Share(None, None, ())
+    with variant.running():
+        tensors = [*tensors_of(variant.model.state_dict())]
+        tensors += [tensor for _, tensor in plain_tensors(variant.model)]
+        fewer_bits = sum(tensor.numel() for tensor in unique(tensors) if _is_low_bit(tensor))
+        became = {name for name in owners if _became_int8(variant.model, name, owners)}
+    total = sum(parameter.numel() for parameter in module.parameters())
+    parameters = min(1.0, fewer_bits / total) if total else 0.0
+    macs = multiply_adds(variant)
+    known = sum(macs.values()) > 0 and (bool(became) or fewer_bits == 0)
+    return Int8Share(
+        parameters,
+        sum(macs.get(name, 0) for name in became) / sum(macs.values()) if known else None,
+        tuple(name for name in owners if name not in became and not _is_norm(module, name)),
+    )
+
+
+def multiply_adds(variant: Variant) -> dict[str, int]:
+    """Multiply-adds of each Linear, convolution, recurrent and attention module of FP32.
+
+    Counted with hooks on the first eval batch: PyTorch's own counter sees nothing in int8 and
+    recurrent operations. Bias and element-wise work is left out, as is usual.
+    """
+    import torch
+
+    nn = torch.nn
+    counts: dict[str, int] = {}
+    handles = []
+
+    def count(name: str) -> Any:
+        def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            counts[name] = counts.get(name, 0) + _module_macs(module, args, kwargs, output)
+
+        return hook
+
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+    for name, module in variant.fp32.model.named_modules():
+        if isinstance(module, kinds):
+            handles.append(module.register_forward_hook(count(name), with_kwargs=True))
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it would go past the hooks
+    try:
+        with torch.inference_mode(), known_warnings_silenced():
+            variant.fp32.forward(variant.admitted.first_inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for handle in handles:
+            handle.remove()
+    return counts
+
+
+def _module_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
+    import torch
+
+    nn = torch.nn
+    if isinstance(module, nn.modules.conv._ConvNd):
+        positions = args[0] if module.transposed else output
+        channels = module.out_channels if module.transposed else module.in_channels
+        kernel = math.prod(module.kernel_size)
+        return int(positions.numel() * channels // module.groups * kernel)
+    if isinstance(module, nn.Linear):
+        return int(output.numel() * module.in_features)
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        inputs = args[0] if args else kwargs["input"]
+        data = inputs.data if hasattr(inputs, "batch_sizes") else inputs
+        steps = data.numel() // data.shape[-1]
+        weights = sum(p.numel() for name, p in module.named_parameters() if "weight" in name)
+        return int(steps * weights)
+    query = args[0] if args else kwargs["query"]
+    key = args[1] if len(args) > 1 else kwargs.get("key", query)
+    width, tokens = query.shape[-1], query.numel() // query.shape[-1]
+    sequence = key.shape[1] if module.batch_first and key.ndim == 3 else key.shape[0]
+    projections = 3 * tokens * width * width  # out_proj, the fourth, is not called as a module
+    return int(projections + tokens * width * width + 2 * tokens * sequence * width)
+
+
+def _weighted(module: Any) -> Iterator[str]:
+    """Names of the modules that own parameters of their own."""
+    for name, child in module.named_modules():
+        if any(True for _ in child.parameters(recurse=False)):
+            yield name
+
+
+def _became_int8(model: Any, name: str, owners: tuple[str, ...]) -> bool:
+    try:
+        module = model.get_submodule(name)
+    except AttributeError:
+        return False
+    prefix = f"{name}." if name else ""
+    inner = tuple(
+        owner[len(prefix) :] + "." for owner in owners if owner != name and owner.startswith(prefix)
+    )
+    state = {key: value for key, value in module.state_dict().items() if not key.startswith(inner)}
+    own = [*tensors_of(state), *(t for n, t in plain_tensors(module) if not n.startswith(inner))]
+    return any(_is_low_bit(tensor) for tensor in own)
+
+
+def _is_low_bit(tensor: Any) -> bool:
+    """Whether a tensor holds weights in fewer bits than float32: quantized, integer or half."""
+    import torch
+
+    narrow = (torch.int8, torch.uint8, torch.float16, torch.bfloat16)
+    return bool(tensor.numel() > 1 and (tensor.is_quantized or tensor.dtype in narrow))
+
+
+def _is_norm(module: Any, name: str) -> bool:
+    """BatchNorm is folded into its convolution and vanishes; that is not staying FP32."""
+    import torch
+
+    return isinstance(module.get_submodule(name), torch.nn.modules.batchnorm._BatchNorm)

@@ -1,0 +1,128 @@
+"""Size: bytes of the tensors that a model needs to run."""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.variant import Variant
+
+MB = 10**6  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a model weighs.
+
+    Args:
+        tensor_bytes: of all parameters, buffers and packed weights, each storage once.
+        file_bytes: of ``torch.save(model.state_dict())``; None where a callable has none.
+    """
+
+    tensor_bytes: int
+    file_bytes: int | None
+
+    @property
+    def mb(self) -> float:
+        """Tensor bytes in 10**6 bytes."""
+        return self.tensor_bytes / MB
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"tensor_bytes": self.tensor_bytes, "file_bytes": self.file_bytes}
+
+
+def measure_size(variant: Variant) -> Size:
+    """The variant's size.
+
+    Raises:
+        QuantStageError: for a callable of a custom recipe that is no module and has no
+            ``size_bytes``.
+    """
+    import torch
+
+    model = variant.model
+    if not isinstance(model, torch.nn.Module):
+        own = getattr(model, "size_bytes", None)
+        if isinstance(own, int):
+            return Size(own, None)
+        raise QuantStageError(
+            "size",
+            f"the size of {variant.name} is unknown: its build returned a "
+            f"{type(model).__name__}, not a torch.nn.Module. Give it an attribute size_bytes.",
+        )
+    with variant.running():
+        state = model.state_dict()
+        file = io.BytesIO()
+        torch.save(state, file)
+        unregistered = [value for _, value in plain_tensors(model)]
+        total = sum(stored_bytes(tensor) for tensor in unique([*tensors_of(state), *unregistered]))
+    return Size(total, file.getbuffer().nbytes)
+
+
+def tensors_of(value: Any) -> Iterator[Any]:
+    """Each tensor in a state dict, those inside PyTorch's packed weights included."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_of(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_of(item)
+    elif isinstance(value, torch.ScriptObject):
+        yield from tensors_of(value.__getstate__())
+
+
+def plain_tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    """Tensors that a module keeps as plain attributes or unsaved buffers, absent from its state dict."""
+    import torch
+
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, torch.Tensor):
+                yield f"{name}.{attribute}", value
+        unsaved = getattr(module, "_non_persistent_buffers_set", ())
+        for attribute in unsaved:
+            if (value := getattr(module, attribute, None)) is not None:
+                yield f"{name}.{attribute}", value
+
+
+def unique(tensors: Any) -> list[Any]:
+    """Each tensor once, as shared weights are stored once."""
+    found: dict[Any, Any] = {}
+    for tensor in tensors:
+        key = (
+            id(tensor)
+            if tensor.is_quantized or tensor.layout is not _strided()
+            else (
+                tensor.untyped_storage().data_ptr() or id(tensor),
+                tensor.storage_offset(),
+                tensor.shape,
+            )
+        )
+        found.setdefault(key, tensor)
+    return list(found.values())
+
+
+def stored_bytes(tensor: Any) -> int:
+    """Bytes of a tensor's elements and, of a quantized one, of its scales and zero points."""
+    import torch
+
+    total = int(tensor.numel() * tensor.element_size())
+    if tensor.is_quantized and tensor.qscheme() not in (
+        torch.per_tensor_affine,
+        torch.per_tensor_symmetric,
+    ):
+        for part in (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()):
+            total += int(part.numel() * part.element_size())
+    return total
+
+
+def _strided() -> Any:
+    import torch
+
+    return torch.strided

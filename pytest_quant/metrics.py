@@ -1,0 +1,209 @@
+"""Metric: how good a model's outputs are, for one sample, a batch or the whole set."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_quant.errors import QuantStageError, in_brief
+
+UNITS = ("fraction", "raw")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What `quant_metric` may return, alone or in a dict of several.
+
+    Args:
+        fn: one of
+
+            * a function of (outputs, targets) that returns a tensor of shape [batch], one score
+              for each sample (best: models are then compared sample by sample);
+            * one that returns a single number, the batch's mean (weighted by batch size);
+            * an object with ``update(outputs, targets)``, ``compute()`` and ``reset()``, as in
+              torchmetrics; a copy of it is used.
+        name: the row's name in the report.
+        higher_is_better: False for a loss or an error rate; a drop is then a rise.
+        unit: ``fraction`` for scores in [0, 1], shown as per cent, their drop in points;
+            ``raw`` for everything else.
+
+    Raises:
+        TypeError, ValueError: at construction, naming what was given.
+    """
+
+    fn: Any
+    name: str
+    higher_is_better: bool = field(default=True, kw_only=True)
+    unit: str = field(default="fraction", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not (callable(self.fn) or self.is_accumulator):
+            raise TypeError(
+                f"Metric: fn is {self.fn!r}; a function of (outputs, targets) or an object with "
+                "update, compute and reset is meant"
+            )
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(
+                f"Metric: name is {self.name!r}; a text is meant, as in Metric(fn, 'top-5')"
+            )
+        if self.unit not in UNITS:
+            raise ValueError(f"Metric: unit is {self.unit!r}; allowed: {', '.join(UNITS)}")
+
+    @property
+    def is_accumulator(self) -> bool:
+        """Whether ``fn`` gathers batches and computes one number at the end."""
+        return all(
+            callable(getattr(self.fn, name, None)) for name in ("update", "compute", "reset")
+        )
+
+    @classmethod
+    def top_k(cls, k: int = 1) -> "Metric":
+        """Accuracy: the share of samples whose target is among the k highest outputs.
+
+        Outputs are of shape [batch, classes], or [batch, classes, ...] with targets [batch, ...],
+        whose positions are averaged for each sample; an output object's ``logits`` are taken.
+        """
+        return cls(_TopK(k), "top-1" if k == 1 else f"top-{k}")
+
+    def shown(self, value: float) -> str:
+        """A value for people: ``98.52 %`` or ``0.1234``."""
+        return f"{100 * value:.2f} %" if self.unit == "fraction" else f"{value:.4g}"
+
+    def shown_change(self, change: float) -> str:
+        """A difference for people: ``0.37 pt`` or ``0.0123``."""
+        return f"{100 * change:.2f} pt" if self.unit == "fraction" else f"{change:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class _TopK:
+    k: int
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        import torch
+
+        logits = logits_of(outputs)
+        if not isinstance(logits, torch.Tensor) or logits.ndim < 2:
+            raise TypeError(
+                f"top-{self.k} accuracy needs outputs of shape [batch, classes], not {_shape(logits)}; "
+                "override quant_metric for another kind of model"
+            )
+        if (
+            not isinstance(targets, torch.Tensor)
+            or targets.shape != logits.shape[:1] + logits.shape[2:]
+        ):
+            raise TypeError(
+                f"top-{self.k} accuracy of outputs {_shape(logits)} needs targets of shape "
+                f"{list(logits.shape[:1] + logits.shape[2:])} with class numbers, not {_shape(targets)}; "
+                "override quant_metric for another kind of target"
+            )
+        best = logits.topk(min(self.k, logits.shape[1]), dim=1).indices
+        hits = (best == targets.unsqueeze(1)).any(dim=1)
+        return hits.flatten(1).double().mean(dim=1) if hits.ndim > 1 else hits
+
+
+def logits_of(outputs: Any) -> Any:
+    """The logits in a model's outputs: a tensor itself, an object's or dict's ``logits``."""
+    if isinstance(outputs, Mapping):
+        return outputs.get("logits", outputs)
+    return getattr(outputs, "logits", outputs)
+
+
+def metrics_from(given: Any) -> tuple[Metric, ...]:
+    """What the fixture `quant_metric` returned, as Metrics; the first one is the main one.
+
+    Raises:
+        TypeError: naming the fixture, what it returned and what is allowed.
+    """
+    if given is None:
+        return (Metric.top_k(1),)
+    if isinstance(given, Mapping):
+        if not given:
+            raise TypeError("quant_metric returned an empty dict; name -> metric is expected")
+        return tuple(_one_metric(value, str(name)) for name, value in given.items())
+    return (_one_metric(given, None),)
+
+
+def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
+    """One batch's scores by a function metric: float64 of shape [size], or a float (the mean).
+
+    For an accumulator the call is tried on a copy and None returned.
+
+    Raises:
+        QuantStageError: when the metric raises, or returns NaN or something else than scores.
+    """
+    import torch
+
+    try:
+        if metric.is_accumulator:
+            trial = copy.deepcopy(metric.fn)
+            trial.reset()
+            trial.update(outputs, targets)
+            as_number(metric, trial.compute())
+            return None
+        given = metric.fn(outputs, targets)
+    except QuantStageError:
+        raise
+    except Exception as error:
+        raise QuantStageError(
+            "evaluate", f"metric {metric.name} raised: {in_brief(error)}"
+        ) from error
+    if not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape:
+        given = torch.as_tensor(given)
+    if isinstance(given, list | tuple) and len(given) == size:
+        given = torch.as_tensor(given)
+    if isinstance(given, torch.Tensor) and given.ndim:
+        if given.shape != (size,):
+            raise QuantStageError(
+                "evaluate",
+                f"metric {metric.name} returned shape {list(given.shape)} for a batch of "
+                f"{size}; expected one score for each sample, shape [{size}], or one number.",
+            )
+        scores = given.detach().double().cpu().numpy()
+        if (scores != scores).any():
+            raise QuantStageError("evaluate", f"metric {metric.name} returned NaN for a sample.")
+        return scores
+    return as_number(metric, given)
+
+
+def as_number(metric: Metric, given: Any) -> float:
+    """A metric's single number, refused when it is none or NaN."""
+    try:
+        if isinstance(given, str | bytes) or given is None:
+            raise TypeError
+        number = float(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise QuantStageError(
+            "evaluate",
+            f"metric {metric.name} returned {given!r}; expected a number, or a tensor "
+            "with one score for each sample.",
+        ) from None
+    if number != number:
+        raise QuantStageError("evaluate", f"metric {metric.name} returned NaN.")
+    return number
+
+
+def _one_metric(given: Any, name: str | None) -> Metric:
+    if isinstance(given, Metric):
+        return (
+            given
+            if name is None
+            else Metric(given.fn, name, higher_is_better=given.higher_is_better, unit=given.unit)
+        )
+    own = getattr(given, "__name__", None) or type(given).__name__
+    try:
+        return Metric(given, name or own, higher_is_better=_direction(given))
+    except TypeError:
+        raise TypeError(
+            f"quant_metric returned {given!r}; expected a Metric, a function of (outputs, targets), "
+            "an object with update, compute and reset, or a dict of these"
+        ) from None
+
+
+def _direction(given: Any) -> bool:
+    """torchmetrics' objects say in ``higher_is_better`` which way is better; None is unknown."""
+    return getattr(given, "higher_is_better", None) is not False
+
+
+def _shape(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"shape {list(shape)}" if shape is not None else type(value).__name__

@@ -1,0 +1,155 @@
+"""pytest's hooks: what is always there, and the run that is registered when gates are switched on."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_quant import hookspecs
+from pytest_quant.judge.limits import LIMITS, checked
+from pytest_quant.recipe import Recipe
+from pytest_quant.settings import Settings, add_options
+
+if TYPE_CHECKING:
+    from pytest_quant.run import Run
+
+pytest_plugins = ("pytest_quant.fixtures",)
+
+VARIANT_FIXTURES = {
+    "quant_fp32": "fp32",
+    "quant_dynamic": "dynamic",
+    "quant_static": "static",
+    "quant_qat": "qat",
+}
+KINDS = ("dynamic", "static", "qat")
+RUN = pytest.StashKey["Run"]()
+SETTINGS = pytest.StashKey[Settings]()
+
+
+def run_of(config: pytest.Config) -> "Run | None":
+    """The run, or None when gates are switched off."""
+    return config.stash.get(RUN, None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "quant(**limits): a test of a quantized variant (added by itself), and limits for it: "
+        + ", ".join(LIMITS),
+    )
+    settings = Settings.from_config(config)
+    config.stash[SETTINGS] = settings
+    if settings.enabled:
+        from pytest_quant.run import Run
+
+        _check_variant_names(config, settings)
+        config.stash[RUN] = Run(config, settings)
+        config.pluginmanager.register(config.stash[RUN], "quant-run")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "quant_variant" not in metafunc.fixturenames:
+        return
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+        if "quant_variant" in (names.split(",") if isinstance(names, str) else names):
+            return
+    named: dict[str, Recipe | str] = {kind: kind for kind in KINDS}
+    named |= _own_recipes(metafunc.definition.ihook, metafunc.config)
+    params = [name if isinstance(what, str) else (name, what) for name, what in named.items()]
+    metafunc.parametrize("quant_variant", params, indirect=True, ids=list(named))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    settings = config.stash[SETTINGS]
+    skip = pytest.mark.skip(reason="a test of a quantized variant: runs with --quant")
+    kept: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
+    for item in items:
+        limits_of(item)
+        wanted = variants_of(item)
+        if wanted:
+            item.add_marker("quant")
+            if not settings.enabled:
+                item.add_marker(skip)
+        only = settings.variants
+        (kept if only is None or wanted <= {*only, "fp32"} else deselected).append(item)
+    if deselected:
+        items[:] = kept
+        config.hook.pytest_deselected(items=deselected)
+
+
+def variants_of(item: pytest.Item) -> set[str]:
+    """Names of the variants whose fixtures a test asks for."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    wanted = {name for fixture, name in VARIANT_FIXTURES.items() if fixture in fixtures}
+    if "quant_variant" in fixtures:
+        param = getattr(item, "callspec", None) and item.callspec.params.get("quant_variant")  # type: ignore[attr-defined]
+        wanted.add(name_of(param))
+    return wanted
+
+
+def name_of(param: Any) -> str:
+    """The variant's name in a parameter of `quant_variant`: a kind, a Recipe, or (name, Recipe)."""
+    if isinstance(param, tuple):
+        return str(param[0])
+    return param.label if isinstance(param, Recipe) else str(param)
+
+
+def limits_of(item: pytest.Item) -> dict[str, float]:
+    """The limits of a test's ``quant`` markers, the closest first.
+
+    Raises:
+        pytest.UsageError: for an unknown or wrong limit; names the test.
+    """
+    limits: dict[str, float] = {}
+    for marker in item.iter_markers("quant"):
+        try:
+            if marker.args:
+                raise TypeError(f"{marker.args[0]!r} has no name; limits are given by name")
+            for name, value in marker.kwargs.items():
+                limits.setdefault(name, checked(name, value))
+        except (TypeError, ValueError) as error:
+            raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.quant: {error}") from None
+    return limits
+
+
+def pytest_report_teststatus(report: Any) -> Any:
+    if getattr(report, "quant_error", False) and report.failed:
+        return "error", "E", "ERROR"
+    if getattr(report, "quant_inconclusive", False) and report.skipped:
+        return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
+    return None
+
+
+def _own_recipes(hook: Any, config: pytest.Config) -> dict[str, Recipe]:
+    recipes: dict[str, Recipe] = {}
+    for given in hook.pytest_quant_recipes(config=config):
+        if not isinstance(given, dict) or not all(isinstance(r, Recipe) for r in given.values()):
+            raise pytest.UsageError(
+                f"pytest_quant_recipes returned {given!r}; expected a dict name -> Recipe"
+            )
+        recipes |= given
+    if taken := {*KINDS, "fp32"} & {*recipes}:
+        raise pytest.UsageError(
+            f"pytest_quant_recipes names a recipe {', '.join(sorted(taken))}, which is a name of ours; "
+            "choose another"
+        )
+    return recipes
+
+
+def _check_variant_names(config: pytest.Config, settings: Settings) -> None:
+    known = ("fp32", *KINDS, *_own_recipes(config.hook, config))
+    unknown = [name for name in settings.variants or () if name not in known]
+    if unknown:
+        raise pytest.UsageError(
+            f"--quant-variants: unknown {', '.join(unknown)}; known: {', '.join(known)}"
+        )

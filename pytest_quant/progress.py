@@ -1,0 +1,60 @@
+"""Progress: how far a long step is, as a bar on a terminal or as one line in a log."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Opens a step: ``with progress("calibrate", 200, "samples") as advance: advance(32)``."""
+
+    def __call__(
+        self, step: str, total: int | None, unit: str
+    ) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+@contextmanager
+def silent(step: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """Shows nothing."""
+    yield lambda count: None
+
+
+def bars(stream: Any) -> Progress:
+    """A bar for each step, gone when the step is over.
+
+    Args:
+        stream: a file-like object that ends on a terminal.
+    """
+
+    @contextmanager
+    def bar(step: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        from tqdm import tqdm
+
+        with tqdm(
+            total=total, desc=step, unit=f" {unit}", file=stream, leave=False, mininterval=0.2
+        ) as shown:
+            yield lambda count: (shown.update(count), None)[1]
+
+    return bar
+
+
+def lines(write_line: Callable[[str], None]) -> Progress:
+    """One line when a step is over: what, how much, how long.
+
+    Args:
+        write_line: called with the text of a line.
+    """
+
+    @contextmanager
+    def line(step: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        done, start = 0, time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+
+        yield advance
+        write_line(f"{step}: {done} {unit} in {time.monotonic() - start:.1f} s")
+
+    return line

@@ -1,0 +1,74 @@
+"""Calibration: let the observers of a prepared model see samples."""
+
+from typing import Any
+
+from pytest_quant.batches import each_batch, inputs_only, on_cpu, size_of, taken
+from pytest_quant.digests import digests
+from pytest_quant.errors import QuantStageError
+from pytest_quant.progress import Progress
+from pytest_quant.subject import Subject, forward
+
+
+def calibrate(prepared: Any, subject: Subject, samples: int, progress: Progress) -> set[bytes]:
+    """Run about `samples` samples of the calibration data through the prepared model.
+
+    Returns:
+        Digests of the inputs seen, so that a sample of the eval data among them is found.
+
+    Raises:
+        QuantStageError: when the data is missing or yields nothing, or is the eval data.
+    """
+    import torch
+
+    fixture, data = calibration_source(subject)
+    seen: set[bytes] = set()
+    done = 0
+    with torch.no_grad(), progress("calibrate", samples, "samples") as advance:
+        for batch in each_batch(data, fixture):
+            inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
+            count = min(size_of(inputs), samples - done) or 1
+            inputs = taken(inputs, count)
+            forward(subject, prepared, inputs, f"the prepared model, fed by {fixture},")
+            seen.update(digests(inputs, count))
+            advance(count)
+            done += count
+            if done >= samples:
+                break
+    if not done:
+        raise QuantStageError(
+            "calibrate",
+            f"{fixture} yielded nothing; static quantization needs inputs to observe "
+            "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
+        )
+    return seen
+
+
+def calibration_source(subject: Subject) -> tuple[str, Any]:
+    """Name of the fixture and the data to calibrate on.
+
+    Raises:
+        QuantStageError: when there is none, or when it is the eval data.
+    """
+    own = subject.calibration_data is not None
+    fixture = "quant_calibration_data" if own else "quant_train_data"
+    data = subject.calibration_data if own else subject.train_data
+    if data is None:
+        raise QuantStageError(
+            "calibrate",
+            "there is no calibration data; static quantization needs inputs to observe "
+            "(about 200 samples are usually enough). Override the fixture quant_calibration_data "
+            "or quant_train_data.",
+        )
+    refuse_eval_data(fixture, data, subject)
+    return fixture, data
+
+
+def refuse_eval_data(fixture: str, data: Any, subject: Subject) -> None:
+    """A model tuned on the data that judges it is judged too kindly."""
+    datasets = (getattr(data, "dataset", data), getattr(subject.eval_data, "dataset", None))
+    if data is subject.eval_data or datasets[0] is datasets[1]:
+        raise QuantStageError(
+            "calibrate",
+            f"{fixture} is the same data as quant_eval_data; the accuracy would be "
+            "measured on what the model was tuned on. Use samples of the training data.",
+        )

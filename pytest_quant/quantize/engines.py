@@ -1,0 +1,71 @@
+"""What this CPU and this PyTorch can do: instruction sets, VNNI, quantized engines."""
+
+import platform
+from functools import cache
+from pathlib import Path
+
+from pytest_quant.errors import QuantStageError
+
+VNNI_FLAGS = ("avx512_vnni", "avx_vnni")
+# Engines whose int8 kernels add in 16 bits where the CPU has no VNNI: 8-bit activations overflow.
+SATURATING = ("onednn",)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's feature flags as Linux names them; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    flags = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return frozenset(next(flags, ":").split(":", 1)[1].split())
+
+
+def has_vnni() -> bool:
+    """Whether int8 products are added in 32 bits (VNNI), so that 8-bit activations are safe."""
+    return any(flag in cpu_flags() for flag in VNNI_FLAGS)
+
+
+@cache
+def cpu_name() -> str:
+    """The CPU's model name, for a person."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def isa() -> str:
+    """The instruction set that PyTorch dispatches to: ``AVX512``, ``AVX2``, ..."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def engine_for(asked: str | None) -> str:
+    """The engine asked for, or PyTorch's own when None.
+
+    Raises:
+        QuantStageError: when this PyTorch was built without it; names those it has.
+    """
+    import torch
+
+    supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
+    engine = asked or torch.backends.quantized.engine
+    if engine not in supported:
+        raise QuantStageError(
+            "prepare", f"engine {engine!r} is not in this PyTorch; it has {', '.join(supported)}"
+        )
+    return engine
+
+
+def must_reduce_range(engine: str) -> bool:
+    """Whether activations must keep to 7 bits here, lest sums of int8 products saturate.
+
+    ``x86`` and ``fbgemm`` always do in PyTorch; ``onednn`` does not, and needs it without VNNI.
+    """
+    return engine in SATURATING and not has_vnni()

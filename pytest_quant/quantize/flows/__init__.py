@@ -1,0 +1,1 @@
+"""One PyTorch quantization API each, behind `prepare` and `convert`."""

@@ -1,0 +1,49 @@
+"""Which modules a recipe keeps FP32, by the user's own names or types."""
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pytest_quant.errors import QuantStageError
+
+
+def kept(module: Any, keep_fp32: Iterable[str | type]) -> frozenset[str]:
+    """Qualified names of all modules that `keep_fp32` covers, those inside a match included.
+
+    Raises:
+        QuantStageError: for a pattern or type that matches no module.
+    """
+    names = frozenset[str]()
+    for pattern in keep_fp32:
+        roots = [
+            name for name, child in module.named_modules() if name and _is(name, child, pattern)
+        ]
+        if not roots:
+            shown = repr(pattern) if isinstance(pattern, str) else pattern.__name__
+            some = ", ".join(name for name, _ in list(module.named_children())[:8])
+            raise QuantStageError(
+                "prepare",
+                f"keep_fp32 {shown} matches no module of quant_model; its modules are named "
+                f"like {some}",
+            )
+        names |= {
+            name for name, _ in module.named_modules() if any(_inside(name, r) for r in roots)
+        }
+    return names
+
+
+def roots_of(names: Iterable[str]) -> Iterator[str]:
+    """Those names that lie inside no other one of them."""
+    known = set(names)
+    for name in sorted(known):
+        parts = name.split(".")
+        if not any(".".join(parts[:length]) in known for length in range(1, len(parts))):
+            yield name
+
+
+def _is(name: str, module: Any, pattern: str | type) -> bool:
+    return fnmatchcase(name, pattern) if isinstance(pattern, str) else isinstance(module, pattern)
+
+
+def _inside(name: str, root: str) -> bool:
+    return name == root or name.startswith(f"{root}.")

@@ -1,0 +1,139 @@
+"""Quantization-aware training: a short fine-tuning with fake-quantize modules in place."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_quant.batches import each_batch, on_cpu, size_of, unpack
+from pytest_quant.digests import digests
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.metrics import logits_of
+from pytest_quant.progress import Progress
+from pytest_quant.quantize.calibrate import refuse_eval_data
+from pytest_quant.recipe import Recipe
+from pytest_quant.subject import Subject, forward
+
+# When, as a share of all steps, BatchNorm's statistics and the observers stand still, so that the
+# weights settle on the ranges that the converted model will have. PyTorch's reference training
+# freezes in the same order (torchvision, references/classification/train_quantization.py).
+FREEZE_BATCHNORM = 0.5
+FREEZE_OBSERVERS = 0.67
+
+
+def train(prepared: Any, subject: Subject, recipe: Recipe, progress: Progress) -> set[bytes]:
+    """Train the prepared model in place: by the user's `quant_train`, else by the built-in loop.
+
+    Returns:
+        Digests of the inputs of the first epoch (nothing for the user's own loop).
+
+    Raises:
+        QuantStageError: when there is no training data, or training fails or gives a loss of NaN.
+    """
+    if subject.train is not None:
+        try:
+            subject.train(prepared.train())
+        except Exception as error:
+            raise QuantStageError("train", f"quant_train raised: {in_brief(error)}") from error
+        return set()
+    if subject.train_data is None:
+        raise QuantStageError(
+            "train",
+            "there is nothing to train on; QAT needs batches of (inputs, targets), or your "
+            "own loop. Override the fixture quant_train_data or quant_train.",
+        )
+    refuse_eval_data("quant_train_data", subject.train_data, subject)
+    return _loop(prepared, subject, recipe, progress)
+
+
+def _loop(prepared: Any, subject: Subject, recipe: Recipe, progress: Progress) -> set[bytes]:
+    import torch
+
+    loss_of = subject.loss or _cross_entropy
+    optimizer = torch.optim.Adam(prepared.parameters(), lr=recipe.lr)
+    steps = recipe.epochs * _count(subject.train_data)
+    freezes: list[tuple[int, Callable[[Any], None]]] = [
+        (int(steps * FREEZE_BATCHNORM), freeze_batchnorm),
+        (int(steps * FREEZE_OBSERVERS), freeze_observers),
+    ]
+    seen: set[bytes] = set()
+    prepared.train()
+    step = 0
+    with torch.enable_grad(), progress("train", steps, "steps") as advance:
+        for epoch in range(recipe.epochs):
+            for batch in each_batch(subject.train_data, "quant_train_data"):
+                for at, freeze in freezes:
+                    if step == max(at, 1):
+                        freeze(prepared)
+                inputs, targets = unpack(batch, "quant_train_data", subject.batch)
+                inputs = on_cpu(inputs)
+                if epoch == 0:
+                    seen.update(digests(inputs, size_of(inputs)))
+                outputs = forward(subject, prepared, inputs, "the prepared model in training")
+                loss = _loss(loss_of, outputs, targets)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                step += 1
+                advance(1)
+    if not step:
+        raise QuantStageError(
+            "train",
+            "quant_train_data yielded nothing; QAT needs batches of (inputs, targets). "
+            "Override the fixture quant_train_data.",
+        )
+    return seen
+
+
+def freeze_batchnorm(prepared: Any) -> None:
+    """Keep the running statistics of every BatchNorm, fused or alone, as they are."""
+    import torch
+
+    for module in prepared.modules():
+        if hasattr(module, "freeze_bn_stats"):
+            module.freeze_bn_stats()
+        elif isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def freeze_observers(prepared: Any) -> None:
+    """Keep the ranges of every fake-quantize module as they are."""
+    for module in prepared.modules():
+        if hasattr(module, "disable_observer"):
+            module.disable_observer()
+
+
+def _loss(loss_of: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
+    import torch
+
+    try:
+        loss = loss_of(outputs, targets)
+    except Exception as error:
+        raise QuantStageError(
+            "train",
+            f"the loss raised: {in_brief(error)}. Override the fixture quant_loss with a "
+            "callable(outputs, targets) that fits the model.",
+        ) from error
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        raise QuantStageError(
+            "train", f"quant_loss returned {loss!r}; expected a scalar tensor with a gradient."
+        )
+    if not torch.isfinite(loss):
+        raise QuantStageError(
+            "train",
+            f"the loss became {loss.item()}; a smaller learning rate may help "
+            "(Recipe('qat', lr=...)).",
+        )
+    return loss
+
+
+def _cross_entropy(outputs: Any, targets: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.cross_entropy(logits_of(outputs), targets)
+
+
+def _count(data: Any) -> int:
+    """Batches in one epoch; data without a length is read once to know."""
+    try:
+        return len(data)
+    except TypeError:
+        return sum(1 for _ in each_batch(data, "quant_train_data"))

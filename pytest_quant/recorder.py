@@ -1,0 +1,55 @@
+"""Recorder: which test is running, what limits it was told, what it has looked at and been told.
+
+The stack below is the only mutable global of the package. A stack, because a test of a plugin runs
+pytest inside pytest. Without pytest it is empty, and the helpers go by their arguments alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_quant.judge.verdict import Verdict
+    from pytest_quant.variant import Variant
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """The test that is running.
+
+    Args:
+        nodeid: pytest's name of it.
+        limits: what marker, command line and ini say, the first of these that says something.
+        timing_seconds: what one speed gate may take.
+        inconclusive: what an INCONCLUSIVE verdict does: ``auto``, ``fail`` or ``report``.
+        variants: those it has looked up, in order.
+        verdicts: those it was given, in order.
+        failed: rows of the variants that could not be made.
+    """
+
+    nodeid: str
+    limits: Mapping[str, float] = field(default_factory=dict)
+    timing_seconds: float = 30.0
+    inconclusive: str = "auto"
+    variants: list["Variant"] = field(default_factory=list)
+    verdicts: list["Verdict"] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+
+
+_stack: list[Running] = []
+
+
+def current() -> Running:
+    """The test that is running; a blank one outside pytest."""
+    return _stack[-1] if _stack else Running("")
+
+
+@contextmanager
+def running(test: Running) -> Iterator[Running]:
+    """While this test runs."""
+    _stack.append(test)
+    try:
+        yield test
+    finally:
+        _stack.remove(test)

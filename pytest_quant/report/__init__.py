@@ -1,0 +1,1 @@
+"""All measurements and verdicts of a run, as data, tables and pages."""

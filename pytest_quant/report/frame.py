@@ -1,0 +1,83 @@
+"""Frame: a report as a pandas DataFrame of numbers, one line for each metric of each row."""
+
+from typing import Any
+
+import pandas as pd
+
+from pytest_quant.report.document import Report, outcomes
+from pytest_quant.report.rows import Row
+
+MB = 10**6  # bytes
+COLUMNS = (
+    "model", "variant", "metric", "size_mb", "times_smaller", "value", "drop", "flips", "samples",
+    "ms_per_batch", "batch", "speedup", "speedup_low", "speedup_high", "speedup_against_best",
+    "int8_share", "gates", "unit", "file_mb", "int8_share_macs", "rounds",
+)  # fmt: skip
+
+
+def frame_of(report: Report) -> pd.DataFrame:
+    """The report's numbers; missing where nothing was measured.
+
+    Columns: sizes in MB of 10**6 bytes; ``value`` and ``drop`` in the metric's unit (``drop`` is
+    positive where the variant is worse); ``flips`` a share of the samples; times in milliseconds for
+    one call on ``batch`` samples; ``speedup`` with its 95 % interval.
+    """
+    names = report.model_names()
+    fp32_ms = {_model(row): row["latency"] for row in report.rows if row["latency"]}
+    lines = []
+    for row in report.ordered():
+        gates = "ERROR" if row["error"] else outcomes(report.verdicts_on(row))
+        for index, metric in enumerate(row["metrics"] or [None]):
+            line = {"model": names[_model(row)], "variant": row["variant"], "gates": gates}
+            line |= _metric_cells(metric)
+            if index == 0:
+                line |= _model_cells(row, fp32_ms.get(_model(row)))
+            else:
+                line["gates"] = ""
+            lines.append(line)
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _model(row: Row) -> tuple[str, str]:
+    return (row["where"], row["model"])
+
+
+def _metric_cells(metric: dict[str, Any] | None) -> dict[str, Any]:
+    if metric is None:
+        return {}
+    samples, flips = metric["samples"], metric["flips"]
+    return {
+        "metric": metric["name"],
+        "unit": metric["unit"],
+        "value": metric["value"],
+        "drop": metric["drop"],
+        "flips": None if flips is None else flips / samples,
+        "samples": samples,
+    }
+
+
+def _model_cells(row: Row, timed: dict[str, Any] | None) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    if row["size"]:
+        cells["size_mb"] = row["size"]["tensor_bytes"] / MB
+        if row["size"]["file_bytes"] is not None:
+            cells["file_mb"] = row["size"]["file_bytes"] / MB
+        if row["fp32_size"]:
+            cells["times_smaller"] = row["fp32_size"] / row["size"]["tensor_bytes"]
+    if row["int8_share"]:
+        cells["int8_share"] = row["int8_share"]["parameters"]
+        cells["int8_share_macs"] = row["int8_share"]["macs"]
+    if row["variant"] == "fp32" and timed:
+        cells |= {"ms_per_batch": timed["fp32_ms"], "batch": timed["batch"], "speedup": 1.0}
+    elif latency := row["latency"]:
+        low, high = latency["interval_95"] or (None, None)
+        cells |= {
+            "ms_per_batch": latency["ms"],
+            "batch": latency["batch"],
+            "speedup": latency["speedup"],
+            "speedup_low": low,
+            "speedup_high": high,
+            "speedup_against_best": latency["against_best"],
+            "rounds": latency["rounds"],
+        }
+    return cells

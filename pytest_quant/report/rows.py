@@ -1,0 +1,108 @@
+"""Rows: what is known of a variant so far, as plain JSON types that can cross processes."""
+
+from typing import Any
+
+from pytest_quant.explain.notes import notes_on
+from pytest_quant.judge.accuracy import count_flips, exact_values
+from pytest_quant.judge.speedup import shown_interval
+from pytest_quant.variant import Variant
+
+Row = dict[str, Any]
+
+
+def row_of(variant: Variant) -> Row:
+    """A variant's row: measurements that were made, None for those that were not."""
+    size, share = variant.measured("size"), variant.measured("int8_share")
+    return {
+        "model": variant.subject.label,
+        "where": variant.subject.where,
+        "variant": variant.name,
+        "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
+        "metrics": _metrics(variant),
+        "size": None if size is None else size.to_dict(),
+        "fp32_size": _fp32_bytes(variant),
+        "int8_share": None if share is None else share.to_dict(),
+        "latency": _latency(variant),
+        "seconds": dict(variant.seconds),
+        "notes": notes_on(variant),
+        "error": None,
+    }
+
+
+def failed_row(model: str, where: str, variant: str, error: str) -> Row:
+    """The row of a variant that could not be made."""
+    return {
+        "model": model,
+        "where": where,
+        "variant": variant,
+        "recipe": None,
+        "metrics": [],
+        "size": None,
+        "fp32_size": None,
+        "int8_share": None,
+        "latency": None,
+        "seconds": {},
+        "notes": [],
+        "error": error,
+    }
+
+
+def key_of(row: Row) -> tuple[str, str, str]:
+    """What identifies a row: where the model belongs, its name, the variant's name."""
+    return (row["where"], row["model"], row["variant"])
+
+
+def _metrics(variant: Variant) -> list[dict[str, Any]]:
+    evaluation = variant.measured("evaluation")
+    if evaluation is None:
+        return []
+    rows = []
+    for metric in variant.admitted.metrics:
+        row = {
+            "name": metric.name,
+            "unit": metric.unit,
+            "higher_is_better": metric.higher_is_better,
+            "value": float(evaluation.values[metric.name]),
+            "samples": len(evaluation),
+            "drop": None,
+            "flips": None,
+            "fake_quantized": (evaluation.fake_quantized or {}).get(metric.name),
+        }
+        if not variant.is_fp32:
+            before, after = exact_values(variant, metric)
+            row["drop"] = float(before - after if metric.higher_is_better else after - before)
+            if metric.name in evaluation.scores:
+                row["flips"] = count_flips(variant, metric)
+        rows.append(row)
+    return rows
+
+
+def _fp32_bytes(variant: Variant) -> int | None:
+    size = variant.fp32.measured("size")
+    return None if size is None else int(size.tensor_bytes)
+
+
+def _latency(variant: Variant) -> dict[str, Any] | None:
+    pair = variant.measured("pair given")
+    if variant.is_fp32 or pair is None or not pair.seconds_a:
+        return None
+    interval = shown_interval(pair)
+    fp32_ms, own_ms = pair.milliseconds
+    return {
+        "ms": own_ms,
+        "fp32_ms": fp32_ms,
+        "batch": pair.batch,
+        "speedup": pair.ratio,
+        "interval_95": None if interval is None else list(interval),
+        "rounds": len(pair.seconds_a),
+        "against_best": _against_best(variant, pair.ratio),
+    }
+
+
+def _against_best(variant: Variant, ratio: float) -> float | None:
+    """The speed-up against the fastest FP32: timed if a gate asked for it, else by way of FP32's own
+    gain in channels_last."""
+    best, gain = variant.measured("pair best"), variant.fp32.measured("format_gain")
+    if best is not None and best.seconds_a:
+        return float(best.ratio)
+    return None if gain is None else float(ratio / max(1.0, gain))

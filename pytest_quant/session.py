@@ -1,0 +1,26 @@
+"""Open a store that builds and measures: for the plugin, and for a script without pytest.
+
+store = open_store(Conditions())
+static = store.variant(Subject(model, eval_data=..., calibration_data=...), Recipe("static"))
+"""
+
+from pytest_quant.conditions import Conditions
+from pytest_quant.measure.accuracy import evaluate
+from pytest_quant.measure.int8_share import measure_int8_share
+from pytest_quant.measure.latency import channels_last_speedup, make_pair
+from pytest_quant.measure.size import measure_size
+from pytest_quant.quantize.build import build
+from pytest_quant.store import Store
+from pytest_quant.variant import Measures
+
+
+def open_store(conditions: Conditions) -> Store:
+    """A store with our quantization flows and measurements."""
+    measures = Measures(
+        evaluate=lambda variant: evaluate(variant, conditions),
+        size=measure_size,
+        int8_share=measure_int8_share,
+        pair=lambda variant, baseline: make_pair(variant, baseline, conditions),
+        format_gain=channels_last_speedup,
+    )
+    return Store(conditions, build, measures)

@@ -1,0 +1,101 @@
+"""Store: every variant of a run, built once, looked up by what it depends on."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pytest_quant.conditions import Conditions, isolated
+from pytest_quant.errors import QuantStageError
+from pytest_quant.quantize.build import Built
+from pytest_quant.recipe import Recipe
+from pytest_quant.subject import Admitted, Subject, admit
+from pytest_quant.variant import Measures, Variant
+
+Build = Callable[[Admitted, Recipe, Conditions], Built]
+
+
+class Store:
+    """Variants by the identity of their Subject's parts and their Recipe; failures are kept too.
+
+    Args:
+        conditions: under what all is built and measured.
+        build: makes a model after a recipe.
+        measures: how variants are measured.
+    """
+
+    def __init__(self, conditions: Conditions, build: Build, measures: Measures) -> None:
+        self.conditions = conditions
+        self._build = build
+        self._measures = measures
+        self._variants: dict[tuple[Any, ...], Variant | QuantStageError] = {}
+        self._alive: dict[tuple[Any, ...], Subject] = {}  # keeps the ids in the keys from reuse
+        self._lock = threading.RLock()  # PyTorch's conversions are not thread-safe
+
+    def fp32(self, subject: Subject) -> Variant:
+        """The baseline of a Subject, which is checked at the door when it comes first.
+
+        Raises:
+            QuantStageError: when the Subject cannot be admitted; the same one each time.
+        """
+        return self._look_up(subject, ("fp32",), "fp32", lambda: self._admitted(subject))
+
+    def variant(self, subject: Subject, recipe: Recipe, name: str | None = None) -> Variant:
+        """The variant of a Subject after a recipe, built when it is first asked for.
+
+        Raises:
+            QuantStageError: when a stage fails; the same one each time.
+        """
+        name = name or recipe.label
+        fp32 = self.fp32(subject)
+
+        def make() -> Variant:
+            built = self._build(_with_data(fp32.admitted, subject), recipe, self.conditions)
+            return Variant(
+                name,
+                fp32.admitted,
+                built.module,
+                self._measures,
+                recipe=built.recipe,
+                fp32=fp32,
+                fake_quantized=built.fake_quantized,
+                tuned_on=built.tuned_on,
+                seconds=built.seconds,
+            )
+
+        return self._look_up(subject, (recipe, name), recipe.kind, make)
+
+    def release(self, model: Any) -> None:
+        """Forget all variants of a model, so that their memory is free."""
+        with self._lock:
+            for key, subject in list(self._alive.items()):
+                if subject.model is model:
+                    del self._alive[key]
+                    self._variants.pop(key, None)
+
+    def _admitted(self, subject: Subject) -> Variant:
+        with isolated(self.conditions, loaders=(subject.eval_data,)):
+            admitted = admit(subject)
+        return Variant("fp32", admitted, admitted.module, self._measures)
+
+    def _look_up(
+        self, subject: Subject, what: tuple[Any, ...], kind: str, make: Callable[[], Variant]
+    ) -> Variant:
+        key = (subject.identity(kind), *what)
+        with self._lock:
+            if key not in self._variants:
+                self._alive[key] = subject
+                try:
+                    self._variants[key] = make()
+                except QuantStageError as error:
+                    self._variants[key] = error
+            found = self._variants[key]
+        if isinstance(found, QuantStageError):
+            raise found.again()
+        return found
+
+
+def _with_data(admitted: Admitted, subject: Subject) -> Admitted:
+    """The admitted Subject with the calibration and training data of this look-up."""
+    return Admitted(
+        subject, admitted.module, admitted.metrics, admitted.first_inputs, admitted.notes
+    )

@@ -1,0 +1,203 @@
+"""Subject: the FP32 model with its data, metric and training; checked once, at the door."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_quant.batches import (
+    call,
+    described,
+    each_batch,
+    on_cpu,
+    size_of,
+    tensors_in,
+    unpack,
+)
+from pytest_quant.digests import digests
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.metrics import Metric, metrics_from, score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """The model to be quantized, and all that belongs to it.
+
+    In a conftest only the first two are given, by `quant_model`; the plugin adds the rest from
+    the other fixtures. In a script give them all.
+
+    Args:
+        model: a trained FP32 ``nn.Module``. It is never changed: every variant starts from a copy.
+        name: its name in the report; default: its class.
+        eval_data: re-iterable of (inputs, targets) batches, or a map-style Dataset.
+        calibration_data: inputs or (inputs, targets) for the observers; default: `train_data`.
+        train_data: batches for QAT's own training loop.
+        train: callable(model) -> None; your own QAT loop.
+        loss: callable(outputs, targets) -> scalar tensor; default cross-entropy.
+        metric: see `Metric`; default top-1 accuracy.
+        batch: callable(batch) -> (inputs, targets).
+        forward: callable(model, inputs) -> outputs.
+        latency_inputs: inputs of one timed call; default: the first eval batch.
+        where: the folder, file or class that this model belongs to; tells namesakes apart.
+    """
+
+    model: Any
+    name: str | None = None
+    eval_data: Any = field(default=None, kw_only=True)
+    calibration_data: Any = field(default=None, kw_only=True)
+    train_data: Any = field(default=None, kw_only=True)
+    train: Any = field(default=None, kw_only=True)
+    loss: Any = field(default=None, kw_only=True)
+    metric: Any = field(default=None, kw_only=True)
+    batch: Any = field(default=None, kw_only=True)
+    forward: Any = field(default=None, kw_only=True)
+    latency_inputs: Any = field(default=None, kw_only=True)
+    where: str = field(default="", kw_only=True)
+
+    @property
+    def label(self) -> str:
+        """The model's name in the report."""
+        return self.name or type(self.model).__name__
+
+    def identity(self, kind: str) -> tuple[Any, ...]:
+        """What makes two look-ups the same: the objects that a variant of this kind depends on."""
+        parts = [self.model, self.eval_data, self.metric, self.batch, self.forward]
+        parts.append(self.latency_inputs)
+        if kind == "static":
+            parts.append(
+                self.train_data if self.calibration_data is None else self.calibration_data
+            )
+        if kind == "qat":
+            parts += [self.train_data, self.train, self.loss]
+        return tuple(id(part) for part in parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admitted:
+    """A Subject that passed the door: its FP32 copy, metrics and first batch, and what was noted."""
+
+    subject: Subject
+    module: Any
+    metrics: tuple[Metric, ...]
+    first_inputs: Any
+    notes: tuple[str, ...]
+
+
+def admit(subject: Subject) -> Admitted:
+    """Check model, data and metric on the first batch, before anything is built.
+
+    Raises:
+        QuantStageError: names the fixture or the stage, what was given and what to do.
+    """
+    import torch
+
+    module, notes = fp32_copy(subject.model)
+    metrics = _metrics(subject)
+    first = next(each_batch(subject.eval_data, "quant_eval_data"), None)
+    if first is None:
+        raise QuantStageError(
+            "fixture",
+            "quant_eval_data yielded nothing; accuracy needs labelled samples (some "
+            "hundred at least). Override the fixture quant_eval_data.",
+        )
+    raw_inputs, targets = unpack(first, "quant_eval_data", subject.batch)
+    inputs = on_cpu(raw_inputs)
+    if any(tensor.dtype == torch.float64 for tensor in tensors_in(raw_inputs)):
+        notes.append("quant_eval_data gives float64 inputs; they are cast to float32")
+    with torch.inference_mode():
+        outputs = forward(subject, module, inputs, "quant_model (FP32)")
+        again = forward(subject, module, inputs, "quant_model (FP32)")
+    _check_repeatable(outputs, again, size_of(inputs), notes)
+    check_targets(inputs, targets)
+    for metric in metrics:
+        score(metric, outputs, targets, size_of(inputs))
+    return Admitted(subject, module, metrics, inputs, tuple(notes))
+
+
+def fp32_copy(model: Any) -> tuple[Any, list[str]]:
+    """A copy of the user's model on the CPU, in eval mode, as float32; and what had to be changed."""
+    import torch
+
+    notes: list[str] = []
+    if not isinstance(model, torch.nn.Module):
+        raise QuantStageError(
+            "fixture",
+            f"quant_model gave {described(model)}; expected a trained FP32 "
+            "torch.nn.Module, or Subject(model, name='...'). Override the fixture quant_model.",
+        )
+    if hasattr(model, "_orig_mod"):
+        raise QuantStageError(
+            "fixture",
+            "quant_model gave a model compiled by torch.compile, which cannot be copied "
+            "and quantized; return the module that was compiled.",
+        )
+    if model.training:
+        notes.append("quant_model came in train mode; its copy was put into eval mode")
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(tensor.device.type != "cpu" for tensor in tensors):
+        notes.append("quant_model came on another device; its copy was put on the CPU")
+    if any(tensor.dtype in (torch.float64, torch.float16, torch.bfloat16) for tensor in tensors):
+        notes.append("quant_model was not float32; its copy was cast to float32")
+    try:
+        copied = copy.deepcopy(model).cpu().float().eval()
+    except Exception as error:
+        remedy = (
+            "replace torch.nn.utils.weight_norm by torch.nn.utils.parametrizations.weight_norm, or "
+            "call remove_weight_norm"
+            if "deepcopy protocol" in str(error)
+            else "make copy.deepcopy(model) work"
+        )
+        raise QuantStageError(
+            "fixture",
+            f"quant_model cannot be copied ({in_brief(error)}), and we never change "
+            f"yours; {remedy}.",
+        ) from error
+    return copied, notes
+
+
+def forward(subject: Subject, model: Any, inputs: Any, who: str) -> Any:
+    """The outputs of one batch, with an error from inside turned into a sentence."""
+    try:
+        return call(model, inputs, subject.forward)
+    except Exception as error:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors_in(inputs)) or "no tensor"
+        raise QuantStageError(
+            "evaluate",
+            f"{who} could not run on inputs of shape {shapes}: {in_brief(error)}. Check "
+            "the inputs of quant_eval_data, or say with quant_forward how the model is called.",
+        ) from error
+
+
+def check_targets(inputs: Any, targets: Any) -> None:
+    """Each sample needs its target: the first dimensions must be equal."""
+    size = size_of(inputs)
+    for tensor in tensors_in(targets):
+        if tensor.ndim and tensor.shape[0] != size:
+            raise QuantStageError(
+                "evaluate",
+                f"quant_eval_data gave {size} inputs with {tensor.shape[0]} targets in "
+                "one batch; expected one target for each input.",
+            )
+
+
+def _metrics(subject: Subject) -> tuple[Metric, ...]:
+    try:
+        return metrics_from(subject.metric)
+    except (TypeError, ValueError) as error:
+        raise QuantStageError("fixture", str(error)) from None
+
+
+def _check_repeatable(first: Any, second: Any, size: int, notes: list[str]) -> None:
+    import torch
+
+    if digests(first, size) == digests(second, size):
+        return
+    pairs = zip(tensors_in(first), tensors_in(second), strict=False)
+    if all(torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in pairs):
+        notes.append("FP32 gives slightly different bits when it runs twice on the same inputs")
+        return
+    raise QuantStageError(
+        "evaluate",
+        "FP32 differs from itself: two runs on the same batch gave different outputs, so "
+        "no difference of a variant would mean anything. Look for dropout that stays on in eval "
+        "mode (F.dropout without training=self.training) or for randomness in forward.",
+    )
