@@ -1,6 +1,6 @@
 """Trains the models of this example on first use and keeps their weights for the next.
 
-    python train.py     # trains what is not trained yet, prints the accuracy of both
+`python train.py` trains what is not trained yet and prints the accuracy of both models.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 import torchvision
+from data import dataset_name, eval_loader, train_loader
 from filelock import FileLock
+from model import MODELS
 from torch import nn
 from torch.utils.data import DataLoader
-
-from data import dataset_name, eval_loader, train_loader
-from model import MODELS
 
 HERE = Path(__file__).parent
 WEIGHTS_FOLDER = HERE / "weights"

@@ -152,10 +152,8 @@ class Run:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        limits = {**self.settings.limits, **limits_of(item)}
-        test = Running(
-            item.nodeid, limits, self.settings.timing_seconds, self.settings.inconclusive
-        )
+        settings = self.settings
+        test = Running(item.nodeid, settings.limits, settings.timing_seconds, settings.inconclusive)
         with recorder.running(test):
             try:
                 return (yield)
@@ -165,6 +163,9 @@ class Run:
             finally:
                 self.pending.pop(item.nodeid, None)
                 self._free(self.origins.drop(lambda origin: not origin.is_seen_by(self.pending)))
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        recorder.current().limits = {**self.settings.limits, **limits_of(item)}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

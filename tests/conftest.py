@@ -1,0 +1,11 @@
+"""What every test shares: pytester, with all that it must not import twice loaded beforehand."""
+
+# pytester forgets the modules that a run in this process imported, and torch cannot be imported again.
+import torch.ao.quantization.quantize_fx
+import torchvision  # noqa: F401
+
+import pytest_quant.report.files
+import pytest_quant.report.terminal
+import pytest_quant.run  # noqa: F401
+
+pytest_plugins = ["pytester"]
