@@ -4,15 +4,18 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pytest_quant.batches import tensors_in
 
+END = b"\0"  # after a text, which unlike a tensor does not say how long it is
 DIGEST_BYTES = 16  # 2**-64 for a collision among 2**32 samples
 
 
 def digests(value: Any, size: int) -> list[bytes]:
     """One digest for each sample, of all that belongs to it: BLAKE2b of dtype, shape and bytes.
 
-    Tensors and lists as long as the batch are taken apart by sample; anything else belongs to
+    Tensors, arrays and lists as long as the batch are taken apart by sample; anything else belongs to
     every sample.
     """
     import torch
@@ -30,6 +33,8 @@ def digests(value: Any, size: int) -> list[bytes]:
             for index, digest in enumerate(hashes):
                 digest.update(head)
                 digest.update((whole if shared else whole[index]).tobytes())
+        elif isinstance(item, np.ndarray):
+            add(item.tolist())
         elif isinstance(item, Mapping):
             for key in sorted(item, key=str):
                 add(str(key))
@@ -41,14 +46,14 @@ def digests(value: Any, size: int) -> list[bytes]:
                 add(part)
         elif isinstance(item, list | tuple):
             for digest, part in zip(hashes, item, strict=True):
-                digest.update(repr(part).encode())
+                digest.update(repr(part).encode() + END)
         elif hasattr(item, "__dict__") and not isinstance(item, type):
             for name, part in vars(item).items():
                 add(name)
                 add(part)
         else:
             for digest in hashes:
-                digest.update(repr(item).encode())
+                digest.update(repr(item).encode() + END)
 
     add(value)
     return [digest.digest() for digest in hashes]

@@ -1,6 +1,7 @@
 """Metric: how good a model's outputs are, for one sample, a batch or the whole set."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,12 @@ class Metric:
 
         Outputs are of shape [batch, classes], or [batch, classes, ...] with targets [batch, ...],
         whose positions are averaged for each sample; an output object's ``logits`` are taken.
+
+        Raises:
+            ValueError: k is no whole number from 1.
         """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise ValueError(f"Metric.top_k: k is {k!r}; a whole number from 1 is meant")
         return cls(_TopK(k), "top-1" if k == 1 else f"top-{k}")
 
     def shown(self, value: float) -> str:
@@ -129,8 +135,10 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
     For an accumulator the call is tried on a copy and None returned.
 
     Raises:
-        QuantStageError: when the metric raises, or returns NaN or something else than scores.
+        QuantStageError: when the metric raises, or returns NaN, an infinity or something else than
+            scores.
     """
+    import numpy
     import torch
 
     try:
@@ -159,14 +167,17 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
                 f"{size}; expected one score for each sample, shape [{size}], or one number.",
             )
         scores = given.detach().double().cpu().numpy()
-        if (scores != scores).any():
-            raise QuantStageError("evaluate", f"metric {metric.name} returned NaN for a sample.")
+        strange = scores[~numpy.isfinite(scores)]
+        if len(strange):
+            raise QuantStageError(
+                "evaluate", f"metric {metric.name} returned {_no_number(strange[0])} for a sample."
+            )
         return scores
     return as_number(metric, given)
 
 
 def as_number(metric: Metric, given: Any) -> float:
-    """A metric's single number, refused when it is none or NaN."""
+    """A metric's single number, refused when it is none, NaN or infinite."""
     try:
         if isinstance(given, str | bytes) or given is None:
             raise TypeError
@@ -177,9 +188,13 @@ def as_number(metric: Metric, given: Any) -> float:
             f"metric {metric.name} returned {given!r}; expected a number, or a tensor "
             "with one score for each sample.",
         ) from None
-    if number != number:
-        raise QuantStageError("evaluate", f"metric {metric.name} returned NaN.")
+    if not math.isfinite(number):
+        raise QuantStageError("evaluate", f"metric {metric.name} returned {_no_number(number)}.")
     return number
+
+
+def _no_number(value: float) -> str:
+    return "NaN" if value != value else "an infinity"
 
 
 def _one_metric(given: Any, name: str | None) -> Metric:

@@ -71,9 +71,8 @@ class Recipe:
             _one_of("engine", self.engine, ENGINES)
         if self.observer is not None:
             _one_of("observer", self.observer, OBSERVERS)
-        if isinstance(self.keep_fp32, str | type):
-            object.__setattr__(self, "keep_fp32", (self.keep_fp32,))
-        object.__setattr__(self, "keep_fp32", tuple(self.keep_fp32))
+        kept = self.keep_fp32 if isinstance(self.keep_fp32, list | tuple) else (self.keep_fp32,)
+        object.__setattr__(self, "keep_fp32", tuple(kept))
         for item in self.keep_fp32:
             if not isinstance(item, str | type):
                 raise TypeError(f"Recipe: keep_fp32 takes names or module types, not {item!r}")

@@ -122,6 +122,12 @@ class Variant:
         known = self._known.get(what)
         return None if isinstance(known, Exception) else known
 
+    @property
+    def error(self) -> str | None:
+        """Why a measurement failed, the first of them; None when none has."""
+        errors = (known for known in self._known.values() if isinstance(known, QuantStageError))
+        return next(map(str, errors), None)
+
     def forward(self, inputs: Any) -> Any:
         """Outputs for one batch of inputs, called as `quant_forward` says."""
         return call(self.model, inputs, self.subject.forward)

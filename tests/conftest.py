@@ -1,6 +1,8 @@
 """What every test shares: pytester, with all that it must not import twice loaded beforehand."""
 
-# pytester forgets the modules that a run in this process imported, and torch cannot be imported again.
+# pytester forgets the modules that a run in this process imported. torch cannot be imported again, and
+# hypothesis, whose own plugin imports it at the end of each run, takes more than a second each time.
+import hypothesis
 import torch.ao.quantization.quantize_fx
 import torchvision  # noqa: F401
 

@@ -80,12 +80,22 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
                 accumulator.update(outputs, targets)
             labels.append(targets)
             advance(1)
+    is_broken = not variant.is_fp32 and any(any(batch.irregular) for batch in batches)
     computed = {
-        metric.name: as_number(metric, accumulators[metric.name].compute())
+        metric.name: _computed(metric, accumulators[metric.name], is_broken)
         for metric in metrics
         if metric.is_accumulator
     }
     return merged(batches, metrics, computed, majority_rate(labels))
+
+
+def _computed(metric: Metric, accumulator: Any, is_broken: bool) -> float:
+    try:
+        return as_number(metric, accumulator.compute())
+    except QuantStageError:
+        if is_broken:
+            return float("nan")
+        raise
 
 
 def _score_batch(
@@ -99,15 +109,28 @@ def _score_batch(
             "FP32's outputs contain NaN on quant_eval_data, so there is nothing to compare "
             "with. Check the weights of quant_model and the scale of the inputs.",
         )
+    is_broken = not is_fp32 and any(irregular)
     return BatchScores(
         samples=digests((inputs, targets), size),
         inputs=digests(inputs, size),
         outputs=digests(outputs, size),
         irregular=irregular,
         scores={
-            m.name: None if m.is_accumulator else score(m, outputs, targets, size) for m in metrics
+            m.name: None if m.is_accumulator else _scored(m, outputs, targets, size, is_broken)
+            for m in metrics
         },
     )
+
+
+def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:
+    """The metric's scores; NaN when it cannot score outputs that are not finite where FP32's are,
+    since those are the variant's failure and no error of the metric."""
+    try:
+        return score(metric, outputs, targets, size)
+    except QuantStageError:
+        if is_broken:
+            return np.full(size, np.nan)
+        raise
 
 
 def _irregular(outputs: Any, size: int) -> list[bytes]:

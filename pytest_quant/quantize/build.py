@@ -92,6 +92,7 @@ def _dynamic(module: Any, recipe: Recipe) -> Built:
 def _observed(module: Any, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
     """Static and QAT: prepare, then calibrate or train, then convert."""
     subject, seconds = admitted.subject, dict[str, float]()
+    who = f"{subject.label} {recipe.kind}"
     args, kwargs = _arguments(module, admitted)
     with _stage("prepare", seconds):
         if recipe.kind == "qat":
@@ -100,7 +101,7 @@ def _observed(module: Any, admitted: Admitted, recipe: Recipe, conditions: Condi
     fake_quantized = None
     if recipe.kind == "qat":
         with _stage("train", seconds):
-            tuned_on = train.train(prepared, subject, recipe, conditions.progress)
+            tuned_on = train.train(prepared, subject, recipe, who, conditions.progress)
         _refuse_unobserved(prepared, "train")
         fake_quantized = copy.deepcopy(prepared).eval()
         train.freeze_observers(fake_quantized)
@@ -108,7 +109,7 @@ def _observed(module: Any, admitted: Admitted, recipe: Recipe, conditions: Condi
     else:
         with _stage("calibrate", seconds):
             tuned_on = calibrate.calibrate(
-                prepared, subject, recipe.calibration_samples, conditions.progress
+                prepared, subject, recipe.calibration_samples, who, conditions.progress
             )
         _refuse_unobserved(prepared, "calibrate")
     with _stage("convert", seconds):

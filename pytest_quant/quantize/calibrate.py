@@ -9,7 +9,9 @@ from pytest_quant.progress import Progress
 from pytest_quant.subject import Subject, forward
 
 
-def calibrate(prepared: Any, subject: Subject, samples: int, progress: Progress) -> set[bytes]:
+def calibrate(
+    prepared: Any, subject: Subject, samples: int, who: str, progress: Progress
+) -> set[bytes]:
     """Run about `samples` samples of the calibration data through the prepared model.
 
     Returns:
@@ -23,7 +25,7 @@ def calibrate(prepared: Any, subject: Subject, samples: int, progress: Progress)
     fixture, data = calibration_source(subject)
     seen: set[bytes] = set()
     done = 0
-    with torch.no_grad(), progress("calibrate", samples, "samples") as advance:
+    with torch.no_grad(), progress(f"calibrate {who}", samples, "samples") as advance:
         for batch in each_batch(data, fixture):
             inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
             count = min(size_of(inputs), samples - done) or 1

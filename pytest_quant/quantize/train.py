@@ -19,7 +19,9 @@ FREEZE_BATCHNORM = 0.5
 FREEZE_OBSERVERS = 0.67
 
 
-def train(prepared: Any, subject: Subject, recipe: Recipe, progress: Progress) -> set[bytes]:
+def train(
+    prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress
+) -> set[bytes]:
     """Train the prepared model in place: by the user's `quant_train`, else by the built-in loop.
 
     Returns:
@@ -41,10 +43,12 @@ def train(prepared: Any, subject: Subject, recipe: Recipe, progress: Progress) -
             "own loop. Override the fixture quant_train_data or quant_train.",
         )
     refuse_eval_data("quant_train_data", subject.train_data, subject)
-    return _loop(prepared, subject, recipe, progress)
+    return _loop(prepared, subject, recipe, who, progress)
 
 
-def _loop(prepared: Any, subject: Subject, recipe: Recipe, progress: Progress) -> set[bytes]:
+def _loop(
+    prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress
+) -> set[bytes]:
     import torch
 
     loss_of = subject.loss or _cross_entropy
@@ -57,7 +61,7 @@ def _loop(prepared: Any, subject: Subject, recipe: Recipe, progress: Progress) -
     seen: set[bytes] = set()
     prepared.train()
     step = 0
-    with torch.enable_grad(), progress("train", steps, "steps") as advance:
+    with torch.enable_grad(), progress(f"train {who}", steps, "steps") as advance:
         for epoch in range(recipe.epochs):
             for batch in each_batch(subject.train_data, "quant_train_data"):
                 for at, freeze in freezes:

@@ -1,5 +1,6 @@
 """Rows: what is known of a variant so far, as plain JSON types that can cross processes."""
 
+import math
 from typing import Any
 
 from pytest_quant.explain.notes import notes_on
@@ -25,7 +26,7 @@ def row_of(variant: Variant) -> Row:
         "latency": _latency(variant),
         "seconds": dict(variant.seconds),
         "notes": notes_on(variant),
-        "error": None,
+        "error": variant.error,
     }
 
 
@@ -68,7 +69,7 @@ def _metrics(variant: Variant) -> list[dict[str, Any]]:
             "flips": None,
             "fake_quantized": (evaluation.fake_quantized or {}).get(metric.name),
         }
-        if not variant.is_fp32:
+        if not variant.is_fp32 and math.isfinite(row["value"]):
             before, after = exact_values(variant, metric)
             row["drop"] = float(before - after if metric.higher_is_better else after - before)
             if metric.name in evaluation.scores:

@@ -70,11 +70,11 @@ def quant_train_data():
     return batches(seed=2)
 """
 GOOD = """
-from pytest_quant import assert_max_accuracy_drop
+from pytest_quant import assert_gates
 
 
 def test_good(quant_dynamic):
-    assert_max_accuracy_drop(quant_dynamic, 0.1)
+    assert_gates(quant_dynamic, max_accuracy_drop=0.1, max_size_ratio=0.9)
 """
 # what a spoilt folder starts with: a model of its own name, so that its rows are its own
 NAMED = """
@@ -115,7 +115,7 @@ class ModelRepo:
 
     def run(self, *args, **how):
         """One run with gates on, in this process."""
-        return self.pytester.runpytest_inprocess("--quant", "-q", *args, **how)
+        return self.pytester.runpytest_inprocess("--quant", "--quant-threads=1", "-q", *args, **how)
 
     def judge(self, *args, **outcomes):
         """Run, compare the outcomes, and see that the good model was judged and tabulated all the same."""
@@ -126,7 +126,7 @@ class ModelRepo:
 
 
 def assert_good_is_tabulated(result):
-    result.stdout.fnmatch_lines(["model *variant *gates", "good * dynamic *x * % * pt * 1 PASS"])
+    result.stdout.fnmatch_lines(["model *variant *gates", "good * dynamic *x * % * pt * 2 PASS"])
 
 
 @pytest.fixture

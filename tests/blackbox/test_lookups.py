@@ -208,7 +208,9 @@ def test_static(self, quant_static):
     assert quant_static.fp32.model.tag == "class"
 """.splitlines()
     )
-    repo.makepyfile(test_class=f"import pytest\n\nclass TestOwn:\n{class_body}\n" + GATES.format("root"))
+    repo.makepyfile(
+        test_class=f"import pytest\n\nclass TestOwn:\n{class_body}\n" + GATES.format("root")
+    )
     result = repo.runpytest("--quant")
     result.assert_outcomes(passed=10)
     assert logged(repo, "calibrate") == 3
@@ -273,7 +275,11 @@ def pytest_quant_recipes(config):
     result = repo.runpytest("--quant", "-v")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines_random(
-        ["*test_every?static-minmax? PASSED*", "Sequential * static(keep_fp32=*", "*static-minmax *"]
+        [
+            "*test_every?static-minmax? PASSED*",
+            "Sequential * static(keep_fp32=*",
+            "*static-minmax *",
+        ]
     )
 
 

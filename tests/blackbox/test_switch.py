@@ -94,9 +94,9 @@ def test_limits_are_taken_from_call_then_marker_then_command_line_then_ini(repo)
             assert limits == {"max_flips": 0.9, "max_size_mb": 20, "max_accuracy_drop": 0.3}
         """
     )
-    repo.runpytest("--quant", "--quant-max-accuracy-drop=0.3", "--quant-max-flips=0.3").assert_outcomes(
-        passed=2
-    )
+    repo.runpytest(
+        "--quant", "--quant-max-accuracy-drop=0.3", "--quant-max-flips=0.3"
+    ).assert_outcomes(passed=2)
 
 
 def test_variants_can_be_chosen_and_the_rest_is_deselected(repo):
@@ -111,7 +111,8 @@ def test_gates_are_marked_quant(repo):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("-p", "no:cacheprovider"), ("-W", "error"), ("--strict-markers",), ("-q",), ("-s",)]
+    "arguments",
+    [("-p", "no:cacheprovider"), ("-W", "error"), ("--strict-markers",), ("-q",), ("-s",)],
 )
 def test_it_gets_on_with_other_options(repo, arguments):
     repo.runpytest("--quant", *arguments).assert_outcomes(passed=4)

@@ -29,7 +29,9 @@ def test_two_workers_report_what_one_process_reports(pytester):
     pytester.makepyfile(test_gates=GATES, test_outputs=OUTPUTS)
     reports = {}
     for workers in ("0", "2"):
-        result = pytester.runpytest_subprocess("--quant", "-n", workers, f"--quant-report=r{workers}")
+        result = pytester.runpytest_subprocess(
+            "--quant", "-n", workers, f"--quant-report=r{workers}"
+        )
         result.assert_outcomes(passed=8)
         result.stdout.fnmatch_lines(["*= quantization =*"])
         reports[workers] = json.loads((pytester.path / f"r{workers}" / "report.json").read_text())

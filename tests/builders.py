@@ -1,0 +1,143 @@
+"""Builders: tiny subjects, variants with planted scores, and rows of a report."""
+
+from dataclasses import replace
+
+import torch
+
+from pytest_quant.conditions import Conditions
+from pytest_quant.measure.accuracy import evaluate
+from pytest_quant.measure.int8_share import measure_int8_share
+from pytest_quant.measure.size import measure_size
+from pytest_quant.metrics import Metric
+from pytest_quant.quantize.build import build
+from pytest_quant.recipe import Recipe
+from pytest_quant.report.rows import failed_row
+from pytest_quant.session import open_store
+from pytest_quant.store import Store
+from pytest_quant.subject import Subject
+from pytest_quant.variant import Measures
+
+ONE_THREAD = Conditions(threads=1)
+
+
+def tiny_linear(seed=0):
+    """195 parameters, 176 of them weights: 8 -> 16 -> 3."""
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)
+    ).eval()
+
+
+def batches(samples=32, seed=1, size=16):
+    """(inputs [n, 8], targets [n]) with the first three inputs as the classes' scores."""
+    inputs = torch.randn(samples, 8, generator=torch.Generator().manual_seed(seed))
+    return list(zip(inputs.split(size), inputs[:, :3].argmax(1).split(size), strict=True))
+
+
+def toy_subject(model=None, **parts):
+    """A Subject of the tiny model, with data of its own for each purpose."""
+    given = {"eval_data": batches(seed=1), "calibration_data": batches(seed=2)} | parts
+    return Subject(model or tiny_linear(), **given)
+
+
+def toy_variant(recipe="dynamic", *, name=None, model=None, **parts):
+    """A variant of the tiny model, built and measured as the plugin does it."""
+    recipe = Recipe(recipe) if isinstance(recipe, str) else recipe
+    return open_store(ONE_THREAD).variant(toy_subject(model, **parts), recipe, name)
+
+
+class Reads(torch.nn.Module):
+    """Gives one column of the inputs as the score of class 0, and `other` as that of class 1."""
+
+    def __init__(self, column, other):
+        super().__init__()
+        self.column = column
+        self.other = torch.nn.Parameter(torch.tensor([other]))
+
+    def forward(self, x):
+        return torch.stack([x[:, self.column], self.other.expand(len(x))], dim=1)
+
+
+def score_of(outputs, targets):
+    """The planted score itself, one for each sample."""
+    return outputs[:, 0]
+
+
+def planted_variant(fp32, own, *, metric=None, name="static", size=50, **parts):
+    """A variant whose samples score `own` where FP32's score `fp32`.
+
+    Without a metric the scores are 0 and 1: right and wrong in top-1 accuracy.
+    """
+    inputs = torch.tensor([fp32, own, range(len(fp32))], dtype=torch.float32).T
+    targets = torch.zeros(len(inputs), dtype=torch.long)
+    data = list(zip(inputs.split(size), targets.split(size), strict=True))
+    recipe = Recipe("custom", build=lambda module: Reads(1, 0.25))
+    subject = Subject(Reads(0, 0.5), "planted", eval_data=data, metric=metric, **parts)
+    return open_store(ONE_THREAD).variant(subject, recipe, name)
+
+
+def right(count, of):
+    """Scores of `of` samples, the first `count` of which are right."""
+    return [1] * count + [0] * (of - count)
+
+
+def loss(name="loss", unit="raw"):
+    """A metric of planted scores for which lower is better."""
+    return Metric(score_of, name, higher_is_better=False, unit=unit)
+
+
+def timed_variant(pair, *, best=None, fp32=False):
+    """The tiny model, dynamically quantized, whose rounds are those of a given pair."""
+    pairs = {"given": pair, "best": best}
+    measures = Measures(
+        evaluate=lambda variant: evaluate(variant, ONE_THREAD),
+        size=measure_size,
+        int8_share=measure_int8_share,
+        pair=lambda variant, baseline: pairs[baseline],
+        format_gain=lambda variant: 1.0,
+    )
+    store, subject = Store(ONE_THREAD, build, measures), toy_subject()
+    return store.fp32(subject) if fp32 else store.variant(subject, Recipe("dynamic"), "dynamic")
+
+
+def plain_row(model="Net", variant="static", where="", **known):
+    """A row of a report of which only the given is known."""
+    row = failed_row(model, where, variant, "")
+    return row | {"error": None} | known
+
+
+def metric_cells(name="top-1", value=0.95, drop=None, flips=None, samples=200, unit="fraction"):
+    """One metric of a row."""
+    return {
+        "name": name,
+        "unit": unit,
+        "higher_is_better": True,
+        "value": value,
+        "samples": samples,
+        "drop": drop,
+        "flips": flips,
+        "fake_quantized": None,
+    }
+
+
+def plain_verdict(row, outcome="PASS", quantity="size", **changed):
+    """A verdict on a row's variant, as a worker sends it."""
+    return {
+        "gate": "max_size_ratio",
+        "quantity": quantity,
+        "outcome": outcome,
+        "sentence": f"{quantity} {outcome}: so it is",
+        "limit": 0.3,
+        "observed": 0.25,
+        "model": row["model"],
+        "variant": row["variant"],
+        "where": row["where"],
+        "metric": None,
+        "evidence": {},
+        "test": "test_it.py::test_it",
+    } | changed
+
+
+def renamed(subject, **changes):
+    """The same Subject with other parts."""
+    return replace(subject, **changes)

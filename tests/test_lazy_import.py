@@ -1,0 +1,45 @@
+"""Every pytest run on the machine imports this package, so it may not cost anybody anything."""
+
+import subprocess
+import sys
+
+import pytest
+
+import pytest_quant
+
+HEAVY = ("torch", "numpy", "pandas", "tabulate", "tqdm", "filelock", "torchvision", "scipy")
+
+
+def python(*arguments):
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("module", ["pytest_quant", "pytest_quant.plugin", "pytest_quant.fixtures"])
+def test_importing_it_loads_nothing_heavy(module):
+    loaded, _ = python("-c", f"import sys, {module}; print(*sys.modules)")
+    assert module in loaded.split()
+    assert {name.split(".")[0] for name in loaded.split()}.isdisjoint(HEAVY)
+
+
+def test_the_import_log_shows_nothing_heavy():
+    _, log = python("-X", "importtime", "-c", "import pytest_quant.plugin")
+    imported = [line.rsplit("|", 1)[1].strip() for line in log.splitlines() if "|" in line]
+    assert "pytest_quant.plugin" in imported
+    assert {name.split(".")[0] for name in imported}.isdisjoint(HEAVY)
+
+
+def test_asking_for_what_it_offers_loads_nothing_heavy():
+    loaded, _ = python("-c", "import sys, pytest_quant; dir(pytest_quant); print(*sys.modules)")
+    assert {name.split(".")[0] for name in loaded.split()}.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("name", pytest_quant.__all__)
+def test_each_public_name_is_found_where_it_lives(name):
+    assert getattr(pytest_quant, name).__name__ == name
+    assert name in dir(pytest_quant)
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'pytest_quant' has no attribute 'assert_all'"):
+        pytest_quant.assert_all  # noqa: B018

@@ -1,0 +1,211 @@
+"""Metric: scores by hand for each kind of function, and what is no metric."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_quant import Metric, QuantStageError
+from pytest_quant.metrics import as_number, metrics_from, score
+
+# best class, second: 0 then 1; 2 then 0; 1 then 2; 0 then 2
+LOGITS = torch.tensor([[3.0, 2.0, 1.0], [2.0, 1.0, 3.0], [1.0, 3.0, 2.0], [3.0, 1.0, 2.0]])
+TARGETS = torch.tensor([0, 0, 0, 2])
+TOP_1, TOP_2 = [1, 0, 0, 0], [1, 1, 0, 1]
+
+
+class Counter:
+    """As torchmetrics' objects are: update, compute, reset, and a direction."""
+
+    higher_is_better = False
+
+    def __init__(self):
+        self.right = self.seen = 0
+        self.updates = 0
+
+    def update(self, outputs, targets):
+        self.right += int((outputs.argmax(1) == targets).sum())
+        self.seen += len(targets)
+        self.updates += 1
+
+    def compute(self):
+        return torch.tensor(self.right / self.seen)
+
+    def reset(self):
+        self.right = self.seen = 0
+
+
+def errors(outputs, targets):
+    return (outputs.argmax(1) != targets).float()
+
+
+@pytest.mark.parametrize(("k", "hits"), [(1, TOP_1), (2, TOP_2), (3, [1, 1, 1, 1]), (9, [1] * 4)])
+def test_top_k_finds_the_target_among_the_k_best(k, hits):
+    assert score(Metric.top_k(k), LOGITS, TARGETS, 4).tolist() == hits
+
+
+def test_top_k_is_named_by_its_k():
+    assert (Metric.top_k().name, Metric.top_k(5).name) == ("top-1", "top-5")
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True])
+def test_top_k_needs_a_whole_number_from_one(k):
+    with pytest.raises(ValueError, match="k is"):
+        Metric.top_k(k)
+
+
+def test_top_k_averages_the_positions_of_a_sample():
+    maps = torch.zeros(2, 3, 2, 2)
+    maps[:, 1] = 1.0  # class 1 everywhere
+    targets = torch.tensor([[[1, 1], [1, 0]], [[0, 1], [0, 0]]])
+    assert score(Metric.top_k(1), maps, targets, 2).tolist() == [0.75, 0.25]
+
+
+@pytest.mark.parametrize("outputs", [SimpleNamespace(logits=LOGITS), {"logits": LOGITS}, LOGITS])
+def test_logits_are_found_in_objects_and_dicts(outputs):
+    assert score(Metric.top_k(1), outputs, TARGETS, 4).tolist() == TOP_1
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "sentence"),
+    [
+        (torch.zeros(4), TARGETS, r"needs outputs of shape \[batch, classes\], not shape \[4\]"),
+        ({"boxes": LOGITS}, TARGETS, r"needs outputs of shape \[batch, classes\], not dict"),
+        (LOGITS, torch.zeros(4, 3), r"needs targets of shape \[4\] .* not shape \[4, 3\]"),
+        (LOGITS, [0, 0, 0, 2], r"needs targets of shape \[4\] with class numbers, not list"),
+    ],
+)
+def test_top_k_says_which_shapes_it_needs(outputs, targets, sentence):
+    with pytest.raises(QuantStageError, match=rf"metric top-1 raised: .*{sentence}"):
+        score(Metric.top_k(1), outputs, targets, 4)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        errors,
+        lambda outputs, targets: errors(outputs, targets).numpy(),
+        lambda outputs, targets: errors(outputs, targets).tolist(),
+        lambda outputs, targets: errors(outputs, targets).bool(),
+        lambda outputs, targets: errors(outputs, targets).requires_grad_(),
+    ],
+)
+def test_a_score_for_each_sample_stays_one(fn):
+    scores = score(Metric(fn, "errors"), LOGITS, TARGETS, 4)
+    assert scores.dtype == np.float64
+    assert scores.tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda outputs, targets: errors(outputs, targets).mean(),
+        lambda outputs, targets: 0.75,
+        lambda outputs, targets: np.float32(0.75),
+        lambda outputs, targets: torch.tensor(0.75),
+    ],
+)
+def test_a_single_number_is_the_mean_of_the_batch(fn):
+    assert score(Metric(fn, "errors"), LOGITS, TARGETS, 4) == 0.75
+
+
+def test_an_accumulator_is_tried_on_a_copy():
+    counter = Counter()
+    assert score(Metric(counter, "counter"), LOGITS, TARGETS, 4) is None
+    assert counter.updates == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (torch.zeros(3), r"returned shape \[3\] for a batch of 4; expected .* shape \[4\]"),
+        (torch.zeros(4, 1), r"returned shape \[4, 1\] for a batch of 4"),
+        (torch.tensor([0.0, float("nan"), 0.0, 0.0]), "returned NaN for a sample"),
+        (float("nan"), "returned NaN"),
+        (torch.tensor(float("nan")), "returned NaN"),
+        (None, "returned None; expected a number"),
+        ("0.75", "returned '0.75'; expected a number"),
+        ([0.5, 0.5], r"returned \[0.5, 0.5\]; expected a number"),
+        (torch.tensor([0.0, float("inf"), 0.0, 0.0]), "returned an infinity for a sample"),
+        (float("-inf"), "returned an infinity"),
+    ],
+)
+def test_what_is_no_score_is_an_error(given, sentence):
+    with pytest.raises(QuantStageError, match=f"metric mine {sentence}") as caught:
+        score(Metric(lambda outputs, targets: given, "mine"), LOGITS, TARGETS, 4)
+    assert caught.value.stage == "evaluate"
+
+
+def test_an_error_inside_a_metric_is_told_in_one_line():
+    def broken(outputs, targets):
+        raise KeyError("mask")
+
+    with pytest.raises(QuantStageError, match="metric mine raised: KeyError: 'mask'"):
+        score(Metric(broken, "mine"), LOGITS, TARGETS, 4)
+
+
+def test_an_accumulator_that_computes_no_number_is_an_error():
+    class Vector(Counter):
+        def compute(self):
+            return torch.zeros(3)
+
+    with pytest.raises(QuantStageError, match=r"metric vector returned tensor.* expected a number"):
+        score(Metric(Vector(), "vector"), LOGITS, TARGETS, 4)
+
+
+def test_a_number_may_be_a_tensor_of_one_element():
+    assert as_number(Metric.top_k(1), torch.tensor([0.5])) == 0.5
+
+
+def test_without_a_metric_it_is_top_1():
+    assert [metric.name for metric in metrics_from(None)] == ["top-1"]
+
+
+def test_several_metrics_keep_their_order_and_take_their_names_from_the_dict():
+    rate = Metric(errors, "own name", higher_is_better=False)
+    first, second, third = metrics_from({"rate": rate, "count": Counter(), "plain": errors})
+    assert (first.name, second.name, third.name) == ("rate", "count", "plain")
+    assert (first.higher_is_better, second.higher_is_better) == (False, False)
+    assert third.higher_is_better is True
+
+
+def test_one_metric_is_named_by_its_function_or_class():
+    assert metrics_from(errors)[0].name == "errors"
+    assert metrics_from(Counter())[0].name == "Counter"
+
+
+def test_a_metric_is_taken_as_it_is():
+    metric = Metric(errors, "mine", higher_is_better=False, unit="raw")
+    assert metrics_from(metric) == (metric,)
+
+
+@pytest.mark.parametrize("given", ["accuracy", 0.5, ["top-1"], {"a": 3}])
+def test_what_is_no_metric_is_refused_with_what_is(given):
+    with pytest.raises(TypeError, match="quant_metric returned .*; expected a Metric"):
+        metrics_from(given)
+
+
+def test_an_empty_dict_of_metrics_is_refused():
+    with pytest.raises(TypeError, match="quant_metric returned an empty dict"):
+        metrics_from({})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"fn": 3}, TypeError, "fn is 3; a function"),
+        ({"name": ""}, TypeError, "name is ''; a text is meant"),
+        ({"name": 5}, TypeError, "name is 5; a text is meant"),
+        ({"unit": "percent"}, ValueError, "unit is 'percent'; allowed: fraction, raw"),
+    ],
+)
+def test_a_metric_refuses_wrong_arguments(arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        Metric(**{"fn": errors, "name": "mine", **arguments})
+
+
+def test_fractions_are_shown_in_per_cent_and_points_and_raw_numbers_as_they_are():
+    fraction, raw = Metric(errors, "f"), Metric(errors, "r", unit="raw")
+    assert (fraction.shown(0.98519), fraction.shown_change(0.00370)) == ("98.52 %", "0.37 pt")
+    assert (raw.shown(0.123456), raw.shown_change(12345.6)) == ("0.1235", "1.235e+04")
