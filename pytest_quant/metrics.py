@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,20 +142,13 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
     import numpy
     import torch
 
-    try:
-        if metric.is_accumulator:
-            trial = copy.deepcopy(metric.fn)
-            trial.reset()
-            trial.update(outputs, targets)
-            as_number(metric, trial.compute())
-            return None
+    if metric.is_accumulator:
+        trial = fresh(metric)
+        gather(metric, trial, outputs, targets)
+        computed(metric, trial)
+        return None
+    with _naming(metric):
         given = metric.fn(outputs, targets)
-    except QuantStageError:
-        raise
-    except Exception as error:
-        raise QuantStageError(
-            "evaluate", f"metric {metric.name} raised: {in_brief(error)}"
-        ) from error
     if not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape:
         given = torch.as_tensor(given)
     if isinstance(given, list | tuple) and len(given) == size:
@@ -176,6 +170,27 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
     return as_number(metric, given)
 
 
+def fresh(metric: Metric) -> Any:
+    """An accumulator's own copy, which has seen nothing."""
+    with _naming(metric):
+        accumulator = copy.deepcopy(metric.fn)
+        accumulator.reset()
+        return accumulator
+
+
+def gather(metric: Metric, accumulator: Any, outputs: Any, targets: Any) -> None:
+    """Let an accumulator see one more batch."""
+    with _naming(metric):
+        accumulator.update(outputs, targets)
+
+
+def computed(metric: Metric, accumulator: Any) -> float:
+    """What an accumulator makes of all batches that it saw."""
+    with _naming(metric):
+        given = accumulator.compute()
+    return as_number(metric, given)
+
+
 def as_number(metric: Metric, given: Any) -> float:
     """A metric's single number, refused when it is none, NaN or infinite."""
     try:
@@ -191,6 +206,19 @@ def as_number(metric: Metric, given: Any) -> float:
     if not math.isfinite(number):
         raise QuantStageError("evaluate", f"metric {metric.name} returned {_no_number(number)}.")
     return number
+
+
+@contextmanager
+def _naming(metric: Metric) -> Iterator[None]:
+    """In which an error from inside a metric becomes a sentence that names it."""
+    try:
+        yield
+    except QuantStageError:
+        raise
+    except Exception as error:
+        raise QuantStageError(
+            "evaluate", f"metric {metric.name} raised: {in_brief(error)}"
+        ) from error
 
 
 def _no_number(value: float) -> str:

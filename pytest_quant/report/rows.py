@@ -59,7 +59,7 @@ def _metrics(variant: Variant) -> list[dict[str, Any]]:
         return []
     rows = []
     for metric in variant.admitted.metrics:
-        row = {
+        row: dict[str, Any] = {
             "name": metric.name,
             "unit": metric.unit,
             "higher_is_better": metric.higher_is_better,

@@ -1,6 +1,7 @@
 """Bad input is an ERROR, a FAIL, a note or a usage error, says so in a sentence and stops nothing else."""
 
 import pytest
+import torch
 
 DYNAMIC = """
 def test_bad(quant_dynamic):
@@ -253,7 +254,7 @@ def test_a_subject_that_cannot_be_judged_is_an_error(model_repo, what):
 
 
 def test_a_model_that_torch_compile_made_is_refused(model_repo):
-    import torch._dynamo  # noqa: F401  (pytester would forget it, and it cannot come twice)
+    torch.compile(torch.nn.Identity())  # pytester would forget what this imports, which cannot come twice
 
     compiled = fixture("quant_model", "return Subject(torch.compile(classifier()), name='bad')")
     model_repo.spoil(compiled, DYNAMIC)
