@@ -22,6 +22,7 @@ class Running:
         nodeid: pytest's name of it.
         limits: what marker, command line and ini say, the first of these that says something.
         timing_seconds: what one speed gate may take.
+        early_stop: whether accuracy may be decided on a part of the eval set.
         inconclusive: what an INCONCLUSIVE verdict does: ``auto``, ``fail`` or ``report``.
         variants: those it has looked up, in order.
         verdicts: those it was given, in order.
@@ -31,6 +32,7 @@ class Running:
     nodeid: str
     limits: Mapping[str, float] = field(default_factory=dict)
     timing_seconds: float = 30.0
+    early_stop: bool = False
     inconclusive: str = "auto"
     variants: list["Variant"] = field(default_factory=list)
     verdicts: list["Verdict"] = field(default_factory=list)

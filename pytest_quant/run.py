@@ -64,7 +64,7 @@ class Run:
                 f"quant_variant was parametrized with {param!r}; expected dynamic, static, qat, a "
                 "Recipe or (name, Recipe)"
             )
-        subject = self._subject(request, recipe.kind if recipe else "fp32")
+        subject = self._subject(request, recipe.kind if recipe else "fp32", name)
         try:
             variant = self._variant(subject, recipe, name)
         finally:
@@ -94,29 +94,43 @@ class Run:
             named |= recipes
         for name, recipe in named.items():
             try:
-                subject = self._subject(request, recipe.kind if recipe else "fp32")
+                subject = self._subject(request, recipe.kind if recipe else "fp32", name)
+            except Exception:  # of a fixture; pytest raises it again in the test that asks for it
+                continue
+            try:
                 measure_all(self._variant(subject, recipe, name), self.conditions)
             except QuantStageError:
                 continue
 
-    def _subject(self, request: pytest.FixtureRequest, kind: str) -> Subject:
-        """The resolved inputs; only those that this kind of variant needs."""
+    def _subject(self, request: pytest.FixtureRequest, kind: str, name: str) -> Subject:
+        """The resolved inputs, only those that this kind of variant needs; one that raises is a row."""
         __tracebackhide__ = True
         needed = {name for name in INPUTS if not any(name in names for names in NEEDS.values())}
         needed |= set(NEEDS.get(kind, ()))
         if kind == "custom":
             needed |= {"quant_calibration_data", "quant_train_data"}
-        values = {name: request.getfixturevalue(name) for name in INPUTS if name in needed}
-        model = values.pop("quant_model")
+        model = request.getfixturevalue("quant_model")
         origin = self.origins.of(model, request.node.nodeid)
         subject = model if isinstance(model, Subject) else Subject(model)
-        given = {name.removeprefix("quant_"): value for name, value in values.items()}
-        return replace(
+        subject = replace(
             subject,
             name=subject.name or (origin.param if origin else None),
             where=origin.where if origin else "",
-            **{name: value for name, value in given.items() if value is not None},
         )
+        given: dict[str, Any] = {}
+        for fixture in INPUTS:
+            if fixture not in needed or fixture == "quant_model":
+                continue
+            try:
+                value = request.getfixturevalue(fixture)
+            except Exception as error:
+                sentence = getattr(error, "__notes__", [in_brief(error)])[-1]
+                row = failed_row(subject.label, subject.where, name, sentence)
+                recorder.current().failed.append(row)
+                raise
+            if value is not None:
+                given[fixture.removeprefix("quant_")] = value
+        return replace(subject, **given)
 
     # what the fixtures do
 
@@ -153,7 +167,13 @@ class Run:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         settings = self.settings
-        test = Running(item.nodeid, settings.limits, settings.timing_seconds, settings.inconclusive)
+        test = Running(
+            item.nodeid,
+            settings.limits,
+            settings.timing_seconds,
+            settings.early_stop,
+            settings.inconclusive,
+        )
         with recorder.running(test):
             try:
                 return (yield)
@@ -229,7 +249,9 @@ class Run:
         terminalreporter.section("quantization")
         if not self.report.rows:
             terminalreporter.write_line(
-                "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
+                "no variant could be made (see the errors), so nothing was judged"
+                if terminalreporter.stats.get("error")
+                else "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
             )
             return
         for line in summary_lines(self.report, self.settings.format):

@@ -8,6 +8,7 @@ from pytest_quant.conditions import Conditions
 from pytest_quant.measure.accuracy import evaluate
 from pytest_quant.measure.int8_share import measure_int8_share
 from pytest_quant.measure.latency import channels_last_speedup, make_pair
+from pytest_quant.measure.prefix import prefix_of
 from pytest_quant.measure.size import measure_size
 from pytest_quant.quantize.build import build
 from pytest_quant.store import Store
@@ -22,5 +23,6 @@ def open_store(conditions: Conditions) -> Store:
         int8_share=measure_int8_share,
         pair=lambda variant, baseline: make_pair(variant, baseline, conditions),
         format_gain=channels_last_speedup,
+        prefix=lambda variant: prefix_of(variant, conditions),
     )
     return Store(conditions, build, measures)

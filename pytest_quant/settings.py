@@ -48,6 +48,11 @@ OPTIONS = (
     ),
     Option("timing_seconds", "float", "what one speed gate may take; default 30", "S"),
     Option(
+        "early_stop",
+        "bool",
+        "decide accuracy on a random part of a map-style eval set where that is enough",
+    ),
+    Option(
         "inconclusive",
         "string",
         "what a gate that could not decide does: fail, report, or auto (speed is reported, "
@@ -68,6 +73,7 @@ class Settings:
         all: whether every kind is built for each model.
         report: folder to write to.
         format: tabulate's table format.
+        early_stop: whether accuracy may be decided on a part of the eval set.
         limits: from command line, then ini.
     """
 
@@ -80,6 +86,7 @@ class Settings:
     threads: int | None = None
     latency_batch: int | None = None
     timing_seconds: float = 30.0
+    early_stop: bool = False
     inconclusive: str = "auto"
     limits: Mapping[str, float] = field(default_factory=dict)
 
@@ -105,6 +112,7 @@ class Settings:
             threads=_positive("threads", get("threads")),
             latency_batch=_positive("latency_batch", get("latency_batch")),
             timing_seconds=_positive("timing_seconds", get("timing_seconds")) or 30.0,
+            early_stop=bool(get("early_stop")),
             inconclusive=_one_of("inconclusive", get("inconclusive") or "auto", INCONCLUSIVE),
             limits=_limits(get),
         )
@@ -148,7 +156,7 @@ def _reader(config: pytest.Config) -> Callable[[str], Any]:
             return given
         try:
             return config.getini(f"quant_{name}")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, pytest.UsageError) as error:
             raise pytest.UsageError(f"quant_{name} in ini: {error}") from None
 
     return get

@@ -154,16 +154,25 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
     return copied, notes
 
 
-def forward(subject: Subject, model: Any, inputs: Any, who: str) -> Any:
-    """The outputs of one batch, with an error from inside turned into a sentence."""
+def forward(
+    subject: Subject,
+    model: Any,
+    inputs: Any,
+    who: str,
+    *,
+    stage: str = "evaluate",
+    fixture: str = "quant_eval_data",
+) -> Any:
+    """The outputs of one batch, with an error from inside turned into a sentence that names the stage
+    and the fixture that gave the inputs."""
     try:
         return call(model, inputs, subject.forward)
     except Exception as error:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors_in(inputs)) or "no tensor"
         raise QuantStageError(
-            "evaluate",
+            stage,
             f"{who} could not run on inputs of shape {shapes}: {in_brief(error)}. Check "
-            "the inputs of quant_eval_data, or say with quant_forward how the model is called.",
+            f"the inputs of {fixture}, or say with quant_forward how the model is called.",
         ) from error
 
 

@@ -13,6 +13,7 @@ from pytest_quant.subject import Admitted, Subject
 if TYPE_CHECKING:
     from pytest_quant.measure.evaluation import Evaluation
     from pytest_quant.measure.int8_share import Int8Share
+    from pytest_quant.measure.prefix import Prefix
     from pytest_quant.measure.rounds import Pair
     from pytest_quant.measure.size import Size
     from pytest_quant.recipe import Recipe
@@ -29,6 +30,7 @@ class Measures:
     int8_share: Callable[["Variant"], "Int8Share"]
     pair: Callable[["Variant", str], "Pair"]
     format_gain: Callable[["Variant"], float]
+    prefix: Callable[["Variant"], "Prefix | None"]
 
 
 class Variant:
@@ -92,6 +94,11 @@ class Variant:
     def evaluation(self) -> "Evaluation":
         """Scores on the eval data: one pass, however many gates ask."""
         return self._once("evaluation", lambda: self._measures.evaluate(self))
+
+    @property
+    def prefix(self) -> "Prefix | None":
+        """Scores on a part of the eval data, in a random order; None where it has no order."""
+        return self._once("prefix", lambda: self._measures.prefix(self))
 
     @property
     def size(self) -> "Size":

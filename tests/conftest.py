@@ -1,9 +1,11 @@
 """What every test shares: pytester, with all that it must not import twice loaded beforehand."""
 
-# pytester forgets the modules that a run in this process imported. torch cannot be imported again, and
-# hypothesis, whose own plugin imports it at the end of each run, takes more than a second each time.
-import hypothesis
+# pytester forgets the modules that a run in this process imported. torch cannot be imported again (FX
+# tracing imports torch.export), and hypothesis, whose own plugin imports it at the end of each run, takes
+# more than a second each time.
+import hypothesis  # noqa: F401
 import torch.ao.quantization.quantize_fx
+import torch.export._trace  # noqa: F401
 import torchvision  # noqa: F401
 
 import pytest_quant.report.files

@@ -1,17 +1,25 @@
-"""Accuracy and flips on the eval set as given: exact, in exact arithmetic."""
+"""Accuracy: on the eval set as given exact, in exact arithmetic; in the population by a bound."""
 
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from pytest_quant.errors import QuantStageError
-from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
+from pytest_quant.judge.early import ALPHA, Early, decide_early
+from pytest_quant.judge.honesty import (
+    broken_outputs,
+    broken_sentence,
+    not_quantized,
+    refusal,
+)
+from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.measure.evaluation import flipped
 from pytest_quant.metrics import Metric
 from pytest_quant.variant import Variant
 
-DROP, FLIPS = "max_accuracy_drop", "max_flips"
+SCOPES = ("dataset", "population")
+DROP = "max_accuracy_drop"
 
 
 def judge_drop(
@@ -21,6 +29,9 @@ def judge_drop(
     relative: bool = False,
     metric: str | None = None,
     min_baseline: float | None = None,
+    scope: str = "dataset",
+    alpha: float = 0.01,
+    early_stop: bool = False,
 ) -> Verdict:
     """Whether the metric drops from FP32 by no more than `max_drop` on the eval set.
 
@@ -34,23 +45,30 @@ def judge_drop(
         relative: the limit is max_drop x FP32's value.
         metric: which of several; default the first.
         min_baseline: FP32 itself must reach this value, else the comparison means nothing.
+        scope: ``dataset``, the eval set itself; ``population``, all inputs of which it is a random
+            sample (see `bound_drop`).
+        alpha: error probability in the population.
+        early_stop: decide on a part of the eval set where that is enough (see `decide_early`).
 
     Raises:
         ValueError: for a drop of 1 or more of a metric in fractions, a relative drop of a baseline
-            that is not positive, or an unknown metric.
+            that is not positive, an unknown metric or scope.
         QuantStageError: when the evaluation fails.
     """
     chosen = metric_named(variant, metric)
+    quantity = _quantity(chosen)
     _check_limit(chosen, max_drop)
+    if scope not in SCOPES:
+        raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
     if reason := not_quantized(variant):
-        return refusal(DROP, "accuracy", variant, max_drop, reason, chosen.name)
+        return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
+    if early_stop and scope == "dataset" and min_baseline is None:
+        early = decide_early(variant, chosen, max_drop, relative)
+        if early is not None:
+            return _early_verdict(variant, chosen, max_drop, relative, early)
+    if reason := broken_outputs(variant):
+        return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
     own, fp32 = variant.evaluation, variant.fp32.evaluation
-    if broken := broken_outputs(variant):
-        reason = (
-            f"{variant.name} gives NaN or infinite outputs on {broken} of {len(own)} samples where "
-            "FP32 does not."
-        )
-        return refusal(DROP, "accuracy", variant, max_drop, reason, chosen.name)
     before, after = exact_values(variant, chosen)
     drop = before - after if chosen.higher_is_better else after - before
     limit = Fraction(str(max_drop))
@@ -61,16 +79,15 @@ def judge_drop(
                 "is not positive says nothing; give an absolute max_drop"
             )
         limit *= before
-    quantity = _quantity(chosen)
     evidence: dict[str, Any] = {
         "samples": len(own),
         "fp32": fp32.values[chosen.name],
         "variant": own.values[chosen.name],
         "relative": relative,
-        "scope": "dataset",
+        "scope": scope,
     }
     if chosen.name in own.scores:
-        evidence["flips"] = count_flips(variant, chosen)
+        evidence["flips"] = len(flipped(own, fp32, chosen.name))
     if min_baseline is not None and not _reaches(before, min_baseline, chosen):
         word = "below" if chosen.higher_is_better else "above"
         reason = (
@@ -80,13 +97,24 @@ def judge_drop(
         return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
     outcome = Outcome.PASS if drop <= limit else Outcome.FAIL
     observed = float(drop / before) if relative else float(drop)
+    change = _change(variant, chosen, before, after, drop, len(own))
+    sentence = f"{change}, allowed {_allowed(chosen, max_drop, relative)}"
+    if scope == "population":
+        bound = bound_drop(variant, chosen, max_drop, relative, alpha)
+        outcome = bound.outcome
+        evidence |= {
+            "alpha": alpha,
+            "bounds": [bound.lower, bound.upper],
+            "method": bound.method,
+            "samples_needed": bound.need,
+        }
+        sentence += f" in the population; {_bounded(chosen, bound, relative, alpha)}"
     return Verdict.on(
         variant,
         DROP,
         quantity,
         outcome,
-        f"{_change(variant, chosen, before, after, drop)}, allowed "
-        f"{_allowed(chosen, max_drop, relative)}",
+        sentence,
         limit=max_drop,
         observed=observed,
         metric=chosen.name,
@@ -94,40 +122,50 @@ def judge_drop(
     )
 
 
-def judge_flips(variant: Variant, max_flips: float) -> Verdict:
-    """Whether the share of samples whose score differs from FP32's is at most `max_flips`.
-
-    Equal accuracy can hide many answers that changed, as many for the better as for the worse
-    (Dutta et al., "Accuracy is not all you need", NeurIPS 2024, arXiv 2407.09141).
-
-    Raises:
-        QuantStageError: when the metric does not score each sample.
-    """
-    metric = metric_named(variant, None)
-    if reason := not_quantized(variant):
-        return refusal(FLIPS, "flips", variant, max_flips, reason, metric.name)
-    own = variant.evaluation
-    if metric.name not in own.scores:
-        raise QuantStageError(
-            "evaluate",
-            f"flips need a score for each sample, and metric {metric.name} gives one number "
-            "for a batch or the whole set; let quant_metric return a tensor of shape [batch].",
-        )
-    flips = count_flips(variant, metric)
-    share = Fraction(flips, len(own))
-    outcome = Outcome.PASS if share <= Fraction(str(max_flips)) else Outcome.FAIL
+def _early_verdict(
+    variant: Variant, metric: Metric, max_drop: float, relative: bool, early: Early
+) -> Verdict:
+    quantity = _quantity(metric)
+    if early.broken:
+        reason = broken_sentence(variant, early.broken, early.seen)
+        return refusal(DROP, quantity, variant, max_drop, reason, metric.name)
+    change = _change(variant, metric, early.before, early.after, early.drop, early.seen)
+    certainty = "for certain" if early.certain else f"wrong with probability {ALPHA:g} at most"
     return Verdict.on(
         variant,
-        FLIPS,
-        "flips",
-        outcome,
-        f"{variant.name} scores {flips} of {len(own)} samples differently from FP32 "
-        f"({100 * flips / len(own):.2f} %), allowed {100 * max_flips:g} %",
-        limit=max_flips,
-        observed=float(share),
+        DROP,
+        quantity,
+        early.outcome,
+        f"{change}, allowed {_allowed(metric, max_drop, relative)}; decided after {early.seen:,} of "
+        f"{early.samples:,} samples, {certainty}",
+        limit=max_drop,
+        observed=float(early.drop / early.before) if relative else float(early.drop),
         metric=metric.name,
-        evidence={"samples": len(own), "flips": flips},
+        evidence={
+            "samples": early.seen,
+            "of": early.samples,
+            "seed": early.seed,
+            "certain": early.certain,
+            "alpha": ALPHA,
+            "relative": relative,
+            "scope": "dataset",
+        },
     )
+
+
+def _bounded(metric: Metric, bound: Bound, relative: bool, alpha: float) -> str:
+    what = "drop beyond the allowed share" if relative else "drop"
+    if not metric.higher_is_better:
+        what = what.replace("drop", "rise")
+    text = (
+        f"{what} from {metric.shown_change(bound.lower)} to {metric.shown_change(bound.upper)} "
+        f"({bound.method}, alpha {alpha:g})"
+    )
+    if bound.why:
+        text += f"; {bound.why}"
+    if bound.need is not None:
+        text += f", about {bound.need:,} samples would decide"
+    return text
 
 
 def metric_named(variant: Variant, name: str | None) -> Metric:
@@ -140,12 +178,6 @@ def metric_named(variant: Variant, name: str | None) -> Metric:
             return metric
     known = ", ".join(metric.name for metric in metrics)
     raise ValueError(f"metric={name!r} is not among quant_metric's: {known}")
-
-
-def count_flips(variant: Variant, metric: Metric) -> int:
-    """Samples whose score differs from FP32's."""
-    own, fp32 = variant.evaluation.scores[metric.name], variant.fp32.evaluation.scores[metric.name]
-    return int((own != fp32).sum())
 
 
 def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
@@ -179,7 +211,12 @@ def _quantity(metric: Metric) -> str:
 
 
 def _change(
-    variant: Variant, metric: Metric, before: Fraction, after: Fraction, drop: Fraction
+    variant: Variant,
+    metric: Metric,
+    before: Fraction,
+    after: Fraction,
+    drop: Fraction,
+    samples: int,
 ) -> str:
     verb = "drops" if metric.higher_is_better else "rises"
     if drop < 0:
@@ -187,7 +224,7 @@ def _change(
     shown = metric.shown_change(abs(float(drop)))
     return (
         f"{variant.name} {verb} {shown} ({metric.shown(float(before))} -> "
-        f"{metric.shown(float(after))}, {len(variant.evaluation)} samples)"
+        f"{metric.shown(float(after))}, {samples} samples)"
     )
 
 

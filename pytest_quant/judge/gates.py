@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_quant import recorder
 from pytest_quant.errors import QuantStageError
-from pytest_quant.judge.accuracy import judge_drop, judge_flips
+from pytest_quant.judge.accuracy import judge_drop
+from pytest_quant.judge.flips import judge_flips
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
@@ -24,6 +25,8 @@ def assert_max_accuracy_drop(
     relative: bool = False,
     metric: str | None = None,
     min_baseline: float | None = None,
+    scope: str = "dataset",
+    alpha: float = 0.01,
 ) -> Verdict:
     """The metric drops from FP32's by at most `max_drop`, exactly, on the eval set as given.
 
@@ -34,6 +37,9 @@ def assert_max_accuracy_drop(
         relative: the limit is a share of FP32's value: 0.01 keeps 99 % of it.
         metric: which one, when `quant_metric` gives several; default the first.
         min_baseline: FP32 itself must reach this value.
+        scope: ``dataset``: the eval set as given, exactly; ``population``: all inputs of which the
+            eval set is a random sample, as far as it can prove anything about them.
+        alpha: probability of a wrong verdict in the population, at most.
 
     Returns:
         The Verdict, with flips and sample count as evidence.
@@ -51,7 +57,16 @@ def assert_max_accuracy_drop(
     ):
         raise TypeError(f"min_baseline is {min_baseline!r}; expected a value of the metric")
     return _conclude(
-        judge_drop(variant, limit, relative=relative, metric=metric, min_baseline=min_baseline)
+        judge_drop(
+            variant,
+            limit,
+            relative=relative,
+            metric=metric,
+            min_baseline=min_baseline,
+            scope=scope,
+            alpha=alpha,
+            early_stop=recorder.current().early_stop,
+        )
     )
 
 
@@ -201,7 +216,9 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
 
 
 _JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
-    "max_accuracy_drop": judge_drop,
+    "max_accuracy_drop": lambda variant, limit: judge_drop(
+        variant, limit, early_stop=recorder.current().early_stop
+    ),
     "min_speedup": lambda variant, limit: judge_speedup(
         variant, limit, budget=recorder.current().timing_seconds
     ),
@@ -232,7 +249,10 @@ def _limit(name: str, given: Any, example: str) -> float:
 
 def _check_variant(given: Any, helper: str) -> None:
     if not isinstance(given, Variant):
+        shown = repr(given)
+        if "\n" in shown:  # a module prints its whole tree
+            shown = f"a {type(given).__name__}"
         raise TypeError(
-            f"{helper} was given {given!r}; expected a Variant, as the fixtures quant_dynamic, "
+            f"{helper} was given {shown}; expected a Variant, as the fixtures quant_dynamic, "
             "quant_static, quant_qat and quant_variant give it"
         )

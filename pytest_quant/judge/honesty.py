@@ -32,9 +32,20 @@ def not_quantized(variant: Variant) -> str | None:
     return None
 
 
-def broken_outputs(variant: Variant) -> int:
-    """Samples on which the outputs are infinite or NaN otherwise than FP32's are."""
-    return int((variant.evaluation.irregular != variant.fp32.evaluation.irregular).sum())
+def broken_outputs(variant: Variant) -> str | None:
+    """Why this variant's scores mean nothing: outputs that are infinite or NaN otherwise than
+    FP32's are; or None."""
+    own, fp32 = variant.evaluation, variant.fp32.evaluation
+    broken = int((own.irregular != fp32.irregular).sum())
+    return broken_sentence(variant, broken, len(own)) if broken else None
+
+
+def broken_sentence(variant: Variant, broken: int, samples: int) -> str:
+    """Says that outputs are not finite."""
+    return (
+        f"{variant.name} gives NaN or infinite outputs on {broken} of {samples} samples where FP32 "
+        "does not."
+    )
 
 
 def refusal(

@@ -1,6 +1,6 @@
 """Accuracy: a map over batches to per-sample scores, which are merged and paired by sample."""
 
-import copy
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +17,7 @@ from pytest_quant.conditions import Conditions, isolated
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
 from pytest_quant.measure.evaluation import BatchScores, Evaluation, majority_rate, merged
-from pytest_quant.metrics import Metric, as_number, score
+from pytest_quant.metrics import Metric, computed, fresh, gather, score
 from pytest_quant.subject import check_targets, forward
 from pytest_quant.variant import Variant
 
@@ -48,7 +48,8 @@ def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
             f"{variant.name}'s were not among FP32's {len(fp32)}. Remove random augmentation and "
             "sampling from the eval data; mere shuffling is fine.",
         )
-    _refuse_overlap(variant, own)
+    _refuse_unscored(variant, own)
+    refuse_overlap(variant, own.inputs)
     if before is None:
         return own
     _note_conversion_gap(variant, own, before)
@@ -59,9 +60,7 @@ def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
 
 def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) -> Evaluation:
     subject, metrics = variant.subject, variant.admitted.metrics
-    accumulators = {m.name: copy.deepcopy(m.fn) for m in metrics if m.is_accumulator}
-    for accumulator in accumulators.values():
-        accumulator.reset()
+    accumulators = [(metric, fresh(metric)) for metric in metrics if metric.is_accumulator]
     batches: list[BatchScores] = []
     labels: list[Any] = []
     with (
@@ -71,27 +70,37 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
         ) as advance,
     ):
         for batch in each_batch(subject.eval_data, "quant_eval_data"):
-            raw, targets = unpack(batch, "quant_eval_data", subject.batch)
-            inputs = on_cpu(raw)
-            check_targets(inputs, targets)
-            outputs = forward(subject, model, inputs, who)
-            batches.append(_score_batch(metrics, inputs, targets, outputs, variant.is_fp32))
-            for accumulator in accumulators.values():
-                accumulator.update(outputs, targets)
+            scores, outputs, targets = score_one(variant, model, who, batch)
+            batches.append(scores)
+            for metric, accumulator in accumulators:
+                gather(metric, accumulator, outputs, targets)
             labels.append(targets)
             advance(1)
+    if not batches:
+        raise QuantStageError(
+            "evaluate",
+            f"quant_eval_data yielded nothing for {who}, though it had batches before; FP32 and each "
+            "variant need a pass of their own. Return a DataLoader over a Dataset, or a list.",
+        )
     is_broken = not variant.is_fp32 and any(any(batch.irregular) for batch in batches)
-    computed = {
-        metric.name: _computed(metric, accumulators[metric.name], is_broken)
-        for metric in metrics
-        if metric.is_accumulator
-    }
-    return merged(batches, metrics, computed, majority_rate(labels))
+    values = {m.name: _computed(m, accumulator, is_broken) for m, accumulator in accumulators}
+    return merged(batches, metrics, values, majority_rate(labels))
+
+
+def score_one(variant: Variant, model: Any, who: str, batch: Any) -> tuple[BatchScores, Any, Any]:
+    """One batch through the model: its scores, and the outputs and targets they are of."""
+    subject = variant.subject
+    raw, targets = unpack(batch, "quant_eval_data", subject.batch)
+    inputs = on_cpu(raw)
+    check_targets(inputs, targets)
+    outputs = forward(subject, model, inputs, who)
+    metrics = variant.admitted.metrics
+    return _score_batch(metrics, inputs, targets, outputs, variant.is_fp32), outputs, targets
 
 
 def _computed(metric: Metric, accumulator: Any, is_broken: bool) -> float:
     try:
-        return as_number(metric, accumulator.compute())
+        return computed(metric, accumulator)
     except QuantStageError:
         if is_broken:
             return float("nan")
@@ -138,23 +147,43 @@ def _irregular(outputs: Any, size: int) -> list[bytes]:
     import torch
 
     marks = [b""] * size
-    for tensor in tensors_in(outputs):
-        if not tensor.is_floating_point() or not tensor.ndim or tensor.shape[0] != size:
-            continue
-        if torch.isfinite(tensor).all():
-            continue
-        flat = tensor.reshape(size, -1)
-        signs = torch.where(torch.isfinite(flat), torch.zeros_like(flat), flat)
-        for index, digest in enumerate(digests(signs, size)):
-            if not torch.isfinite(flat[index]).all():
-                kind = b"nan" if torch.isnan(flat[index]).any() else b"inf"
-                marks[index] = kind + digest.hex()[:16].encode()
+    flat = [
+        tensor.reshape(size, -1)
+        for tensor in tensors_in(outputs)
+        if tensor.is_floating_point() and tensor.ndim and tensor.shape[0] == size
+    ]
+    if all(torch.isfinite(tensor).all() for tensor in flat):
+        return marks
+    whole = torch.cat([tensor.double() for tensor in flat], dim=1)
+    signs = torch.where(torch.isfinite(whole), torch.zeros_like(whole), whole)
+    for index, digest in enumerate(digests(signs, size)):
+        if not torch.isfinite(whole[index]).all():
+            kind = b"nan" if torch.isnan(whole[index]).any() else b"inf"
+            marks[index] = kind + digest.hex()[:16].encode()
     return marks
 
 
-def _refuse_overlap(variant: Variant, own: Evaluation) -> None:
+def _refuse_unscored(variant: Variant, own: Evaluation) -> None:
+    """A metric that cannot score outputs is excused only where these are the variant's failure."""
+    if not np.array_equal(own.irregular, variant.fp32.evaluation.irregular):
+        return
+    for name, value in own.values.items():
+        if not math.isfinite(value):
+            raise QuantStageError(
+                "evaluate",
+                f"metric {name} has no score for {variant.name}, whose outputs are infinite where "
+                "FP32's are and nowhere else; it must take such outputs.",
+            )
+
+
+def refuse_overlap(variant: Variant, inputs: frozenset[bytes]) -> None:
+    """A model tuned on samples that it is now judged on is judged too kindly.
+
+    Raises:
+        QuantStageError: when 1 % or more of the tuning samples are among these inputs.
+    """
     tuned = variant.tuned_on
-    shared = len(tuned & own.inputs)
+    shared = len(tuned & inputs)
     if not tuned or shared < OVERLAP * len(tuned):
         return
     qat = variant.recipe is not None and variant.recipe.kind == "qat"

@@ -89,6 +89,11 @@ def merged(
     )
 
 
+def flipped(own: Evaluation, fp32: Evaluation, metric: str) -> list[int]:
+    """Positions, in FP32's pass, of the samples whose score differs from FP32's."""
+    return sorted(fp32.order[own.scores[metric] != fp32.scores[metric]].tolist())
+
+
 def numbered(samples: list[bytes]) -> list[bytes]:
     """Each digest with how often it came before, so that repeated samples stay apart."""
     seen: dict[bytes, int] = {}

@@ -1,7 +1,8 @@
 """Size: bytes of the tensors that a model needs to run."""
 
 import io
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ def measure_size(variant: Variant) -> Size:
         file = io.BytesIO()
         torch.save(state, file)
         unregistered = [value for _, value in plain_tensors(model)]
-        total = sum(stored_bytes(tensor) for tensor in unique([*tensors_of(state), *unregistered]))
+        total = bytes_of([*tensors_of(state), *unregistered])
     return Size(total, file.getbuffer().nbytes)
 
 
@@ -89,6 +90,20 @@ def plain_tensors(model: Any) -> Iterator[tuple[str, Any]]:
         for attribute in unsaved:
             if (value := getattr(module, attribute, None)) is not None:
                 yield f"{name}.{attribute}", value
+
+
+def bytes_of(tensors: Iterable[Any]) -> int:
+    """Bytes of all tensors; those that share a storage need no more than that storage."""
+    needed: dict[int, int] = {}
+    room: dict[int, float] = {}
+    for tensor in unique(tensors):
+        key, most = id(tensor), math.inf
+        if not tensor.is_quantized and tensor.layout is _strided():
+            storage = tensor.untyped_storage()
+            key, most = storage.data_ptr() or key, storage.nbytes()
+        needed[key] = needed.get(key, 0) + stored_bytes(tensor)
+        room[key] = most
+    return sum(int(min(needed[key], room[key])) for key in needed)
 
 
 def unique(tensors: Any) -> list[Any]:

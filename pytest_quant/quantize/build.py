@@ -98,6 +98,13 @@ def _observed(module: Any, admitted: Admitted, recipe: Recipe, conditions: Condi
         if recipe.kind == "qat":
             module.train()
         prepared = fx.prepare(module, recipe, str(recipe.engine), args, kwargs)
+        if not fx.is_observed(prepared):
+            raise QuantStageError(
+                "prepare",
+                "nothing to quantize: flow fx found no operation in quant_model"
+                f"{' outside keep_fp32' if recipe.keep_fp32 else ''} that has an int8 kernel (Linear, "
+                "convolutions and what goes with them).",
+            )
     fake_quantized = None
     if recipe.kind == "qat":
         with _stage("train", seconds):

@@ -30,7 +30,9 @@ def calibrate(
             inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
             count = min(size_of(inputs), samples - done) or 1
             inputs = taken(inputs, count)
-            forward(subject, prepared, inputs, f"the prepared model, fed by {fixture},")
+            forward(
+                subject, prepared, inputs, "the prepared model", stage="calibrate", fixture=fixture
+            )
             seen.update(digests(inputs, count))
             advance(count)
             done += count
@@ -61,16 +63,16 @@ def calibration_source(subject: Subject) -> tuple[str, Any]:
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data "
             "or quant_train_data.",
         )
-    refuse_eval_data(fixture, data, subject)
+    refuse_eval_data("calibrate", fixture, data, subject)
     return fixture, data
 
 
-def refuse_eval_data(fixture: str, data: Any, subject: Subject) -> None:
+def refuse_eval_data(stage: str, fixture: str, data: Any, subject: Subject) -> None:
     """A model tuned on the data that judges it is judged too kindly."""
     datasets = (getattr(data, "dataset", data), getattr(subject.eval_data, "dataset", None))
     if data is subject.eval_data or datasets[0] is datasets[1]:
         raise QuantStageError(
-            "calibrate",
+            stage,
             f"{fixture} is the same data as quant_eval_data; the accuracy would be "
             "measured on what the model was tuned on. Use samples of the training data.",
         )

@@ -42,7 +42,7 @@ def train(
             "there is nothing to train on; QAT needs batches of (inputs, targets), or your "
             "own loop. Override the fixture quant_train_data or quant_train.",
         )
-    refuse_eval_data("quant_train_data", subject.train_data, subject)
+    refuse_eval_data("train", "quant_train_data", subject.train_data, subject)
     return _loop(prepared, subject, recipe, who, progress)
 
 
@@ -71,7 +71,14 @@ def _loop(
                 inputs = on_cpu(inputs)
                 if epoch == 0:
                     seen.update(digests(inputs, size_of(inputs)))
-                outputs = forward(subject, prepared, inputs, "the prepared model in training")
+                outputs = forward(
+                    subject,
+                    prepared,
+                    inputs,
+                    "the prepared model",
+                    stage="train",
+                    fixture="quant_train_data",
+                )
                 loss = _loss(loss_of, outputs, targets)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

@@ -4,11 +4,14 @@ import math
 from typing import Any
 
 from pytest_quant.explain.notes import notes_on
-from pytest_quant.judge.accuracy import count_flips, exact_values
+from pytest_quant.judge.accuracy import exact_values
 from pytest_quant.judge.speedup import shown_interval
+from pytest_quant.measure.evaluation import Evaluation, flipped
+from pytest_quant.metrics import Metric
 from pytest_quant.variant import Variant
 
 Row = dict[str, Any]
+MOST_IDS = 1000  # of flipped samples that a report lists
 
 
 def row_of(variant: Variant) -> Row:
@@ -56,26 +59,50 @@ def key_of(row: Row) -> tuple[str, str, str]:
 def _metrics(variant: Variant) -> list[dict[str, Any]]:
     evaluation = variant.measured("evaluation")
     if evaluation is None:
-        return []
+        return _metrics_of_a_part(variant)
     rows = []
     for metric in variant.admitted.metrics:
-        row: dict[str, Any] = {
-            "name": metric.name,
-            "unit": metric.unit,
-            "higher_is_better": metric.higher_is_better,
-            "value": float(evaluation.values[metric.name]),
-            "samples": len(evaluation),
-            "drop": None,
-            "flips": None,
-            "fake_quantized": (evaluation.fake_quantized or {}).get(metric.name),
-        }
+        row = _metric_row(metric, evaluation)
+        row["fake_quantized"] = (evaluation.fake_quantized or {}).get(metric.name)
         if not variant.is_fp32 and math.isfinite(row["value"]):
             before, after = exact_values(variant, metric)
             row["drop"] = float(before - after if metric.higher_is_better else after - before)
             if metric.name in evaluation.scores:
-                row["flips"] = count_flips(variant, metric)
+                ids = flipped(evaluation, variant.fp32.evaluation, metric.name)
+                row["flips"], row["flipped"] = len(ids), ids[:MOST_IDS]
         rows.append(row)
     return rows
+
+
+def _metrics_of_a_part(variant: Variant) -> list[dict[str, Any]]:
+    """After an early stop: the metrics on the samples that were seen."""
+    prefix = variant.measured("prefix")
+    if prefix is None or not prefix.seen:
+        return []
+    evaluation = prefix.evaluation()
+    rows = [
+        _metric_row(metric, evaluation)
+        for metric in variant.admitted.metrics
+        if metric.name in evaluation.scores
+    ]
+    for row in rows:
+        row["of"] = prefix.samples
+    return rows
+
+
+def _metric_row(metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "value": float(evaluation.values[metric.name]),
+        "samples": len(evaluation),
+        "of": len(evaluation),
+        "drop": None,
+        "flips": None,
+        "flipped": None,
+        "fake_quantized": None,
+    }
 
 
 def _fp32_bytes(variant: Variant) -> int | None:

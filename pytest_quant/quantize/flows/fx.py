@@ -46,6 +46,11 @@ def prepare(module: Any, recipe: Recipe, engine: str, args: tuple[Any, ...], kwa
         ) from error
 
 
+def is_observed(prepared: Any) -> bool:
+    """Whether anything in the prepared module is to be quantized."""
+    return any("activation_post_process" in name for name, _ in prepared.named_modules())
+
+
 def unobserved(prepared: Any) -> list[str]:
     """Names of the activation observers that no sample has passed."""
     import torch

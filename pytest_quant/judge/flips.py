@@ -1,0 +1,48 @@
+"""Flips: samples that a variant scores differently from FP32, for better or worse."""
+
+from fractions import Fraction
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.judge.accuracy import metric_named
+from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
+from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.measure.evaluation import flipped
+from pytest_quant.variant import Variant
+
+GATE = "max_flips"
+
+
+def judge_flips(variant: Variant, max_flips: float) -> Verdict:
+    """Whether the share of samples whose score differs from FP32's is at most `max_flips`.
+
+    Equal accuracy can hide many answers that changed, as many for the better as for the worse
+    (Dutta et al., "Accuracy is not all you need", NeurIPS 2024, arXiv 2407.09141).
+
+    Raises:
+        QuantStageError: when the metric does not score each sample.
+    """
+    metric = metric_named(variant, None)
+    if reason := not_quantized(variant) or broken_outputs(variant):
+        return refusal(GATE, "flips", variant, max_flips, reason, metric.name)
+    own = variant.evaluation
+    if metric.name not in own.scores:
+        raise QuantStageError(
+            "evaluate",
+            f"flips need a score for each sample, and metric {metric.name} gives one number "
+            "for a batch or the whole set; let quant_metric return a tensor of shape [batch].",
+        )
+    flips = len(flipped(own, variant.fp32.evaluation, metric.name))
+    share = Fraction(flips, len(own))
+    outcome = Outcome.PASS if share <= Fraction(str(max_flips)) else Outcome.FAIL
+    return Verdict.on(
+        variant,
+        GATE,
+        "flips",
+        outcome,
+        f"{variant.name} scores {flips} of {len(own)} samples differently from FP32 "
+        f"({100 * flips / len(own):.2f} %), allowed {100 * max_flips:g} %",
+        limit=max_flips,
+        observed=float(share),
+        metric=metric.name,
+        evidence={"samples": len(own), "flips": flips},
+    )
