@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 
-UNITS = ("fraction", "raw")
+UNITS = ("fraction", "raw", "perplexity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Metric:
         name: the row's name in the report.
         higher_is_better: False for a loss or an error rate; a drop is then a rise.
         unit: ``fraction`` for scores in [0, 1], shown as per cent, their drop in points;
-            ``raw`` for everything else.
+            ``perplexity`` for negative log likelihoods in nats, shown as exp(mean), whose limit is
+            the relative rise of the perplexity (0.01: one per cent); ``raw`` for everything else.
 
     Raises:
         TypeError, ValueError: at construction, naming what was given.
@@ -72,12 +73,28 @@ class Metric:
             raise ValueError(f"Metric.top_k: k is {k!r}; a whole number from 1 is meant")
         return cls(_TopK(k), "top-1" if k == 1 else f"top-{k}")
 
+    @classmethod
+    def perplexity(cls, ignore_index: int = -100) -> "Metric":
+        """Perplexity of a language model: exp of the mean over samples of a sample's mean negative
+        log likelihood.
+
+        Args:
+            ignore_index: target of positions that do not count. Outputs are of shape
+                [batch, positions, classes], or an object or dict with such ``logits``; targets are
+                of shape [batch, positions], already shifted.
+        """
+        return cls(_Nll(ignore_index), "perplexity", higher_is_better=False, unit="perplexity")
+
     def shown(self, value: float) -> str:
         """A value for people: ``98.52 %`` or ``0.1234``."""
+        if self.unit == "perplexity":
+            return f"{math.exp(value):.4g}"
         return f"{100 * value:.2f} %" if self.unit == "fraction" else f"{value:.4g}"
 
     def shown_change(self, change: float) -> str:
         """A difference for people: ``0.37 pt`` or ``0.0123``."""
+        if self.unit == "perplexity":
+            return f"{100 * math.expm1(change):.2f} %"
         return f"{100 * change:.2f} pt" if self.unit == "fraction" else f"{change:.4g}"
 
 
@@ -106,6 +123,28 @@ class _TopK:
         best = logits.topk(min(self.k, logits.shape[1]), dim=1).indices
         hits = (best == targets.unsqueeze(1)).any(dim=1)
         return hits.flatten(1).double().mean(dim=1) if hits.ndim > 1 else hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Nll:
+    ignore_index: int
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        import torch
+
+        logits = logits_of(outputs)
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 3:
+            raise TypeError(
+                f"perplexity needs outputs of shape [batch, positions, classes], not {_shape(logits)}"
+            )
+        losses = torch.nn.functional.cross_entropy(
+            logits.double().transpose(1, 2),
+            targets,
+            reduction="none",
+            ignore_index=self.ignore_index,
+        )
+        counted = (targets != self.ignore_index).sum(dim=1)
+        return losses.sum(dim=1) / counted.clamp(min=1)
 
 
 def logits_of(outputs: Any) -> Any:

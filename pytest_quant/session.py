@@ -17,7 +17,12 @@ from pytest_quant.variant import Measures
 
 def open_store(conditions: Conditions) -> Store:
     """A store with our quantization flows and measurements."""
-    measures = Measures(
+    return Store(conditions, build, measures_under(conditions))
+
+
+def measures_under(conditions: Conditions) -> Measures:
+    """Our measurements under these conditions."""
+    return Measures(
         evaluate=lambda variant: evaluate(variant, conditions),
         size=measure_size,
         int8_share=measure_int8_share,
@@ -25,4 +30,3 @@ def open_store(conditions: Conditions) -> Store:
         format_gain=channels_last_speedup,
         prefix=lambda variant: prefix_of(variant, conditions),
     )
-    return Store(conditions, build, measures)

@@ -5,17 +5,13 @@ from dataclasses import replace
 import torch
 
 from pytest_quant.conditions import Conditions
-from pytest_quant.measure.accuracy import evaluate
-from pytest_quant.measure.int8_share import measure_int8_share
-from pytest_quant.measure.size import measure_size
 from pytest_quant.metrics import Metric
 from pytest_quant.quantize.build import build
 from pytest_quant.recipe import Recipe
 from pytest_quant.report.rows import failed_row
-from pytest_quant.session import open_store
+from pytest_quant.session import measures_under, open_store
 from pytest_quant.store import Store
 from pytest_quant.subject import Subject
-from pytest_quant.variant import Measures
 
 ONE_THREAD = Conditions(threads=1)
 
@@ -89,10 +85,8 @@ def loss(name="loss", unit="raw"):
 def timed_variant(pair, *, best=None, fp32=False):
     """The tiny model, dynamically quantized, whose rounds are those of a given pair."""
     pairs = {"given": pair, "best": best}
-    measures = Measures(
-        evaluate=lambda variant: evaluate(variant, ONE_THREAD),
-        size=measure_size,
-        int8_share=measure_int8_share,
+    measures = replace(
+        measures_under(ONE_THREAD),
         pair=lambda variant, baseline: pairs[baseline],
         format_gain=lambda variant: 1.0,
     )
@@ -136,8 +130,3 @@ def plain_verdict(row, outcome="PASS", quantity="size", **changed):
         "evidence": {},
         "test": "test_it.py::test_it",
     } | changed
-
-
-def renamed(subject, **changes):
-    """The same Subject with other parts."""
-    return replace(subject, **changes)

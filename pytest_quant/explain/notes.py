@@ -24,6 +24,9 @@ def notes_on(variant: Variant) -> list[str]:
             notes.append(
                 f"the eval set is small ({samples} samples): one flip is {100 / samples:.2f} pt"
             )
+    prefix = variant.measured("prefix")
+    if evaluation is None and prefix is not None and prefix.seen:
+        notes.append(f"evaluated on {prefix.seen:,} of {prefix.samples:,} samples, drawn at random")
     share = variant.measured("int8_share")
     if not variant.is_fp32 and share is not None and share.parameters is not None:
         shown = ", ".join(share.stayed_fp32[:4]) + (", ..." if len(share.stayed_fp32) > 4 else "")

@@ -1,5 +1,6 @@
 """Accuracy: on the eval set as given exact, in exact arithmetic; in the population by a bound."""
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -72,6 +73,8 @@ def judge_drop(
     before, after = exact_values(variant, chosen)
     drop = before - after if chosen.higher_is_better else after - before
     limit = Fraction(str(max_drop))
+    if chosen.unit == "perplexity":  # up by r at most: the mean log likelihood down by ln(1 + r)
+        limit, relative = Fraction(math.log1p(max_drop)), False
     if relative:
         if before <= 0:
             raise ValueError(
@@ -97,10 +100,13 @@ def judge_drop(
         return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
     outcome = Outcome.PASS if drop <= limit else Outcome.FAIL
     observed = float(drop / before) if relative else float(drop)
+    if chosen.unit == "perplexity":
+        observed = math.expm1(drop)
     change = _change(variant, chosen, before, after, drop, len(own))
     sentence = f"{change}, allowed {_allowed(chosen, max_drop, relative)}"
     if scope == "population":
-        bound = bound_drop(variant, chosen, max_drop, relative, alpha)
+        margin = float(limit) if chosen.unit == "perplexity" else max_drop
+        bound = bound_drop(variant, chosen, margin, relative, alpha)
         outcome = bound.outcome
         evidence |= {
             "alpha": alpha,
@@ -139,7 +145,7 @@ def _early_verdict(
         f"{change}, allowed {_allowed(metric, max_drop, relative)}; decided after {early.seen:,} of "
         f"{early.samples:,} samples, {certainty}",
         limit=max_drop,
-        observed=float(early.drop / early.before) if relative else float(early.drop),
+        observed=float(early.drop / early.before if relative and early.before else early.drop),
         metric=metric.name,
         evidence={
             "samples": early.seen,
@@ -229,4 +235,6 @@ def _change(
 
 
 def _allowed(metric: Metric, max_drop: float, relative: bool) -> str:
-    return f"{100 * max_drop:g} % of FP32's" if relative else metric.shown_change(max_drop)
+    if relative or metric.unit == "perplexity":
+        return f"{100 * max_drop:g} % of FP32's"
+    return metric.shown_change(max_drop)

@@ -13,6 +13,7 @@ COLUMNS = (
     "ms_per_batch", "batch", "speedup", "speedup_low", "speedup_high", "speedup_against_best",
     "int8_share", "gates", "unit", "file_mb", "int8_share_macs", "rounds",
 )  # fmt: skip
+TEXTS = ("model", "variant", "metric", "gates", "unit")
 
 
 def frame_of(report: Report) -> pd.DataFrame:
@@ -35,7 +36,9 @@ def frame_of(report: Report) -> pd.DataFrame:
             else:
                 line["gates"] = ""
             lines.append(line)
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    frame = pd.DataFrame(lines, columns=list(COLUMNS))
+    numbers = [column for column in COLUMNS if column not in TEXTS]
+    return frame.astype(dict.fromkeys(numbers, float))
 
 
 def _model(row: Row) -> tuple[str, str]:

@@ -70,6 +70,8 @@ def _metrics(variant: Variant) -> list[dict[str, Any]]:
             if metric.name in evaluation.scores:
                 ids = flipped(evaluation, variant.fp32.evaluation, metric.name)
                 row["flips"], row["flipped"] = len(ids), ids[:MOST_IDS]
+            if metric.unit == "perplexity":
+                row["drop"] = math.expm1(row["drop"])
         rows.append(row)
     return rows
 
@@ -91,11 +93,12 @@ def _metrics_of_a_part(variant: Variant) -> list[dict[str, Any]]:
 
 
 def _metric_row(metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
+    value = evaluation.values[metric.name]
     return {
         "name": metric.name,
         "unit": metric.unit,
         "higher_is_better": metric.higher_is_better,
-        "value": float(evaluation.values[metric.name]),
+        "value": math.exp(value) if metric.unit == "perplexity" else float(value),
         "samples": len(evaluation),
         "of": len(evaluation),
         "drop": None,

@@ -32,7 +32,10 @@ def header(report: Report) -> str:
 
 
 def remarks(report: Report) -> Iterator[str]:
-    """One line for each note and each error."""
+    """One line for each undecided gate, each note and each error."""
+    for verdict in report.verdicts:
+        if verdict["outcome"] == "INCONCLUSIVE":
+            yield f"{verdict['test']}: {verdict['sentence']}"
     names = report.model_names()
     for row in report.ordered():
         who = f"{names[(row['where'], row['model'])]} {row['variant']}"

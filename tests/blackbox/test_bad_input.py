@@ -254,7 +254,9 @@ def test_a_subject_that_cannot_be_judged_is_an_error(model_repo, what):
 
 
 def test_a_model_that_torch_compile_made_is_refused(model_repo):
-    torch.compile(torch.nn.Identity())  # pytester would forget what this imports, which cannot come twice
+    torch.compile(
+        torch.nn.Identity()
+    )  # pytester would forget what this imports, which cannot come twice
 
     compiled = fixture("quant_model", "return Subject(torch.compile(classifier()), name='bad')")
     model_repo.spoil(compiled, DYNAMIC)
@@ -316,6 +318,8 @@ def test_a_fixture_that_raises_spoils_only_the_variants_that_need_it(model_repo,
             "E *fixture ERROR: quant_train raised OSError: no such script",
             "bad * dynamic * 1 PASS",
             "bad * static * 1 PASS",
+            "bad * qat * ERROR",
+            "bad qat: fixture ERROR: quant_train raised OSError: no such script",
         ]
     )
 
@@ -353,7 +357,8 @@ CALIBRATION = {
     ),
     "wrong shapes": (
         fixture("quant_calibration_data", "return [torch.zeros(80, 5)]"),
-        "calibrate ERROR: *quant_calibration_data*inputs of shape ?80, 5?*",
+        "calibrate ERROR: the prepared model could not run on inputs of shape ?80, 5?: RuntimeError*Check "
+        "the inputs of quant_calibration_data*",
     ),
     "the eval data": (
         '\n@pytest.fixture(scope="session")\n'
@@ -418,7 +423,8 @@ TRAINING = {
     ),
     "wrong shapes": (
         fixture("quant_train_data", "return [(x[:, :5], y) for x, y in batches(3)]"),
-        "train ERROR: *quant_train_data*",
+        "train ERROR: the prepared model could not run on inputs of shape ?80, 5?: RuntimeError*Check the "
+        "inputs of quant_train_data*",
     ),
     "the eval data": (
         '\n@pytest.fixture(scope="session")\n'
@@ -652,18 +658,18 @@ def test_infinities_that_fp32_has_too_are_fine(model_repo):
 class Masked(Own):
     def forward(self, x):
         x = super().forward(x)
-        return torch.cat([x, torch.full_like(x[:, :1], -torch.inf)], dim=1)
+        return torch.where(torch.tensor([True, True, False]), x, -torch.inf)
 """
         + fixture("quant_model", "return Subject(Masked(), name='bad')"),
         STATIC_AND_DYNAMIC.replace("0.5", "0.1"),
     )
     result = model_repo.judge(passed=2)
-    result.stdout.fnmatch_lines(["bad * static * 1 PASS"])
+    result.stdout.fnmatch_lines(["bad * fp32 * 6*.* %*", "bad * static * 1 PASS"])
 
 
 # the body of a test with `v`, quant_dynamic -> what its error says
 MISUSED = {
-    "assert_max_accuracy_drop(v.model, 0.1)": "TypeError: assert_max_accuracy_drop was given *expected a Variant*",
+    "assert_max_accuracy_drop(v.model, 0.1)": "TypeError: assert_max_accuracy_drop was given a Sequential; expected a Variant*",
     "assert_gates('static', max_flips=1)": "TypeError: assert_gates was given 'static'; expected a Variant*",
     "assert_min_speedup(None, 1.5)": "TypeError: assert_min_speedup was given None; expected a Variant*",
     "assert_max_size(v.size, ratio=1)": "TypeError: assert_max_size was given Size(*expected a Variant*",
@@ -733,7 +739,7 @@ OPTIONS = {
     "--quant-timing-seconds=nan": "quant_timing_seconds is nan; a positive number is expected",
     "--quant-max-accuracy-drop=-1": "*max_accuracy_drop is -1*; expected a fraction*",
     "--quant-min-int8-share=90": "*min_int8_share is 90*; expected a share of the parameters*",
-    "--quant-max-flips=few": "*argument --quant-max-flips: invalid float value: 'few'",
+    "--quant-max-flips=few": "argument --quant-max-flips: invalid float value: 'few'",
     "--quant-report=toys.py/report": "quant_report: cannot write to *toys.py/report: *",
     "--quant-report=toys.py": "quant_report: cannot write to *toys.py: *",
 }
@@ -750,7 +756,7 @@ def test_a_wrong_option_is_a_usage_error_before_anything_is_built(model_repo, op
         file.write(ANYTHING_BUILT)
     result = model_repo.run(option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {OPTIONS[option]}"])
+    result.stderr.fnmatch_lines([f"*{OPTIONS[option]}"])
     assert not (model_repo.path / "built").exists()
 
 

@@ -18,7 +18,9 @@ def batch(names, scores):
     """Samples named by letters, with a score each or the mean of all."""
     digests = [name.encode().ljust(16, b".") for name in names]
     scores = np.array(scores, dtype=np.float64) if isinstance(scores, list) else scores
-    return BatchScores(digests, digests, digests, [b""] * len(names), {"top-1": scores, "mean": scores})
+    return BatchScores(
+        digests, digests, digests, [b""] * len(names), {"top-1": scores, "mean": scores}
+    )
 
 
 def evaluation(*parts, metric=TOP_1):
@@ -172,7 +174,11 @@ def test_planted_scores_come_out_as_planted():
 
 
 def test_several_metrics_come_from_one_pass():
-    own = {"score": Metric(score_of, "own"), "mean": lambda o, t: o[:, 0].mean(), "zero": LastLabel()}
+    own = {
+        "score": Metric(score_of, "own"),
+        "mean": lambda o, t: o[:, 0].mean(),
+        "zero": LastLabel(),
+    }
     result = planted_variant([3, 1, 2], [1, 1, 1], metric=own, size=2).fp32.evaluation
     assert result.values == {"score": 2.0, "mean": 2.0, "zero": 1.0}
     assert list(result.scores) == ["score"]
@@ -244,9 +250,13 @@ def test_a_metric_without_a_score_for_outputs_as_finite_as_fp32s_is_an_error():
         return outputs[:, 0]
 
     infinity = float("inf")
-    variant = planted_variant([1, infinity], [1, infinity], metric=Metric(lambda o, t: o[:, 1], "m"))
+    variant = planted_variant(
+        [1, infinity], [1, infinity], metric=Metric(lambda o, t: o[:, 1], "m")
+    )
     assert variant.evaluation.values == {"m": 0.25}
-    variant = planted_variant([1, infinity], [1, infinity], metric=Metric(scores_of_one(picky), "m"))
+    variant = planted_variant(
+        [1, infinity], [1, infinity], metric=Metric(scores_of_one(picky), "m")
+    )
     with pytest.raises(QuantStageError, match="metric m has no score for static"):
         _ = variant.evaluation
 
