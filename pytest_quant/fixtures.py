@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_quant.run import Run
     from pytest_quant.variant import Variant
+
+RUN: "pytest.StashKey[Run]" = pytest.StashKey()  # the run, in the config's stash, when gates are on
 
 # What a variant of this kind needs besides model, eval data and metric.
 NEEDS = {
@@ -92,9 +95,7 @@ def quant_latency_inputs() -> Any:
 @pytest.fixture(scope="session")
 def _quant_switch(pytestconfig: pytest.Config) -> Any:
     """The run's session, or a skip; named first by each variant, so that no input is built."""
-    from pytest_quant.plugin import run_of
-
-    run = run_of(pytestconfig)
+    run = pytestconfig.stash.get(RUN, None)
     return run if run is not None else pytest.skip("quantization gates run with --quant")
 
 
@@ -143,7 +144,7 @@ def quant_variant(
 
 def _look_up(run: Any, request: pytest.FixtureRequest, recipe: Any) -> "Variant":
     __tracebackhide__ = True
-    variant: Variant = run.look_up(request, recipe)
+    variant: Variant = run.lookup.variant(request, recipe)
     return variant
 
 

@@ -1,33 +1,19 @@
 """pytest's hooks: what is always there, and the run that is registered when gates are switched on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_quant import hookspecs
-from pytest_quant.judge.limits import LIMITS, checked
+from pytest_quant.fixtures import RUN
+from pytest_quant.items import KINDS, limits_of, variants_of
+from pytest_quant.judge.limits import LIMITS
 from pytest_quant.recipe import Recipe
 from pytest_quant.settings import Settings, add_options
 
-if TYPE_CHECKING:
-    from pytest_quant.run import Run
-
 pytest_plugins = ("pytest_quant.fixtures",)
 
-VARIANT_FIXTURES = {
-    "quant_fp32": "fp32",
-    "quant_dynamic": "dynamic",
-    "quant_static": "static",
-    "quant_qat": "qat",
-}
-KINDS = ("dynamic", "static", "qat")
-RUN = pytest.StashKey["Run"]()
 SETTINGS = pytest.StashKey[Settings]()
-
-
-def run_of(config: pytest.Config) -> "Run | None":
-    """The run, or None when gates are switched off."""
-    return config.stash.get(RUN, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,41 +72,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         items[:] = kept
         config.hook.pytest_deselected(items=deselected)
-
-
-def variants_of(item: pytest.Item) -> set[str]:
-    """Names of the variants whose fixtures a test asks for."""
-    fixtures = set(getattr(item, "fixturenames", ()))
-    wanted = {name for fixture, name in VARIANT_FIXTURES.items() if fixture in fixtures}
-    if "quant_variant" in fixtures:
-        param = getattr(item, "callspec", None) and item.callspec.params.get("quant_variant")  # type: ignore[attr-defined]
-        wanted.add(name_of(param))
-    return wanted
-
-
-def name_of(param: Any) -> str:
-    """The variant's name in a parameter of `quant_variant`: a kind, a Recipe, or (name, Recipe)."""
-    if isinstance(param, tuple):
-        return str(param[0])
-    return param.label if isinstance(param, Recipe) else str(param)
-
-
-def limits_of(item: pytest.Item) -> dict[str, float]:
-    """The limits of a test's ``quant`` markers, the closest first.
-
-    Raises:
-        pytest.UsageError: for an unknown or wrong limit; names the test.
-    """
-    limits: dict[str, float] = {}
-    for marker in item.iter_markers("quant"):
-        try:
-            if marker.args:
-                raise TypeError(f"{marker.args[0]!r} has no name; limits are given by name")
-            for name, value in marker.kwargs.items():
-                limits.setdefault(name, checked(name, value))
-        except (TypeError, ValueError) as error:
-            raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.quant: {error}") from None
-    return limits
 
 
 def pytest_report_teststatus(report: Any) -> Any:

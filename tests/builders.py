@@ -1,12 +1,13 @@
 """Builders: tiny subjects, variants with planted scores, and rows of a report."""
 
+import copy
 from dataclasses import replace
 
 import torch
 
 from pytest_quant.conditions import Conditions
 from pytest_quant.metrics import Metric
-from pytest_quant.quantize.build import build
+from pytest_quant.quantize.build import Built, build
 from pytest_quant.recipe import Recipe
 from pytest_quant.report.rows import failed_row
 from pytest_quant.session import measures_under, open_store
@@ -40,6 +41,16 @@ def toy_variant(recipe="dynamic", *, name=None, model=None, **parts):
     """A variant of the tiny model, built and measured as the plugin does it."""
     recipe = Recipe(recipe) if isinstance(recipe, str) else recipe
     return open_store(ONE_THREAD).variant(toy_subject(model, **parts), recipe, name)
+
+
+def unquantized_variant(kind):
+    """What a flow would give that quantizes nothing without a word."""
+
+    def build(admitted, recipe, conditions):
+        return Built(copy.deepcopy(admitted.module), recipe)
+
+    store = Store(ONE_THREAD, build, measures_under(ONE_THREAD))
+    return store.variant(toy_subject(), Recipe(kind), kind)
 
 
 class Reads(torch.nn.Module):
@@ -100,18 +111,59 @@ def plain_row(model="Net", variant="static", where="", **known):
     return row | {"error": None} | known
 
 
-def metric_cells(name="top-1", value=0.95, drop=None, flips=None, samples=200, unit="fraction"):
+def metric_cells(name="top-1", value=0.95, samples=200, **known):
     """One metric of a row."""
     return {
         "name": name,
-        "unit": unit,
+        "unit": "fraction",
         "higher_is_better": True,
         "value": value,
         "samples": samples,
-        "drop": drop,
-        "flips": flips,
+        "of": samples,
+        "drop": None,
+        "flips": None,
+        "flipped": None,
         "fake_quantized": None,
-    }
+    } | known
+
+
+def latency_cells(speedup=2.0, fp32_ms=8.0, **known):
+    """The latency of a row."""
+    return {
+        "ms": fp32_ms / speedup,
+        "fp32_ms": fp32_ms,
+        "batch": 16,
+        "speedup": speedup,
+        "interval_95": [speedup - 0.1, speedup + 0.1],
+        "rounds": 13,
+        "against_best": None,
+    } | known
+
+
+def measured_rows(model="Net", where=""):
+    """FP32 and a static variant of a model, with all that can be known."""
+    size = {"tensor_bytes": 4_000_000, "file_bytes": 4_100_000}
+    share = {"parameters": 0.0, "macs": 0.0, "stayed_fp32": ["fc"]}
+    fp32 = plain_row(
+        model,
+        "fp32",
+        where,
+        metrics=[metric_cells(value=0.95)],
+        size=size,
+        fp32_size=4_000_000,
+        int8_share=share,
+    )
+    static = plain_row(
+        model,
+        "static",
+        where,
+        metrics=[metric_cells(value=0.94, drop=0.01, flips=6)],
+        size={"tensor_bytes": 1_250_000, "file_bytes": None},
+        fp32_size=4_000_000,
+        int8_share={"parameters": 0.975, "macs": None, "stayed_fp32": []},
+        latency=latency_cells(),
+    )
+    return [fp32, static]
 
 
 def plain_verdict(row, outcome="PASS", quantity="size", **changed):

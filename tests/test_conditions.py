@@ -93,8 +93,8 @@ def test_a_loaders_own_generator_is_restored(error):
 
 
 def test_each_pass_over_a_shuffling_loader_has_the_same_order():
-    passes = []
-    for loader in (loader := shuffled_loader(), loader):
+    passes, loader = [], shuffled_loader()
+    for _ in range(2):
         with isolated(Conditions(threads=1), loaders=(loader,)):
             passes.append([batch.tolist() for (batch,) in loader])
     assert passes[0] == passes[1]

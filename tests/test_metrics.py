@@ -182,7 +182,7 @@ def test_a_metric_is_taken_as_it_is():
 
 @pytest.mark.parametrize("given", ["accuracy", 0.5, ["top-1"], {"a": 3}])
 def test_what_is_no_metric_is_refused_with_what_is(given):
-    with pytest.raises(TypeError, match="quant_metric returned .*; expected a Metric"):
+    with pytest.raises(TypeError, match=r"quant_metric returned .*; expected a Metric"):
         metrics_from(given)
 
 

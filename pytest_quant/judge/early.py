@@ -80,6 +80,7 @@ def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bo
         broken = sum(x != y for x, y in zip(a.irregular, b.irregular, strict=True))
         if broken:
             none = Fraction(0)
+            seen += len(b.samples)
             return Early(Outcome.FAIL, none, none, none, seen, own.samples, own.seed, True, broken)
         before, after = a.scores[metric.name], b.scores[metric.name]
         if isinstance(before, float) or isinstance(after, float) or _outside(before, after):

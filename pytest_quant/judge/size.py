@@ -22,6 +22,8 @@ def judge_size(variant: Variant, *, ratio: float | None = None, mb: float | None
     if reason := not_quantized(variant):
         return refusal(gate, "size", variant, limit, reason)
     own, fp32 = variant.size.tensor_bytes, variant.fp32.size.tensor_bytes
+    if not fp32:
+        raise QuantStageError("size", "FP32 has no tensors at all, so its size says nothing")
     exact = Fraction(own, fp32) if ratio is not None else Fraction(own, MB)
     outcome = Outcome.PASS if exact <= Fraction(str(limit)) else Outcome.FAIL
     share = f"{own / fp32:.3f} of FP32's {fp32 / MB:.2f} MB"

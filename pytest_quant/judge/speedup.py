@@ -79,17 +79,32 @@ def judge_speedup(
     if reason := not_quantized(variant):
         return refusal(GATE, "speed-up", variant, min_speedup, reason)
     pair = variant.pair(baseline)
-    with pair.hold():
-        timing = decide(pair, min_speedup, alpha, budget)
-    confirmed = None
-    if timing.outcome is Outcome.FAIL:
-        confirmed = _again(pair, min_speedup, alpha, budget)
-        if confirmed.outcome is not Outcome.FAIL:
-            why = "it failed, but not again on re-made copies of both models"
-            timing = Timing(Outcome.INCONCLUSIVE, why, timing.rounds, timing.seconds)
+    timing, confirmed = decide_and_confirm(pair, min_speedup, alpha, budget)
     if not variant.is_fp32:
         _ = variant.fp32.format_gain  # so that the report can show the ratio to the best FP32 too
     return _verdict(variant, pair, min_speedup, alpha, timing, confirmed)
+
+
+def decide_and_confirm(
+    pair: Pair, min_speedup: float, alpha: float, budget: float
+) -> tuple[Timing, Timing | None]:
+    """`decide`, and after a FAIL once more on re-made copies; both have to fail for a FAIL.
+
+    Returns:
+        The decision, and what the re-made copies showed; None where they were not needed.
+
+    Raises:
+        QuantStageError: when the models cannot be made again.
+    """
+    with pair.hold():
+        timing = decide(pair, min_speedup, alpha, budget)
+    if timing.outcome is not Outcome.FAIL:
+        return timing, None
+    confirmed = _again(pair, min_speedup, alpha, budget)
+    if confirmed.outcome is not Outcome.FAIL:
+        why = "it failed, but not again on re-made copies of both models"
+        timing = Timing(Outcome.INCONCLUSIVE, why, timing.rounds, timing.seconds)
+    return timing, confirmed
 
 
 def decide(pair: Pair, min_speedup: float, alpha: float, budget: float) -> Timing:

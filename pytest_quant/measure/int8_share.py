@@ -116,8 +116,9 @@ def _module_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
     key = args[1] if len(args) > 1 else kwargs.get("key", query)
     width, tokens = query.shape[-1], query.numel() // query.shape[-1]
     sequence = key.shape[1] if module.batch_first and key.ndim == 3 else key.shape[0]
-    projections = 3 * tokens * width * width  # out_proj, the fourth, is not called as a module
-    return int(projections + tokens * width * width + 2 * tokens * sequence * width)
+    of_keys = key.numel() // key.shape[-1] * (module.kdim + module.vdim) * width
+    of_queries = 2 * tokens * width * width  # with out_proj, which is not called as a module
+    return int(of_queries + of_keys + 2 * tokens * sequence * width)
 
 
 def _weighted(module: Any) -> Iterator[str]:

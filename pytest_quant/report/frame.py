@@ -65,7 +65,7 @@ def _model_cells(row: Row, timed: dict[str, Any] | None) -> dict[str, Any]:
         cells["size_mb"] = row["size"]["tensor_bytes"] / MB
         if row["size"]["file_bytes"] is not None:
             cells["file_mb"] = row["size"]["file_bytes"] / MB
-        if row["fp32_size"]:
+        if row["fp32_size"] and row["size"]["tensor_bytes"]:
             cells["times_smaller"] = row["fp32_size"] / row["size"]["tensor_bytes"]
     if row["int8_share"]:
         cells["int8_share"] = row["int8_share"]["parameters"]

@@ -297,7 +297,10 @@ def test_a_fixture_that_raises_is_named(model_repo, name):
     result.stdout.fnmatch_lines([f"E *fixture ERROR: {name} raised OSError: no such checkpoint"])
 
 
-@pytest.mark.parametrize("args", [(), ("--quant-all", "--quant-timing-seconds=0.01")])
+EVERYTHING = pytest.param(("--quant-all", "--quant-timing-seconds=0.01"), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("args", [(), EVERYTHING], ids=["asked for", "all"])
 def test_a_fixture_that_raises_spoils_only_the_variants_that_need_it(model_repo, args):
     model_repo.spoil(
         fixture("quant_train", 'raise OSError("no such script")'),
@@ -504,7 +507,7 @@ class Branching(Own):
         STATIC_AND_DYNAMIC + "\ndef test_qat(quant_qat): pass\n",
     )
     result = model_repo.judge(errors=2, passed=1)
-    sentence = "prepare ERROR: flow fx cannot trace*TraceError*control flow (conftest.py:*: if x.sum() > 0:)*"
+    sentence = "prepare ERROR: flow fx cannot trace*TraceError* (conftest.py:*: if x.sum() > 0:)*"
     result.stdout.fnmatch_lines(
         ["bad * dynamic * 1 PASS", "bad * static *ERROR", "bad * qat *ERROR"]
     )
@@ -615,8 +618,8 @@ def test_infinite_int8_outputs_where_fp32_is_finite_fail(model_repo):
     result = model_repo.judge(failed=2, passed=1)
     result.stdout.fnmatch_lines(
         [
-            "E *AssertionError: accuracy FAIL: static gives NaN or infinite outputs on * of 320 samples where "
-            "FP32 does not.",
+            "E *AssertionError: accuracy FAIL: static gives NaN or infinite outputs on * of 320 samples "
+            "where FP32 does not.",
             "E *AssertionError: flips FAIL: static gives NaN or infinite outputs on *",
             "bad * dynamic * 1 PASS",
             "bad * static * accuracy FAIL, flips FAIL",
@@ -669,33 +672,33 @@ class Masked(Own):
 
 # the body of a test with `v`, quant_dynamic -> what its error says
 MISUSED = {
-    "assert_max_accuracy_drop(v.model, 0.1)": "TypeError: assert_max_accuracy_drop was given a Sequential; expected a Variant*",
-    "assert_gates('static', max_flips=1)": "TypeError: assert_gates was given 'static'; expected a Variant*",
+    "assert_max_accuracy_drop(v.model, 0.1)": "TypeError: *_drop was given a Sequential; expected*",
+    "assert_gates('static', max_flips=1)": "TypeError: assert_gates was given 'static'; expected*",
     "assert_min_speedup(None, 1.5)": "TypeError: assert_min_speedup was given None; expected a Variant*",
     "assert_max_size(v.size, ratio=1)": "TypeError: assert_max_size was given Size(*expected a Variant*",
     "assert_max_accuracy_drop(v, -0.1)": "ValueError: max_accuracy_drop is -0.1; expected a fraction*",
     "assert_max_accuracy_drop(v, '1%')": "TypeError: max_accuracy_drop is '1%'; expected a fraction*",
     "assert_max_accuracy_drop(v, True)": "TypeError: max_accuracy_drop is True; expected a fraction*",
-    "assert_max_accuracy_drop(v, float('nan'))": "ValueError: max_accuracy_drop is nan; expected a fraction*",
-    "assert_max_accuracy_drop(v, 1)": "ValueError: max_drop is 1* top-1, a metric in fractions: 0.01 is one point",
-    "assert_max_accuracy_drop(v)": "TypeError: max_accuracy_drop is given neither in the call nor by marker*",
-    "assert_max_accuracy_drop(v, 0, metric='f1')": "ValueError: metric='f1' is not among quant_metric's: top-1",
+    "assert_max_accuracy_drop(v, float('nan'))": "ValueError: max_accuracy_drop is nan; expected*",
+    "assert_max_accuracy_drop(v, 1)": "ValueError: max_drop is 1* top-1, a metric in fractions: 0.01*",
+    "assert_max_accuracy_drop(v)": "TypeError: max_accuracy_drop is given neither in the call nor*",
+    "assert_max_accuracy_drop(v, 0, metric='f1')": "ValueError: metric='f1' is not among*: top-1",
     "assert_max_accuracy_drop(v, 0, min_baseline='90%')": "TypeError: min_baseline is '90%'*",
     "assert_min_speedup(v)": "TypeError: min_speedup is given neither in the call nor by marker*",
     "assert_min_speedup(v, 0)": "ValueError: min_speedup is 0, which every model meets*",
     "assert_min_speedup(v, -1)": "ValueError: min_speedup is -1; expected a ratio*",
     "assert_min_speedup(v, 1, baseline='fp16')": "ValueError: baseline is 'fp16'; allowed: 'given', 'best'",
     "assert_min_speedup(v, 1, alpha=1)": "ValueError: alpha is 1; an error probability between 0 and 1*",
-    "assert_max_size(v)": "TypeError: assert_max_size takes exactly one of ratio and mb; given ratio=None, mb=None*",
+    "assert_max_size(v)": "TypeError: assert_max_size takes exactly one of ratio and mb; given ratio=None*",
     "assert_max_size(v, ratio=1, mb=1)": "TypeError: assert_max_size takes exactly one of ratio and mb; "
     "given ratio=1, mb=1*",
     "assert_max_size(v, mb='10 MB')": "TypeError: max_size_mb is '10 MB'; expected MB of 10[*][*]6 bytes",
     "assert_max_size(v, ratio=-1)": "ValueError: max_size_ratio is -1; expected a ratio*",
-    "assert_min_int8_share(v, 90)": "ValueError: min_int8_share is 90; expected a share of the parameters in *0, 1*",
+    "assert_min_int8_share(v, 90)": "ValueError: min_int8_share is 90; expected a share*",
     "assert_min_int8_share(v, of='flops')": "ValueError: of is 'flops'; allowed: 'parameters', 'macs'",
     "assert_max_flips(v, 2)": "ValueError: max_flips is 2; expected a share of the samples*",
-    "assert_gates(v)": "TypeError: assert_gates was given no limit*allowed: max_accuracy_drop, min_speedup*",
-    "assert_gates(v, max_acuracy_drop=0.1)": "TypeError: unknown limit 'max_acuracy_drop'; allowed: max_accuracy_drop*",
+    "assert_gates(v)": "TypeError: assert_gates was given no limit*allowed: max_accuracy_drop, *",
+    "assert_gates(v, max_acuracy_drop=0.1)": "TypeError: unknown limit 'max_acuracy_drop'; allowed: *",
     "assert_gates(v, max_accuracy_drop=-1)": "ValueError: max_accuracy_drop is -1; expected*",
     "assert_gates(v, max_accuracy_drop=2)": "ValueError: max_drop is 2* top-1, a metric in fractions*",
 }

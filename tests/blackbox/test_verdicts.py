@@ -215,7 +215,7 @@ def test_early_stopping_decides_on_a_part_and_says_so(repo):
                 return torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear})
 
             run = request.getfixturevalue("_quant_switch")
-            return run.look_up(request, ("wrong", Recipe("custom", build=wrong)))
+            return run.lookup.variant(request, ("wrong", Recipe("custom", build=wrong)))
         """
     )
     result = repo.runpytest("--quant", "--quant-early-stop", "--quant-report=out")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from builders import loss, planted_variant, right, score_of, toy_variant
+from torch.utils.data import TensorDataset
 
 from pytest_quant import (
     Metric,
@@ -89,7 +90,7 @@ def test_a_share_of_a_baseline_that_is_not_positive_is_an_error(baseline):
 def test_a_drop_of_a_fraction_by_one_or_more_is_an_error_since_points_were_meant(limit):
     variant = drop_of(90, 89)
     for relative in (False, True):
-        with pytest.raises(ValueError, match="a metric in fractions: 0.01 is one point"):
+        with pytest.raises(ValueError, match=r"a metric in fractions: 0.01 is one point"):
             assert_max_accuracy_drop(variant, limit, relative=relative)
 
 
@@ -171,7 +172,7 @@ def test_several_metrics_are_gated_by_name_and_the_first_by_default():
     metrics = {"score": Metric(score_of, "s", unit="raw"), "cost": loss()}
     variant = planted_variant([1.0, 1.0], [2.0, 2.0], metric=metrics)
     assert assert_max_accuracy_drop(variant, 0).metric == "score"
-    with pytest.raises(AssertionError, match="^cost FAIL: static rises 1 "):
+    with pytest.raises(AssertionError, match=r"^cost FAIL: static rises 1 "):
         assert_max_accuracy_drop(variant, 0, metric="cost")
     with pytest.raises(ValueError, match="metric='f1' is not among quant_metric's: score, cost"):
         assert_max_accuracy_drop(variant, 0, metric="f1")
@@ -236,3 +237,27 @@ def test_a_loss_that_cannot_be_computed_from_such_outputs_is_a_failure_of_the_va
     verdict = judge_drop(broken(float("nan"), metric=metric), 100)
     assert verdict.outcome is FAIL
     assert verdict.sentence.startswith("loss FAIL: mine gives NaN or infinite outputs on 2 of 32")
+
+
+class HalfAndBroken(torch.nn.Module):
+    """FP32's module with weights in half the bits, whose first output of a batch is NaN."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module.bfloat16()
+
+    def forward(self, x):
+        outputs = self.module(x.bfloat16()).float()
+        outputs[0] = float("nan")
+        return outputs
+
+
+def test_broken_outputs_end_an_early_stop_at_once_and_say_how_many_samples_were_seen():
+    inputs = torch.randn(2500, 8, generator=torch.Generator().manual_seed(3))
+    data = TensorDataset(inputs, inputs[:, :3].argmax(1))
+    variant = toy_variant(Recipe("custom", build=HalfAndBroken), name="mine", eval_data=data)
+    verdict = judge_drop(variant, 0.5, early_stop=True)
+    assert verdict.sentence == (
+        "accuracy FAIL: mine gives NaN or infinite outputs on 1 of 32 samples where FP32 does not."
+    )
+    assert variant.measured("evaluation") is None

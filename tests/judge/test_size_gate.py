@@ -1,6 +1,7 @@
 """Size and int8 share: exact limits on counted bytes and parameters."""
 
 import pytest
+import torch
 from builders import toy_variant
 
 from pytest_quant import Outcome, QuantStageError, Recipe, assert_max_size, assert_min_int8_share
@@ -96,3 +97,13 @@ def test_nine_tenths_are_required_when_no_share_is_given():
 def test_a_share_that_nobody_can_know_is_an_error():
     with pytest.raises(QuantStageError, match="int8 share of mine's parameters is unknown"):
         assert_min_int8_share(of_bytes(100), 0.5)
+
+
+def test_an_fp32_model_without_tensors_has_no_size_to_compare_with():
+    class Sums(torch.nn.Module):
+        def forward(self, x):
+            return x[:, :3]
+
+    variant = toy_variant(Recipe("custom", build=lambda module: Weighs(8)), model=Sums())
+    with pytest.raises(QuantStageError, match="FP32 has no tensors at all"):
+        assert_max_size(variant, ratio=0.5)

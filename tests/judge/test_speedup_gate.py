@@ -73,7 +73,7 @@ def test_a_model_that_cannot_be_made_again_is_an_error_of_timing():
         raise TypeError("cannot pickle")
 
     with pytest.raises(
-        QuantStageError, match="could not be re-made.*TypeError: cannot pickle"
+        QuantStageError, match=r"could not be re-made.*TypeError: cannot pickle"
     ) as e:
         judged(pair_of(1.3, remade=remade))
     assert e.value.stage == "time"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import batches, toy_variant
+from builders import batches, toy_variant, unquantized_variant
 
 from pytest_quant import Recipe
 from pytest_quant.measure.int8_share import Int8Share, multiply_adds
@@ -61,9 +61,8 @@ def test_a_layer_kept_fp32_is_named_and_not_counted(kind):
     assert share.stayed_fp32 == ("2",)
 
 
-def test_nothing_is_int8_when_all_is_kept_fp32():
-    share = share_of(Recipe("static", keep_fp32=torch.nn.Linear))
-    assert share == Int8Share(0.0, 0.0, ("0", "2"))
+def test_nothing_is_int8_where_nothing_was_quantized():
+    assert unquantized_variant("static").int8_share == Int8Share(0.0, 0.0, ("0", "2"))
 
 
 def test_fp32_itself_has_none():

@@ -30,7 +30,7 @@ def prepare(module: Any, recipe: Recipe, engine: str, args: tuple[Any, ...], kwa
     fx = _quantize_fx()
     fp32_names = kept(module, recipe.keep_fp32)
     mapping = _qconfig_mapping(recipe, engine)
-    for name in fp32_names:
+    for name in (*fp32_names, *_sealed(module)):
         mapping.set_module_name(name, None)
     custom = _custom_config(list(roots_of(fp32_names)))
     inputs = _narrowed(module, args, kwargs)
@@ -83,10 +83,25 @@ def convert(prepared: Any) -> Any:
 
 def without_training(graph_module: Any) -> None:
     """Switch off functional dropout that tracing in train mode has fixed in the graph as on."""
+    import torch
+
+    # function -> keyword and position of what says whether, or how much, it drops; and off
+    drops = {
+        torch.dropout: ("train", 2, False),
+        torch.feature_dropout: ("train", 2, False),
+        torch.alpha_dropout: ("train", 2, False),
+        torch.nn.functional.scaled_dot_product_attention: ("dropout_p", 4, 0.0),
+    }
     changed = False
     for node in graph_module.graph.nodes:
-        if node.op == "call_function" and node.kwargs.get("training") is True:
-            node.kwargs = {**node.kwargs, "training": False}
+        if node.op != "call_function":
+            continue
+        keyword, position, off = drops.get(node.target, ("training", None, False))
+        if node.kwargs.get(keyword):
+            node.update_kwarg(keyword, off)
+            changed = True
+        elif position is not None and len(node.args) > position:
+            node.update_arg(position, off)
             changed = True
     if changed:
         graph_module.recompile()
@@ -111,28 +126,53 @@ def _custom_config(not_traced: list[str]) -> Any:
     return PrepareCustomConfig().set_non_traceable_module_names(not_traced)
 
 
+def _sealed(module: Any) -> list[str]:
+    """Names of all modules inside those of PyTorch's that FX takes as a whole: attention, encoders.
+
+    QAT would put fake-quantize modules in there, which are never converted.
+    """
+    import torch
+
+    nn = torch.nn
+    looked_into = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    whole = [
+        f"{name}."
+        for name, child in module.named_modules()
+        if name
+        and type(child).__module__.startswith("torch.nn.modules.")
+        and not isinstance(child, looked_into)
+    ]
+    return [name for name, _ in module.named_modules() if name.startswith(tuple(whole))]
+
+
 def _narrowed(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """Give the module a forward with just the call's arguments, and return those in order.
 
-    FX makes a value of every parameter of forward, also of those left at None, and would then take
-    both branches of ``if labels is not None``.
+    FX makes a value of every parameter of forward, also of those that are None, and would then take
+    both branches of ``if labels is not None``. An argument given as None is still accepted, and is a
+    constant inside.
     """
     original = type(module).forward
-    bound = inspect.signature(original).bind(module, *args, **kwargs)
-    names = list(bound.arguments)[1:]  # without self
     parameters = inspect.signature(original).parameters
-    kinds = [parameters[name].kind for name in names]
+    bound = inspect.signature(original).bind(module, *args, **kwargs)
+    given = dict(list(bound.arguments.items())[1:])  # without self
+    kinds = {name: parameters[name].kind for name in given}
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    if len(parameters) == len(names) + 1 or any(kind in variadic for kind in kinds):
+    whole = len(parameters) == len(given) + 1 and all(v is not None for v in given.values())
+    if whole or any(kind in variadic for kind in kinds.values()):
         return (*args, *kwargs.values())
-    passed = ", ".join(
-        f"{name}={name}" if kind is inspect.Parameter.KEYWORD_ONLY else name
-        for name, kind in zip(names, kinds, strict=True)
-    )
+    accepted, passed, optional = [], [], False
+    for name, value in given.items():
+        optional = optional or value is None
+        accepted.append(f"{name}=None" if optional else name)
+        inner = "None" if value is None else name
+        positional = kinds[name] is inspect.Parameter.POSITIONAL_ONLY
+        passed.append(inner if positional else f"{name}={inner}")
     space: dict[str, Any] = {"original": original}
-    exec(f"def forward(self, {', '.join(names)}):\n    return original(self, {passed})", space)
+    head = f"def forward(self, {', '.join(accepted)}):"
+    exec(f"{head}\n    return original(self, {', '.join(passed)})", space)
     module.__class__ = type(type(module).__name__, (type(module),), {"forward": space["forward"]})
-    return tuple(bound.arguments[name] for name in names)
+    return tuple(given.values())
 
 
 def _qconfig_mapping(recipe: Recipe, engine: str) -> Any:

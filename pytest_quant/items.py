@@ -1,0 +1,51 @@
+"""Items: which variants a collected test asks for, and what limits its markers state."""
+
+from typing import Any
+
+import pytest
+
+from pytest_quant.judge.limits import checked
+from pytest_quant.recipe import Recipe
+
+VARIANT_FIXTURES = {
+    "quant_fp32": "fp32",
+    "quant_dynamic": "dynamic",
+    "quant_static": "static",
+    "quant_qat": "qat",
+}
+KINDS = ("dynamic", "static", "qat")
+
+
+def variants_of(item: pytest.Item) -> set[str]:
+    """Names of the variants whose fixtures a test asks for."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    wanted = {name for fixture, name in VARIANT_FIXTURES.items() if fixture in fixtures}
+    if "quant_variant" in fixtures:
+        param = getattr(item, "callspec", None) and item.callspec.params.get("quant_variant")  # type: ignore[attr-defined]
+        wanted.add(name_of(param))
+    return wanted
+
+
+def name_of(param: Any) -> str:
+    """The variant's name in a parameter of `quant_variant`: a kind, a Recipe, or (name, Recipe)."""
+    if isinstance(param, tuple):
+        return str(param[0])
+    return param.label if isinstance(param, Recipe) else str(param)
+
+
+def limits_of(item: pytest.Item) -> dict[str, float]:
+    """The limits of a test's ``quant`` markers, the closest first.
+
+    Raises:
+        pytest.UsageError: for an unknown or wrong limit; names the test.
+    """
+    limits: dict[str, float] = {}
+    for marker in item.iter_markers("quant"):
+        try:
+            if marker.args:
+                raise TypeError(f"{marker.args[0]!r} has no name; limits are given by name")
+            for name, value in marker.kwargs.items():
+                limits.setdefault(name, checked(name, value))
+        except (TypeError, ValueError) as error:
+            raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.quant: {error}") from None
+    return limits
