@@ -43,7 +43,7 @@ def state(model):
         "training": [module.training for module in model.modules()],
         "requires_grad": [p.requires_grad for p in model.parameters()],
         "grad": [p.grad for p in model.parameters()],
-        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()],
         "class": [type(module) for module in model.modules()],
         "engine": torch.backends.quantized.engine,
         "threads": torch.get_num_threads(),
