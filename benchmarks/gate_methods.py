@@ -58,12 +58,17 @@ class Estimate:
 
 
 def gated(pair: Pair, limit: float) -> Judged:
-    """Our gate with its defaults, confirmation included."""
-    start = pair.clock()
+    """Our gate with its defaults, confirmation included.
+
+    Gates of one pair share its rounds, as in a test run; the seconds are then those of the rounds
+    that this one looked at.
+    """
     timing, confirmed = decide_and_confirm(pair, limit, ALPHA, BUDGET)
-    seconds = pair.clock() - start
-    again = None if confirmed is None else confirmed.outcome
-    return Judged(timing.outcome, seconds, pair.ratio, timing.rounds, again)
+    seconds = pair.spent * timing.rounds / len(pair.seconds_a)
+    if confirmed is None:
+        return Judged(timing.outcome, seconds, pair.ratio, timing.rounds)
+    seconds += confirmed.seconds
+    return Judged(timing.outcome, seconds, pair.ratio, timing.rounds, confirmed.outcome)
 
 
 def estimates(pair: Callable[[int], Pair]) -> dict[str, Estimate]:

@@ -11,7 +11,7 @@ from pytest_quant.recipe import Recipe
 from pytest_quant.session import open_store
 from pytest_quant.subject import Subject
 
-BATCH = 8
+BATCH = 4
 SIDE = 32  # pixels
 
 
@@ -19,12 +19,12 @@ class RealPairs:
     """Makes pairs of fresh copies, each as the gate makes them to confirm a FAIL.
 
     Args:
-        threads: PyTorch's; None is what the plugin takes by default.
+        threads: PyTorch's. Two on two cores that others use too would measure the others.
         seed: of weights and inputs.
     """
 
-    def __init__(self, threads: int | None, seed: int) -> None:
-        self.conditions = Conditions() if threads is None else Conditions(threads=threads)
+    def __init__(self, threads: int, seed: int) -> None:
+        self.conditions = Conditions(threads=threads)
         torch.manual_seed(seed)
         model = small_cnn().eval()
         subject = Subject(

@@ -66,7 +66,7 @@ class Lookup:
         __tracebackhide__ = True
         test = recorder.current()
         try:
-            fp32 = self.store.fp32(subject)
+            fp32 = self.store.fp32(self._as_fp32(subject, test.nodeid))
             _remember(test, fp32)
             variant = fp32 if recipe is None else self.store.variant(subject, recipe, name)
         except QuantStageError as error:
@@ -96,16 +96,12 @@ class Lookup:
         __tracebackhide__ = True
         needed = {name for name in INPUTS if not any(name in names for names in NEEDS.values())}
         needed |= set(NEEDS.get(kind, ()))
-        if kind == "custom":
-            needed |= {"quant_calibration_data", "quant_train_data"}
         model = request.getfixturevalue("quant_model")
         origin = self.origins.of(model, request.node.nodeid)
         subject = model if isinstance(model, Subject) else Subject(model)
-        subject = replace(
-            subject,
-            name=subject.name or (origin.param if origin else None),
-            where=origin.where if origin else "",
-        )
+        where = origin.where if origin else ""
+        name_of_model = subject.name or (origin.param if origin else None)
+        subject = replace(subject, name=name_of_model, where=where)
         given: dict[str, Any] = {}
         for fixture in INPUTS:
             if fixture not in needed or fixture == "quant_model":
@@ -119,7 +115,13 @@ class Lookup:
                 raise
             if value is not None:
                 given[fixture.removeprefix("quant_")] = value
-        return replace(subject, **given)
+        where = self.origins.where([model, *given.values()], request.node.nodeid)
+        return replace(subject, where=where, **given)
+
+    def _as_fp32(self, subject: Subject, nodeid: str) -> Subject:
+        """The Subject where FP32 belongs: data for tuning a variant says nothing of FP32."""
+        mine = [o for o in (subject.model, subject.eval_data, subject.metric) if o is not None]
+        return replace(subject, where=self.origins.where(mine, nodeid))
 
     def free_unused(self, pending: Iterable[str]) -> None:
         """Forget models, and their variants, that none of these tests can use."""
@@ -138,17 +140,17 @@ class Lookup:
             if name in INPUTS:
                 error.add_note(f"fixture ERROR: {name} raised {in_brief(error)}")
             raise
-        if name == "quant_model":
+        if name in INPUTS and value is not None:
             self.origins.add(fixturedef, request, value)
         return value
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        if fixturedef.argname == "quant_model":
+        if fixturedef.argname in INPUTS:
             self._free(self.origins.drop(lambda origin: origin.fixture is fixturedef))
 
-    def _free(self, models: list[Any]) -> None:
-        for model in models:
-            self.store.release(model.model if isinstance(model, Subject) else model)
+    def _free(self, inputs: list[Any]) -> None:
+        for part in inputs:
+            self.store.release(part.model if isinstance(part, Subject) else part)
 
 
 def measure_all(variant: Variant, conditions: Conditions) -> None:

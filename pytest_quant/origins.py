@@ -1,4 +1,4 @@
-"""Origins: which `quant_model` fixture a model came from, and when its last test is over."""
+"""Origins: which fixtures a test's inputs came from, and when an input's last test is over."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pytest
 
 @dataclass(slots=True, eq=False)
 class Origin:
-    """Where a value of `quant_model` came from.
+    """Where an input, such as a value of `quant_model`, came from.
 
     Args:
         value: what the fixture returned.
@@ -29,7 +29,7 @@ class Origin:
 
 
 class Origins:
-    """All models that are alive, by the fixture that gave them."""
+    """All inputs that are alive, by the fixtures that gave them."""
 
     def __init__(self) -> None:
         self._known: list[Origin] = []
@@ -37,17 +37,22 @@ class Origins:
     def add(
         self, fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, value: Any
     ) -> None:
-        """Note a model that a fixture has just given."""
+        """Note an input that a fixture has just given."""
         where = str(fixture.baseid)
         self._known.append(Origin(value, fixture, where, _param_id(fixture, request)))
 
-    def of(self, model: Any, nodeid: str) -> Origin | None:
-        """Where a test's model came from: of several places the closest to the test."""
-        fitting = [o for o in self._known if o.value is model and nodeid.startswith(o.where)]
+    def of(self, value: Any, nodeid: str) -> Origin | None:
+        """Where a test's input came from: of several places the closest to the test."""
+        fitting = [o for o in self._known if o.value is value and nodeid.startswith(o.where)]
         return max(fitting, key=lambda origin: len(origin.where), default=None)
 
+    def where(self, values: Iterable[Any], nodeid: str) -> str:
+        """The folder, file or class that all these inputs of a test belong to: the closest one."""
+        origins = (self.of(value, nodeid) for value in values if value is not None)
+        return max((origin.where for origin in origins if origin), key=len, default="")
+
     def drop(self, is_over: Callable[[Origin], bool]) -> list[Any]:
-        """Forget origins, and return the models that none is left of."""
+        """Forget origins, and return the inputs that none is left of."""
         over = [origin for origin in self._known if is_over(origin)]
         self._known = [origin for origin in self._known if origin not in over]
         alive = {id(origin.value) for origin in self._known}
@@ -55,11 +60,12 @@ class Origins:
 
     def is_function_scoped(self, where: str) -> bool:
         """Whether a place's `quant_model` is made anew for every test."""
-        return any(o.where == where and o.fixture.scope == "function" for o in self._known)
+        models = (o for o in self._known if o.fixture.argname == "quant_model")
+        return any(o.where == where and o.fixture.scope == "function" for o in models)
 
 
 def _param_id(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> str | None:
-    """The id that a parametrized `quant_model` shows in test names."""
+    """The id that a parametrized fixture shows in test names."""
     if not hasattr(request, "param"):
         return None
     index = getattr(request, "param_index", 0)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pytest_quant.conditions import Conditions, isolated
@@ -49,10 +50,11 @@ class Store:
         fp32 = self.fp32(subject)
 
         def make() -> Variant:
-            built = self._build(_with_data(fp32.admitted, subject), recipe, self.conditions)
+            admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
+            built = self._build(admitted, recipe, self.conditions)
             return Variant(
                 name,
-                fp32.admitted,
+                admitted,
                 built.module,
                 self._measures,
                 recipe=built.recipe,
@@ -64,11 +66,11 @@ class Store:
 
         return self._look_up(subject, (recipe, name), recipe.kind, make)
 
-    def release(self, model: Any) -> None:
-        """Forget all variants of a model, so that their memory is free."""
+    def release(self, part: Any) -> None:
+        """Forget all variants of a model, or of some eval data, so that their memory is free."""
         with self._lock:
             for key, subject in list(self._alive.items()):
-                if subject.model is model:
+                if subject.model is part or subject.eval_data is part:
                     del self._alive[key]
                     self._variants.pop(key, None)
 
@@ -92,10 +94,3 @@ class Store:
         if isinstance(found, QuantStageError):
             raise found.again()
         return found
-
-
-def _with_data(admitted: Admitted, subject: Subject) -> Admitted:
-    """The admitted Subject with the calibration and training data of this look-up."""
-    return Admitted(
-        subject, admitted.module, admitted.metrics, admitted.first_inputs, admitted.notes
-    )

@@ -209,3 +209,18 @@ def test_fractions_are_shown_in_per_cent_and_points_and_raw_numbers_as_they_are(
     fraction, raw = Metric(errors, "f"), Metric(errors, "r", unit="raw")
     assert (fraction.shown(0.98519), fraction.shown_change(0.00370)) == ("98.52 %", "0.37 pt")
     assert (raw.shown(0.123456), raw.shown_change(12345.6)) == ("0.1235", "1.235e+04")
+
+
+def test_perplexity_is_the_mean_negative_log_likelihood_of_a_samples_positions():
+    even = torch.zeros(2, 3, 4)  # each of four tokens is as likely
+    even[1, :, 2] = float("-inf")  # of three
+    targets = torch.tensor([[0, 1, 2], [0, 1, -100]])  # the last position is padding
+    scores = score(Metric.perplexity(), even, targets, 2)
+    assert np.exp(scores).tolist() == pytest.approx([4, 3])
+
+
+def test_perplexity_is_shown_as_such_and_its_rise_as_a_share():
+    metric = Metric.perplexity()
+    assert (metric.name, metric.higher_is_better) == ("perplexity", False)
+    assert metric.shown(np.log(20.5)) == "20.5"
+    assert metric.shown_change(np.log(1.01)) == "1.00 %"

@@ -29,7 +29,9 @@ def notes_on(variant: Variant) -> list[str]:
         notes.append(f"evaluated on {prefix.seen:,} of {prefix.samples:,} samples, drawn at random")
     share = variant.measured("int8_share")
     if not variant.is_fp32 and share is not None and share.parameters is not None:
-        shown = ", ".join(share.stayed_fp32[:4]) + (", ..." if len(share.stayed_fp32) > 4 else "")
+        shown = ", ".join(name or "the model itself" for name in share.stayed_fp32[:4]) + (
+            ", ..." if len(share.stayed_fp32) > 4 else ""
+        )
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
     gain = variant.measured("format_gain")

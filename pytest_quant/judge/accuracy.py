@@ -93,9 +93,11 @@ def judge_drop(
         evidence["flips"] = len(flipped(own, fp32, chosen.name))
     if min_baseline is not None and not _reaches(before, min_baseline, chosen):
         word = "below" if chosen.higher_is_better else "above"
+        perplexity = chosen.unit == "perplexity"
+        floor = f"{min_baseline:.4g}" if perplexity else chosen.shown(min_baseline)
         reason = (
             f"FP32 itself is at {chosen.shown(float(before))}, {word} min_baseline "
-            f"{chosen.shown(min_baseline)}, so a drop from it means nothing."
+            f"{floor}, so a drop from it means nothing."
         )
         return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
     outcome = Outcome.PASS if drop <= limit else Outcome.FAIL
@@ -209,6 +211,8 @@ def _check_limit(metric: Metric, max_drop: float) -> None:
 
 def _reaches(value: Fraction, floor: float, metric: Metric) -> bool:
     limit = Fraction(str(floor))
+    if metric.unit == "perplexity":  # the value is its logarithm
+        value = Fraction(math.exp(value))
     return value >= limit if metric.higher_is_better else value <= limit
 
 
@@ -227,7 +231,7 @@ def _change(
     verb = "drops" if metric.higher_is_better else "rises"
     if drop < 0:
         verb = "rises" if metric.higher_is_better else "drops"
-    shown = metric.shown_change(abs(float(drop)))
+    shown = metric.shown_change(float(drop)).removeprefix("-")
     return (
         f"{variant.name} {verb} {shown} ({metric.shown(float(before))} -> "
         f"{metric.shown(float(after))}, {samples} samples)"

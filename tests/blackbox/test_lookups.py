@@ -1,5 +1,7 @@
 """Each test gates its own model, and each variant is built once, whatever the order of tests."""
 
+import json
+
 import pytest
 
 TOYS = """
@@ -217,6 +219,52 @@ def test_static(self, quant_static):
     result.stdout.fnmatch_lines_random(
         ["Sequential (.)*static*", "Sequential (test_module.py)*", "Sequential (*::TestOwn)*"]
     )
+
+
+def test_one_model_with_two_eval_sets_has_two_rows(repo):
+    for tag, seed in (("a", 11), ("b", 12)):
+        folder = repo.mkdir(tag)
+        (folder / "conftest.py").write_text(
+            f"""
+import pytest
+from toys import Batches
+
+@pytest.fixture(scope="session")
+def quant_eval_data():
+    return Batches("eval-{tag}", {seed})[:{seed - 9}]
+"""
+        )
+        (folder / f"test_{tag}.py").write_text(
+            """
+from pytest_quant import assert_max_accuracy_drop
+
+def test_drop(quant_dynamic):
+    assert_max_accuracy_drop(quant_dynamic, 0.9)
+"""
+        )
+    (repo.path / "b" / "test_more.py").write_text(
+        """
+import pytest
+from toys import Batches
+
+@pytest.fixture(scope="session")
+def quant_calibration_data():
+    return Batches("calibrate-b", 13)
+
+def test_size(quant_static):
+    from pytest_quant import assert_max_size
+    assert_max_size(quant_static, ratio=0.9)
+"""
+    )
+    result = repo.runpytest("--quant", "--quant-report=out")
+    result.assert_outcomes(passed=3)
+    rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
+    seen = {(row["where"], row["variant"]): row["metrics"] for row in rows}
+    assert seen[("a", "dynamic")][0]["samples"] == 32
+    assert seen[("b", "dynamic")][0]["samples"] == 48
+    assert set(seen) == {
+        ("a", "fp32"), ("a", "dynamic"), ("b", "fp32"), ("b", "dynamic"), ("b/test_more.py", "static"),
+    }  # fmt: skip
 
 
 def test_parametrized_models_have_the_names_of_their_parameters(repo):

@@ -1,5 +1,7 @@
 """Accuracy and flips: exact on the samples given, in the direction that the metric says."""
 
+import math
+
 import pytest
 import torch
 from builders import loss, planted_variant, right, score_of, toy_variant
@@ -261,3 +263,35 @@ def test_broken_outputs_end_an_early_stop_at_once_and_say_how_many_samples_were_
         "accuracy FAIL: mine gives NaN or infinite outputs on 1 of 32 samples where FP32 does not."
     )
     assert variant.measured("evaluation") is None
+
+
+LN_2, LN_3 = math.log(2), math.log(3)
+
+
+def test_perplexity_may_rise_by_its_limits_share():
+    nll = Metric(score_of, "perplexity", higher_is_better=False, unit="perplexity")
+    variant = planted_variant([LN_2, LN_2], [LN_3, LN_3], metric=nll)
+    verdict = judge_drop(variant, 0.51)
+    assert verdict.outcome is PASS
+    assert verdict.observed == pytest.approx(0.5)
+    assert judge_drop(variant, 0.49).sentence == (
+        "perplexity FAIL: static rises 50.00 % (2 -> 3, 2 samples), allowed 49 % of FP32's"
+    )
+
+
+def test_a_perplexity_that_falls_is_no_breach():
+    nll = Metric(score_of, "perplexity", higher_is_better=False, unit="perplexity")
+    verdict = judge_drop(planted_variant([LN_3, LN_3], [LN_2, LN_2], metric=nll), 0)
+    assert verdict.outcome is PASS
+    assert verdict.observed == pytest.approx(2 / 3 - 1)
+    assert verdict.sentence.startswith("perplexity PASS: static drops 33.33 % (3 -> 2, 2 samples)")
+
+
+def test_min_baseline_of_a_perplexity_is_a_perplexity():
+    nll = Metric(score_of, "perplexity", higher_is_better=False, unit="perplexity")
+    variant = planted_variant([LN_2, LN_2], [LN_3, LN_2], metric=nll)
+    assert judge_drop(variant, 0.5, min_baseline=2.1).outcome is PASS
+    assert judge_drop(variant, 0.5, min_baseline=0).outcome is FAIL
+    verdict = judge_drop(variant, 0.5, min_baseline=1.9)
+    assert verdict.outcome is FAIL
+    assert "FP32 itself is at 2, above min_baseline 1.9" in verdict.sentence
