@@ -97,8 +97,8 @@ class Lookup:
         needed = {name for name in INPUTS if not any(name in names for names in NEEDS.values())}
         needed |= set(NEEDS.get(kind, ()))
         model = request.getfixturevalue("quant_model")
-        origin = self.origins.of(model, request.node.nodeid)
         subject = model if isinstance(model, Subject) else Subject(model)
+        origin = self.origins.of(subject.model, request.node.nodeid)
         where = origin.where if origin else ""
         name_of_model = subject.name or (origin.param if origin else None)
         subject = replace(subject, name=name_of_model, where=where)
@@ -115,13 +115,12 @@ class Lookup:
                 raise
             if value is not None:
                 given[fixture.removeprefix("quant_")] = value
-        where = self.origins.where([model, *given.values()], request.node.nodeid)
+        where = self.origins.where([subject.model, *given.values()], request.node.nodeid)
         return replace(subject, where=where, **given)
 
     def _as_fp32(self, subject: Subject, nodeid: str) -> Subject:
         """The Subject where FP32 belongs: data for tuning a variant says nothing of FP32."""
-        mine = [o for o in (subject.model, subject.eval_data, subject.metric) if o is not None]
-        return replace(subject, where=self.origins.where(mine, nodeid))
+        return replace(subject, where=self.origins.where(subject.parts("fp32"), nodeid))
 
     def free_unused(self, pending: Iterable[str]) -> None:
         """Forget models, and their variants, that none of these tests can use."""
@@ -141,7 +140,8 @@ class Lookup:
                 error.add_note(f"fixture ERROR: {name} raised {in_brief(error)}")
             raise
         if name in INPUTS and value is not None:
-            self.origins.add(fixturedef, request, value)
+            part = value.model if isinstance(value, Subject) else value
+            self.origins.add(fixturedef, request, part)
         return value
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -150,7 +150,7 @@ class Lookup:
 
     def _free(self, inputs: list[Any]) -> None:
         for part in inputs:
-            self.store.release(part.model if isinstance(part, Subject) else part)
+            self.store.release(part)
 
 
 def measure_all(variant: Variant, conditions: Conditions) -> None:

@@ -58,8 +58,8 @@ class Subject:
         """The model's name in the report."""
         return self.name or type(self.model).__name__
 
-    def identity(self, kind: str) -> tuple[Any, ...]:
-        """What makes two look-ups the same: the objects that a variant of this kind depends on."""
+    def parts(self, kind: str) -> list[Any]:
+        """The objects that a variant of this kind depends on; for ``fp32`` those of the baseline."""
         parts = [self.model, self.eval_data, self.metric, self.batch, self.forward]
         parts.append(self.latency_inputs)
         if kind == "static":
@@ -68,7 +68,11 @@ class Subject:
             )
         if kind == "qat":
             parts += [self.train_data, self.train, self.loss]
-        return tuple(id(part) for part in parts)
+        return parts
+
+    def identity(self, kind: str) -> tuple[int, ...]:
+        """What makes two look-ups the same."""
+        return tuple(id(part) for part in self.parts(kind))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
