@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from pytest_quant.judge.limits import checked
-from pytest_quant.recipe import Recipe
 
 VARIANT_FIXTURES = {
     "quant_fp32": "fp32",
@@ -30,7 +29,7 @@ def name_of(param: Any) -> str:
     """The variant's name in a parameter of `quant_variant`: a kind, a Recipe, or (name, Recipe)."""
     if isinstance(param, tuple):
         return str(param[0])
-    return param.label if isinstance(param, Recipe) else str(param)
+    return str(getattr(param, "label", param))
 
 
 def limits_of(item: pytest.Item) -> dict[str, float]:

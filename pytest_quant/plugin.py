@@ -1,6 +1,6 @@
 """pytest's hooks: what is always there, and the run that is registered when gates are switched on."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -8,8 +8,10 @@ from pytest_quant import hookspecs
 from pytest_quant.fixtures import RUN
 from pytest_quant.items import KINDS, limits_of, variants_of
 from pytest_quant.judge.limits import LIMITS
-from pytest_quant.recipe import Recipe
 from pytest_quant.settings import Settings, add_options
+
+if TYPE_CHECKING:
+    from pytest_quant.recipe import Recipe
 
 pytest_plugins = ("pytest_quant.fixtures",)
 
@@ -82,7 +84,9 @@ def pytest_report_teststatus(report: Any) -> Any:
     return None
 
 
-def _own_recipes(hook: Any, config: pytest.Config) -> dict[str, Recipe]:
+def _own_recipes(hook: Any, config: pytest.Config) -> "dict[str, Recipe]":
+    from pytest_quant.recipe import Recipe
+
     recipes: dict[str, Recipe] = {}
     for given in hook.pytest_quant_recipes(config=config):
         if not isinstance(given, dict) or not all(isinstance(r, Recipe) for r in given.values()):

@@ -3,25 +3,22 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from pytest_quant.judge.limits import LIMITS, checked
-from pytest_quant.recipe import ENGINES
 
 INCONCLUSIVE = ("auto", "fail", "report")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option: ``--quant-NAME`` on the command line, ``quant_NAME`` in ini."""
 
     name: str
     type: str  # of ini: string, int, float, bool
     help: str
     metavar: str | None = None
-    cli: bool = True
 
     @property
     def flag(self) -> str:
@@ -41,7 +38,7 @@ OPTIONS = (
     ),
     Option("report", "string", "write report.json, report.md and report.csv into DIR", "DIR"),
     Option("format", "string", "table format of the summary, as tabulate names them", "NAME"),
-    Option("engine", "string", f"PyTorch's quantized engine: {', '.join(ENGINES)}", "NAME"),
+    Option("engine", "string", "PyTorch's quantized engine: x86, onednn, ...", "NAME"),
     Option("threads", "int", "PyTorch's threads; default min(2, available cores)", "N"),
     Option(
         "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"
@@ -99,6 +96,8 @@ class Settings:
         """
         if not _enabled(config):
             return cls(False)
+        from pytest_quant.recipe import ENGINES
+
         get = _reader(config)
         variants = get("variants")
         report = get("report")
