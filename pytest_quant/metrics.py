@@ -1,13 +1,9 @@
 """Metric: how good a model's outputs are, for one sample, a batch or the whole set."""
 
-import copy
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from pytest_quant.errors import QuantStageError, in_brief
 
 UNITS = ("fraction", "raw", "perplexity")
 
@@ -167,101 +163,6 @@ def metrics_from(given: Any) -> tuple[Metric, ...]:
             raise TypeError("quant_metric returned an empty dict; name -> metric is expected")
         return tuple(_one_metric(value, str(name)) for name, value in given.items())
     return (_one_metric(given, None),)
-
-
-def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
-    """One batch's scores by a function metric: float64 of shape [size], or a float (the mean).
-
-    For an accumulator the call is tried on a copy and None returned.
-
-    Raises:
-        QuantStageError: when the metric raises, or returns NaN, an infinity or something else than
-            scores.
-    """
-    import numpy
-    import torch
-
-    if metric.is_accumulator:
-        trial = fresh(metric)
-        gather(metric, trial, outputs, targets)
-        computed(metric, trial)
-        return None
-    with _naming(metric):
-        given = metric.fn(outputs, targets)
-    if not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape:
-        given = torch.as_tensor(given)
-    if isinstance(given, list | tuple) and len(given) == size:
-        given = torch.as_tensor(given)
-    if isinstance(given, torch.Tensor) and given.ndim:
-        if given.shape != (size,):
-            raise QuantStageError(
-                "evaluate",
-                f"metric {metric.name} returned shape {list(given.shape)} for a batch of "
-                f"{size}; expected one score for each sample, shape [{size}], or one number.",
-            )
-        scores = given.detach().double().cpu().numpy()
-        strange = scores[~numpy.isfinite(scores)]
-        if len(strange):
-            raise QuantStageError(
-                "evaluate", f"metric {metric.name} returned {_no_number(strange[0])} for a sample."
-            )
-        return scores
-    return as_number(metric, given)
-
-
-def fresh(metric: Metric) -> Any:
-    """An accumulator's own copy, which has seen nothing."""
-    with _naming(metric):
-        accumulator = copy.deepcopy(metric.fn)
-        accumulator.reset()
-        return accumulator
-
-
-def gather(metric: Metric, accumulator: Any, outputs: Any, targets: Any) -> None:
-    """Let an accumulator see one more batch."""
-    with _naming(metric):
-        accumulator.update(outputs, targets)
-
-
-def computed(metric: Metric, accumulator: Any) -> float:
-    """What an accumulator makes of all batches that it saw."""
-    with _naming(metric):
-        given = accumulator.compute()
-    return as_number(metric, given)
-
-
-def as_number(metric: Metric, given: Any) -> float:
-    """A metric's single number, refused when it is none, NaN or infinite."""
-    try:
-        if isinstance(given, str | bytes) or given is None:
-            raise TypeError
-        number = float(given)
-    except (TypeError, ValueError, RuntimeError):
-        raise QuantStageError(
-            "evaluate",
-            f"metric {metric.name} returned {given!r}; expected a number, or a tensor "
-            "with one score for each sample.",
-        ) from None
-    if not math.isfinite(number):
-        raise QuantStageError("evaluate", f"metric {metric.name} returned {_no_number(number)}.")
-    return number
-
-
-@contextmanager
-def _naming(metric: Metric) -> Iterator[None]:
-    """In which an error from inside a metric becomes a sentence that names it."""
-    try:
-        yield
-    except QuantStageError:
-        raise
-    except Exception as error:
-        raise QuantStageError(
-            "evaluate", f"metric {metric.name} raised: {in_brief(error)}"
-        ) from error
-
-
-def _no_number(value: float) -> str:
-    return "NaN" if value != value else "an infinity"
 
 
 def _one_metric(given: Any, name: str | None) -> Metric:

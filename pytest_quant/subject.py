@@ -15,7 +15,8 @@ from pytest_quant.batches import (
 )
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.metrics import Metric, metrics_from, score
+from pytest_quant.metrics import Metric, metrics_from
+from pytest_quant.scoring import score
 
 
 @dataclass(frozen=True, slots=True, eq=False)

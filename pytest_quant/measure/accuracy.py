@@ -17,7 +17,8 @@ from pytest_quant.conditions import Conditions, isolated
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
 from pytest_quant.measure.evaluation import BatchScores, Evaluation, majority_rate, merged
-from pytest_quant.metrics import Metric, computed, fresh, gather, score
+from pytest_quant.metrics import Metric
+from pytest_quant.scoring import computed, fresh, gather, score
 from pytest_quant.subject import check_targets, forward
 from pytest_quant.variant import Variant
 
