@@ -1,5 +1,6 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
+from pytest_quant.quantize.engines import must_reduce_range
 from pytest_quant.variant import Variant
 
 NOTEWORTHY_GAIN = 1.03
@@ -34,6 +35,12 @@ def notes_on(variant: Variant) -> list[str]:
         )
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
+    recipe = variant.recipe
+    if recipe and recipe.kind in ("static", "qat") and must_reduce_range(str(recipe.engine)):
+        notes.append(
+            "activations keep to 7 bits: on this CPU, which has no VNNI, sums of "
+            f"{recipe.engine}'s 8-bit products would saturate"
+        )
     gain = variant.measured("format_gain")
     if gain is not None and gain > NOTEWORTHY_GAIN:
         notes.append(f"FP32 itself is {gain:.2f}x as fast in channels_last as given")
