@@ -1,5 +1,6 @@
 """Look-up: from a test's fixtures to the variant it asks for."""
 
+import contextlib
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import Any
@@ -170,5 +171,10 @@ def measure_all(variant: Variant, conditions: Conditions) -> None:
 
 
 def _remember(test: Running, variant: Variant) -> None:
-    if variant not in test.variants:
-        test.variants.append(variant)
+    """Note that a test has looked at a variant; what costs next to nothing is measured for the table."""
+    if variant in test.variants:
+        return
+    test.variants.append(variant)
+    if hasattr(variant.model, "state_dict"):
+        with contextlib.suppress(QuantStageError):
+            _ = variant.size, variant.int8_share

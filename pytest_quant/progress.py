@@ -5,6 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+# To a terminal (VT100): see to a line below without losing the column, remember where the cursor is,
+# go there; and afterwards clear that line and go back, so that what pytest was writing stays.
+LINE_BELOW = "\033D\033M\0337\n"
+BACK = "\r\033[K\0338"
+
 
 class Progress(Protocol):
     """Opens a step: ``with progress("calibrate", 200, "samples") as advance: advance(32)``."""
@@ -31,10 +36,14 @@ def bars(stream: Any) -> Progress:
     def bar(step: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
         from tqdm import tqdm
 
-        with tqdm(
-            total=total, desc=step, unit=f" {unit}", file=stream, leave=False, mininterval=0.2
-        ) as shown:
-            yield lambda count: (shown.update(count), None)[1]
+        stream.write(LINE_BELOW)
+        try:
+            with tqdm(
+                total=total, desc=step, unit=f" {unit}", file=stream, leave=False, mininterval=0.2
+            ) as shown:
+                yield lambda count: (shown.update(count), None)[1]
+        finally:
+            stream.write(BACK)
 
     return bar
 
@@ -55,6 +64,7 @@ def lines(write_line: Callable[[str], None]) -> Progress:
             done += count
 
         yield advance
-        write_line(f"{step}: {done} {unit} in {time.monotonic() - start:.1f} s")
+        if done:
+            write_line(f"{step}: {done} {unit} in {time.monotonic() - start:.1f} s")
 
     return line

@@ -1,5 +1,6 @@
 """Run: one pytest session with gates switched on; follows the tests and gathers the report."""
 
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -26,7 +27,8 @@ class Run:
         self.config = config
         self.settings = settings
         self.worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        given = {"threads": settings.threads} if settings.threads else {}
+        threads = settings.threads or _threads_of_environment()
+        given = {"threads": threads} if threads else {}
         self.conditions = Conditions(
             engine=settings.engine,
             latency_batch=settings.latency_batch,
@@ -109,6 +111,9 @@ class Run:
                     "scope='session'"
                 )
 
+    def pytest_keyboard_interrupt(self) -> None:
+        self.report.interrupted = True
+
     # when all is over
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -120,25 +125,33 @@ class Run:
             report=self.report.to_dict(), frame=frame_of(self.report)
         )
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.worker is not None:
             return
         from pytest_quant.report.files import write_report
         from pytest_quant.report.terminal import summary_lines
 
+        terminalreporter.ensure_newline()
         terminalreporter.section("quantization")
         if not self.report.rows:
-            terminalreporter.write_line(
-                "no variant could be made (see the errors), so nothing was judged"
-                if terminalreporter.stats.get("error")
-                else "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
-            )
+            if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                terminalreporter.write_line("nothing was judged (see the errors)")
+            else:
+                terminalreporter.write_line(
+                    "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
+                )
             return
         for line in summary_lines(self.report, self.settings.format):
             terminalreporter.write_line(line)
         if self.settings.report is not None:
             for path in write_report(self.report, self.settings.report):
                 terminalreporter.write_line(f"written: {path}")
+
+
+def _threads_of_environment() -> int | None:
+    """What OMP_NUM_THREADS asks for, as PyTorch itself would follow it."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else None
 
 
 def _causes(test: Running) -> list[str]:

@@ -32,9 +32,16 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("variants", "string", "run only tests of these variants, comma-separated", "NAMES"),
     Option(
-        "all", "bool", "build and measure dynamic, static and QAT of every model that a test uses"
+        "variants",
+        "string",
+        "run only tests of these variants: dynamic, static, qat, own recipes; comma-separated",
+        "NAMES",
+    ),
+    Option(
+        "all",
+        "bool",
+        "build and measure dynamic, static, QAT and own recipes of each model that a test uses",
     ),
     Option("report", "string", "write report.json, report.md and report.csv into DIR", "DIR"),
     Option("format", "string", "table format of the summary, as tabulate names them", "NAME"),
@@ -95,6 +102,7 @@ class Settings:
             pytest.UsageError: names the option, what was given and what is allowed.
         """
         if not _enabled(config):
+            _refuse_idle_options(config)
             return cls(False)
         from pytest_quant.recipe import ENGINES
 
@@ -146,6 +154,14 @@ def _enabled(config: pytest.Config) -> bool:
     if config.getoption("no_quant"):
         return False
     return bool(config.getoption("quant") or config.getini("quant"))
+
+
+def _refuse_idle_options(config: pytest.Config) -> None:
+    given = [option.flag for option in OPTIONS if config.getoption(option.key) is not None]
+    if given and not config.getoption("no_quant"):
+        raise pytest.UsageError(
+            f"{', '.join(given)} says nothing without --quant (or quant = true)"
+        )
 
 
 def _reader(config: pytest.Config) -> Callable[[str], Any]:

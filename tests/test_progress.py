@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_quant.progress import bars, lines, silent
+from pytest_quant.progress import BACK, LINE_BELOW, bars, lines, silent
 
 
 def test_silence_takes_any_count():
@@ -48,12 +48,13 @@ def test_a_bar_shows_the_step_and_leaves_nothing(total):
     with bars(stream)("train", total, "steps") as advance:
         assert advance(2) is None
     assert "train: " in stream.getvalue()
-    assert stream.getvalue().endswith("\r")
-    assert stream.getvalue().split("\r")[-2].strip() == ""
+    assert stream.getvalue().startswith(LINE_BELOW)
+    assert stream.getvalue().endswith(BACK)
+    assert stream.getvalue().removesuffix(BACK).split("\r")[-2].strip() == ""
 
 
 def test_a_bar_leaves_nothing_when_the_step_fails():
     stream = io.StringIO()
     with pytest.raises(KeyError), bars(stream)("train", 4, "steps"):
         raise KeyError
-    assert stream.getvalue().endswith("\r")
+    assert stream.getvalue().endswith(BACK)

@@ -228,9 +228,9 @@ def _change(
     drop: Fraction,
     samples: int,
 ) -> str:
-    verb = "drops" if metric.higher_is_better else "rises"
+    verb = "drops" if metric.higher_is_better else "rises"  # for the worse
     if drop < 0:
-        verb = "rises" if metric.higher_is_better else "drops"
+        verb = "rises" if metric.higher_is_better else "falls"
     shown = metric.shown_change(float(drop)).removeprefix("-")
     return (
         f"{variant.name} {verb} {shown} ({metric.shown(float(before))} -> "

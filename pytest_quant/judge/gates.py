@@ -15,6 +15,7 @@ from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant
 
 
@@ -125,8 +126,9 @@ def assert_max_size(
         ratio, mb = limits.get("max_size_ratio"), limits.get("max_size_mb")
     if (ratio is None) == (mb is None):
         raise TypeError(
-            f"assert_max_size takes exactly one of ratio and mb; given ratio={ratio!r}, mb={mb!r}. "
-            "For example assert_max_size(variant, ratio=0.3)"
+            f"assert_max_size takes exactly one of ratio and mb, from the call or else from marker, "
+            f"command line or ini; given ratio={ratio!r}, mb={mb!r}. For example "
+            "assert_max_size(variant, ratio=0.3)"
         )
     if ratio is not None:
         return _conclude(judge_size(variant, ratio=checked("max_size_ratio", ratio)))
@@ -252,6 +254,11 @@ def _check_variant(given: Any, helper: str) -> None:
         shown = repr(given)
         if "\n" in shown:  # a module prints its whole tree
             shown = f"a {type(given).__name__}"
+        if isinstance(given, Recipe):
+            raise TypeError(
+                f"{helper} was given a Recipe; parametrize with indirect=True, so that quant_variant "
+                "builds it"
+            )
         raise TypeError(
             f"{helper} was given {shown}; expected a Variant, as the fixtures quant_dynamic, "
             "quant_static, quant_qat and quant_variant give it"

@@ -6,9 +6,12 @@ from typing import Any
 
 # name -> (unit in words, highest sensible value or None)
 LIMITS: Mapping[str, tuple[str, float | None]] = {
-    "max_accuracy_drop": ("a fraction (0.01 is one point), or raw units of a raw metric", None),
+    "max_accuracy_drop": (
+        "0 or more: a fraction (0.01 is one point), or raw units of a raw metric",
+        None,
+    ),
     "min_speedup": ("a ratio (1.5 is half as fast again)", None),
-    "max_size_ratio": ("a ratio of FP32's size (0.3)", None),
+    "max_size_ratio": ("a ratio of FP32's size from 0 to 2 (0.3 is 30 %)", 2.0),
     "max_size_mb": ("MB of 10**6 bytes", None),
     "min_int8_share": ("a share of the parameters in [0, 1]", 1.0),
     "max_flips": ("a share of the samples in [0, 1]", 1.0),
@@ -23,7 +26,11 @@ def checked(name: str, value: Any) -> float:
         ValueError: for a negative, infinite or too high number. Both say what is allowed.
     """
     if name not in LIMITS:
-        raise TypeError(f"unknown limit {name!r}; allowed: {', '.join(LIMITS)}")
+        from difflib import get_close_matches
+
+        nearest = get_close_matches(name, LIMITS, n=1, cutoff=0.5)
+        meant = f" (did you mean {nearest[0]}?)" if nearest else ""
+        raise TypeError(f"unknown limit {name!r}{meant}; allowed: {', '.join(LIMITS)}")
     unit, highest = LIMITS[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is {value!r}; expected {unit}")

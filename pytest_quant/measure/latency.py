@@ -91,12 +91,19 @@ def _pair(
         fresh_a, fresh_b = _fresh(fp32, model_a), _fresh(variant, model_b)
         return _pair(fp32, fresh_a, inputs_a, variant, fresh_b, inputs_b, conditions, name)
 
+    step = f"time {variant.subject.label} {variant.name}"
+
     @contextmanager
     def hold() -> Iterator[None]:
-        with alone_on_this_machine(), isolated(conditions), _no_garbage_collection():
+        with (
+            alone_on_this_machine(),
+            isolated(conditions),
+            _no_garbage_collection(),
+            conditions.progress(step, None, "rounds") as pair.advance,
+        ):
             yield
 
-    return Pair(
+    pair = Pair(
         Side(_timed_call(fp32, model_a, inputs_a, "FP32"), fp32.running),
         Side(_timed_call(variant, model_b, inputs_b, variant.name), variant.running),
         remade,
@@ -104,6 +111,7 @@ def _pair(
         baseline=name,
         batch=size_of(inputs_a),
     )
+    return pair
 
 
 def _timed_call(variant: Variant, model: Any, inputs: Any, who: str) -> Callable[[], Any]:

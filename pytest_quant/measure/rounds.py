@@ -43,6 +43,7 @@ class Pair:
         remade: makes the pair once more from fresh copies, to confirm a failure.
         hold: what is held while rounds run: threads, garbage collection, the machine.
         clock: seconds, monotonic.
+        advance: told of each round.
         baseline: what a is, for a person.
         batch: samples in one call.
     """
@@ -57,6 +58,7 @@ class Pair:
     seconds_a: list[float] = field(default_factory=list)
     seconds_b: list[float] = field(default_factory=list)
     spent: float = 0.0
+    advance: Callable[[int], None] = field(default=lambda rounds: None)
     coin: random.Random = field(default_factory=lambda: random.Random(0))
 
     @property
@@ -90,6 +92,7 @@ class Pair:
         for seconds, value in timed:
             seconds.append(value)
         self.spent += self.clock() - start
+        self.advance(1)
 
     def add_rounds(self, rounds: int, seconds: float) -> None:
         """Time until there are `rounds` rounds, or this pair has taken `seconds` (3 at least)."""

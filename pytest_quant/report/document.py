@@ -18,11 +18,13 @@ class Report:
         environment: what decides comparability: versions, CPU, instruction set, threads, engine.
         rows: one for each variant of each model.
         verdicts: in the order of the tests; each has the test's ``test``.
+        interrupted: whether the run was stopped, so that rows and verdicts may be missing.
     """
 
     environment: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
 
     def add(self, payload: dict[str, Any]) -> None:
         """Take in what one test has measured; a later row of a variant knows more and wins."""
@@ -61,6 +63,7 @@ class Report:
             "environment": self.environment,
             "rows": self.ordered(),
             "verdicts": self.verdicts,
+            "interrupted": self.interrupted,
         }
 
     def to_json(self) -> str:

@@ -32,7 +32,9 @@ def header(report: Report) -> str:
 
 
 def remarks(report: Report) -> Iterator[str]:
-    """One line for each undecided gate, each note and each error."""
+    """One line for an interruption, each undecided gate, each note and each error."""
+    if report.interrupted:
+        yield "the run was interrupted: rows and verdicts are missing"
     for verdict in report.verdicts:
         if verdict["outcome"] == "INCONCLUSIVE":
             yield f"{verdict['test']}: {verdict['sentence']}"

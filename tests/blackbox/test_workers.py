@@ -62,4 +62,4 @@ def test_a_wrong_marker_is_one_sentence_with_workers_too(pytester):
         result = pytester.runpytest_subprocess("--quant", *arguments)
         assert result.ret != 0
         output = result.stdout.str() + result.stderr.str()
-        assert "unknown limit 'max_acuracy'; allowed: max_accuracy_drop" in output
+        assert "unknown limit 'max_acuracy' (did you mean max_accuracy_drop?)" in output

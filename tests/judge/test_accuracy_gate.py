@@ -284,7 +284,7 @@ def test_a_perplexity_that_falls_is_no_breach():
     verdict = judge_drop(planted_variant([LN_3, LN_3], [LN_2, LN_2], metric=nll), 0)
     assert verdict.outcome is PASS
     assert verdict.observed == pytest.approx(2 / 3 - 1)
-    assert verdict.sentence.startswith("perplexity PASS: static drops 33.33 % (3 -> 2, 2 samples)")
+    assert verdict.sentence.startswith("perplexity PASS: static falls 33.33 % (3 -> 2, 2 samples)")
 
 
 def test_min_baseline_of_a_perplexity_is_a_perplexity():

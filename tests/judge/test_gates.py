@@ -112,13 +112,14 @@ def test_a_wrong_limit_is_refused_in_the_call(helper, name, dynamic):
 
 @pytest.mark.parametrize("given", [{}, {"ratio": 0.3, "mb": 1}])
 def test_size_takes_exactly_one_of_ratio_and_mb(given, dynamic):
-    with pytest.raises(TypeError, match="takes exactly one of ratio and mb; given ratio="):
+    with pytest.raises(TypeError, match="exactly one of ratio and mb, .*; given ratio="):
         assert_max_size(dynamic, **given)
 
 
 def test_an_unknown_limit_is_refused_with_those_that_are_known(dynamic):
     with pytest.raises(
-        TypeError, match="unknown limit 'max_drop'; allowed: max_accuracy_drop, min"
+        TypeError,
+        match=r"unknown limit 'max_drop' \(did you mean max_accuracy_drop\?\); allowed: max_acc",
     ):
         assert_gates(dynamic, max_drop=0.01)
     with pytest.raises(TypeError, match="assert_gates was given no limit"):
@@ -166,7 +167,7 @@ def test_zero_in_the_call_is_a_limit_and_not_left_out():
 def test_size_is_asked_for_one_when_the_test_was_told_both(dynamic):
     with (
         told(max_size_mb=2, max_size_ratio=0.9),
-        pytest.raises(TypeError, match=r"exactly one of ratio and mb; given ratio=0.9, mb=2"),
+        pytest.raises(TypeError, match=r"exactly one of ratio and mb, .*; given ratio=0.9, mb=2"),
     ):
         assert_max_size(dynamic)
 

@@ -149,6 +149,7 @@ def test_json_holds_all_that_was_sent():
         "environment": {"torch": "2.15.0"},
         "rows": rows,
         "verdicts": [plain_verdict(rows[1])],
+        "interrupted": False,
     }
     assert report.to_json().endswith("}\n")
 
