@@ -7,7 +7,7 @@ from typing import Any
 # name -> (unit in words, highest sensible value or None)
 LIMITS: Mapping[str, tuple[str, float | None]] = {
     "max_accuracy_drop": (
-        "0 or more: a fraction (0.01 is one point), or raw units of a raw metric",
+        "a fraction from 0 on (0.01 is one point), or raw units of a raw metric",
         None,
     ),
     "min_speedup": ("a ratio (1.5 is half as fast again)", None),

@@ -112,7 +112,7 @@ def test_a_wrong_limit_is_refused_in_the_call(helper, name, dynamic):
 
 @pytest.mark.parametrize("given", [{}, {"ratio": 0.3, "mb": 1}])
 def test_size_takes_exactly_one_of_ratio_and_mb(given, dynamic):
-    with pytest.raises(TypeError, match="exactly one of ratio and mb, .*; given ratio="):
+    with pytest.raises(TypeError, match=r"exactly one of ratio and mb, .*; given ratio="):
         assert_max_size(dynamic, **given)
 
 
