@@ -689,7 +689,7 @@ MISUSED = {
     "assert_min_speedup(v, -1)": "ValueError: min_speedup is -1; expected a ratio*",
     "assert_min_speedup(v, 1, baseline='fp16')": "ValueError: baseline is 'fp16'; allowed: 'given', 'best'",
     "assert_min_speedup(v, 1, alpha=1)": "ValueError: alpha is 1; an error probability between 0 and 1*",
-    "assert_max_size(v)": "TypeError: assert_max_size takes exactly one of ratio and mb, * given ratio=None*",
+    "assert_max_size(v)": "TypeError: assert_max_size takes exactly one of ratio and mb, *ratio=None*",
     "assert_max_size(v, ratio=1, mb=1)": "TypeError: assert_max_size takes exactly one of ratio and mb, * "
     "given ratio=1, mb=1*",
     "assert_max_size(v, mb='10 MB')": "TypeError: max_size_mb is '10 MB'; expected MB of 10[*][*]6 bytes",
@@ -698,7 +698,7 @@ MISUSED = {
     "assert_min_int8_share(v, of='flops')": "ValueError: of is 'flops'; allowed: 'parameters', 'macs'",
     "assert_max_flips(v, 2)": "ValueError: max_flips is 2; expected a share of the samples*",
     "assert_gates(v)": "TypeError: assert_gates was given no limit*allowed: max_accuracy_drop, *",
-    "assert_gates(v, max_acuracy_drop=0.1)": "TypeError: unknown limit *did you mean max_accuracy_drop*allowed: *",
+    "assert_gates(v, max_acuracy_drop=0.1)": "TypeError: unknown limit *mean max_accuracy_drop*allowed: *",
     "assert_gates(v, max_accuracy_drop=-1)": "ValueError: max_accuracy_drop is -1; expected*",
     "assert_gates(v, max_accuracy_drop=2)": "ValueError: max_drop is 2* top-1, a metric in fractions*",
 }
