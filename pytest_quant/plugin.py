@@ -8,14 +8,12 @@ from pytest_quant import hookspecs
 from pytest_quant.fixtures import RUN
 from pytest_quant.items import KINDS, limits_of, variants_of
 from pytest_quant.judge.limits import LIMITS
-from pytest_quant.settings import Settings, add_options
+from pytest_quant.options import add_options, is_enabled, refuse_idle
 
 if TYPE_CHECKING:
     from pytest_quant.recipe import Recipe
 
 pytest_plugins = ("pytest_quant.fixtures",)
-
-SETTINGS = pytest.StashKey[Settings]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,14 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
         "quant(**limits): a test of a quantized variant (added by itself), and limits for it: "
         + ", ".join(LIMITS),
     )
-    settings = Settings.from_config(config)
-    config.stash[SETTINGS] = settings
-    if settings.enabled:
-        from pytest_quant.run import Run
+    if not is_enabled(config):
+        refuse_idle(config)
+        return
+    from pytest_quant.settings import Settings
 
-        _check_variant_names(config, settings)
-        config.stash[RUN] = Run(config, settings)
-        config.pluginmanager.register(config.stash[RUN], "quant-run")
+    settings = Settings.from_config(config)
+    _check_variant_names(config, settings.variants or ())
+    from pytest_quant.run import Run  # loads torch, so only when all options are right
+
+    config.stash[RUN] = Run(config, settings)
+    config.pluginmanager.register(config.stash[RUN], "quant-run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,7 +58,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    settings = config.stash[SETTINGS]
+    run = config.stash.get(RUN, None)
+    only = None if run is None else run.settings.variants
     skip = pytest.mark.skip(reason="a test of a quantized variant: runs with --quant")
     kept: list[pytest.Item] = []
     deselected: list[pytest.Item] = []
@@ -67,9 +69,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         wanted = variants_of(item)
         if wanted:
             item.add_marker("quant")
-            if not settings.enabled:
+            if run is None:
                 item.add_marker(skip)
-        only = settings.variants
         (kept if only is None or wanted <= {*only, "fp32"} else deselected).append(item)
     if deselected:
         items[:] = kept
@@ -102,9 +103,9 @@ def _own_recipes(hook: Any, config: pytest.Config) -> "dict[str, Recipe]":
     return recipes
 
 
-def _check_variant_names(config: pytest.Config, settings: Settings) -> None:
+def _check_variant_names(config: pytest.Config, names: tuple[str, ...]) -> None:
     known = ("fp32", *KINDS, *_own_recipes(config.hook, config))
-    unknown = [name for name in settings.variants or () if name not in known]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise pytest.UsageError(
             f"--quant-variants: unknown {', '.join(unknown)}; known: {', '.join(known)}"

@@ -154,7 +154,6 @@ def _fresh(variant: Variant, model: Any) -> Any:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    gc.collect()
     was_on = gc.isenabled()
     gc.disable()
     try:

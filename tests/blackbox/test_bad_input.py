@@ -253,6 +253,8 @@ def test_a_subject_that_cannot_be_judged_is_an_error(model_repo, what):
     result.stdout.fnmatch_lines(["*quantization*", "bad * dynamic *ERROR", f"bad *: {sentence}"])
 
 
+# importing torch.compile's backend warns in PyTorch 2.13
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 def test_a_model_that_torch_compile_made_is_refused(model_repo):
     torch.compile(
         torch.nn.Identity()

@@ -1,0 +1,101 @@
+"""Options: each declared once, for the command line and for ini."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from pytest_quant.judge.limits import LIMITS
+
+
+class Option(NamedTuple):
+    """One option: ``--quant-NAME`` on the command line, ``quant_NAME`` in ini."""
+
+    name: str
+    type: str  # of ini: string, int, float, bool
+    help: str
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """As on the command line."""
+        return f"--quant-{self.name.replace('_', '-')}"
+
+    @property
+    def key(self) -> str:
+        """As in ini, and the command line's dest."""
+        return f"quant_{self.name}"
+
+
+OPTIONS = (
+    Option(
+        "variants",
+        "string",
+        "run only tests of these variants: dynamic, static, qat, own recipes; comma-separated",
+        "NAMES",
+    ),
+    Option(
+        "all",
+        "bool",
+        "build and measure dynamic, static, QAT and own recipes of each model that a test uses",
+    ),
+    Option("report", "string", "write report.json, report.md and report.csv into DIR", "DIR"),
+    Option("format", "string", "table format of the summary, as tabulate names them", "NAME"),
+    Option("engine", "string", "PyTorch's quantized engine: x86, onednn, ...", "NAME"),
+    Option("threads", "int", "PyTorch's threads; default min(2, available cores)", "N"),
+    Option(
+        "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"
+    ),
+    Option("timing_seconds", "float", "what one speed gate may take; default 30", "S"),
+    Option(
+        "early_stop",
+        "bool",
+        "decide accuracy on a random part of a map-style eval set where that is enough",
+    ),
+    Option(
+        "inconclusive",
+        "string",
+        "what a gate that could not decide does: fail, report, or auto (speed is reported, "
+        "accuracy fails); default auto",
+        "auto|fail|report",
+    ),
+    *(Option(name, "float", f"limit: {unit}", "X") for name, (unit, _) in LIMITS.items()),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option, for the command line and for ini."""
+    group = parser.getgroup("quant", "quantization gates (pytest-quant)")
+    group.addoption("--quant", action="store_true", dest="quant", help="build, measure and judge "
+                    "quantized variants; without it, their tests are skipped")  # fmt: skip
+    group.addoption("--no-quant", action="store_true", dest="no_quant", help="as without --quant, "
+                    "whatever ini says")  # fmt: skip
+    parser.addini("quant", "run quantization gates, as --quant does", type="bool", default=False)
+    types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
+    for option in OPTIONS:
+        if option.type == "bool":
+            group.addoption(
+                option.flag, action="store_const", const=True, dest=option.key, help=option.help
+            )
+        else:
+            group.addoption(
+                option.flag, dest=option.key, help=option.help, metavar=option.metavar,
+                type=types.get(option.type), default=None,
+            )  # fmt: skip
+        parser.addini(option.key, option.help, type=option.type, default=None)  # type: ignore[arg-type]
+
+
+def is_enabled(config: pytest.Config) -> bool:
+    """Whether gates run at all."""
+    if config.getoption("no_quant"):
+        return False
+    return bool(config.getoption("quant") or config.getini("quant"))
+
+
+def refuse_idle(config: pytest.Config) -> None:
+    """Raise UsageError for options of ours on the command line of a run without gates."""
+    given = [option.flag for option in OPTIONS if config.getoption(option.key) is not None]
+    if given and not config.getoption("no_quant"):
+        raise pytest.UsageError(
+            f"{', '.join(given)} says nothing without --quant (or quant = true)"
+        )
