@@ -1,7 +1,5 @@
 """What went wrong before anything could be judged, in one sentence."""
 
-STAGES = ("fixture", "prepare", "calibrate", "train", "convert", "evaluate", "time", "size")
-
 
 class QuantStageError(RuntimeError):
     """A stage could not be carried out; the model was not judged. An ERROR, never a FAILURE.

@@ -36,7 +36,7 @@ class Lookup:
         self.all = all
         self.store = open_store(conditions)
         self.origins = Origins()
-        self.completed: set[int] = set()  # models for which all has been built
+        self.completed: set[tuple[int, ...]] = set()  # Subjects for which all has been built
 
     def variant(self, request: pytest.FixtureRequest, param: Any) -> Variant:
         """The variant that a fixture asks for: None is FP32, else a kind, Recipe or (name, Recipe)."""
@@ -58,8 +58,8 @@ class Lookup:
         try:
             variant = self._variant(subject, recipe, name)
         finally:
-            if self.all and id(subject.model) not in self.completed:
-                self.completed.add(id(subject.model))
+            if self.all and subject.identity("fp32") not in self.completed:
+                self.completed.add(subject.identity("fp32"))
                 self._complete(request)
         return variant
 
@@ -152,6 +152,7 @@ class Lookup:
     def _free(self, inputs: list[Any]) -> None:
         for part in inputs:
             self.store.release(part)
+            self.completed = {ids for ids in self.completed if id(part) not in ids}
 
 
 def measure_all(variant: Variant, conditions: Conditions) -> None:

@@ -79,6 +79,10 @@ class Run:
             return report
         if call.excinfo is not None and call.excinfo.errisinstance(QuantStageError):
             report.quant_error = True
+        told_later = call.when == "setup" and report.passed
+        told_before = call.when == "teardown" and not test.verdicts
+        if told_later or told_before:
+            return report
         report.sections += [("cause and remedy", text) for text in _causes(test)]
         if call.when == "call" and report.outcome == "passed":
             _mark_inconclusive(report, item, test)

@@ -51,7 +51,8 @@ def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bo
     """Decide by as few samples as it takes; None where early stopping does not apply.
 
     It applies to a map-style dataset of at least 2000 samples and to a metric that scores each
-    sample within [0, 1]. Data that was evaluated already needs no early stop.
+    sample within [0, 1] and whose limit is a mean of scores, which a perplexity's is not. Data that
+    was evaluated already needs no early stop.
 
     Raises:
         QuantStageError: when a sample cannot be evaluated, or the two models saw different ones.
@@ -60,12 +61,12 @@ def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bo
     own, fp32 = variant.prefix, variant.fp32.prefix
     if own is None or fp32 is None or metric.is_accumulator or all(done):
         return None
-    if own.samples < WORTHWHILE or variant.is_fp32:
+    if own.samples < WORTHWHILE or variant.is_fp32 or metric.unit == "perplexity":
         return None
     margin, sign = Fraction(str(max_drop)), 1 if metric.higher_is_better else -1
     bet: DropBet | None = None
     total_before = total_after = Fraction(0)
-    seen, index, inputs, hits = 0, 0, frozenset[bytes](), False
+    seen, index, inputs, hits = 0, 0, set[bytes](), False
     while seen < own.samples:
         a, b = fp32.batch(index), own.batch(index)
         if a.samples != b.samples:
@@ -75,7 +76,7 @@ def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bo
                 "random augmentation from the eval data.",
             )
         index += 1
-        inputs |= frozenset(b.inputs)
+        inputs |= variant.tuned_on.intersection(b.inputs)
         refuse_overlap(variant, inputs)
         broken = sum(x != y for x, y in zip(a.irregular, b.irregular, strict=True))
         if broken:

@@ -1,7 +1,7 @@
 """Accuracy: a map over batches to per-sample scores, which are merged and paired by sample."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import numpy as np
@@ -177,7 +177,7 @@ def _refuse_unscored(variant: Variant, own: Evaluation) -> None:
             )
 
 
-def refuse_overlap(variant: Variant, inputs: frozenset[bytes]) -> None:
+def refuse_overlap(variant: Variant, inputs: Set[bytes]) -> None:
     """A model tuned on samples that it is now judged on is judged too kindly.
 
     Raises:

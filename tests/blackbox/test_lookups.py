@@ -382,6 +382,27 @@ def test_a_function_scoped_model_is_noted(repo):
     result.stdout.fnmatch_lines(["*quant_model is function-scoped*scope='session'*"])
 
 
+def test_quant_all_builds_all_kinds_for_each_eval_set_of_a_model(repo):
+    for tag, seed in (("a", 11), ("b", 12)):
+        folder = repo.mkdir(tag)
+        (folder / "conftest.py").write_text(
+            f"""
+import pytest
+from toys import Batches
+
+@pytest.fixture(scope="session")
+def quant_eval_data():
+    return Batches("eval-{tag}", {seed})
+"""
+        )
+        (folder / f"test_{tag}.py").write_text("def test_fp32(quant_fp32): pass")
+    arguments = ("--quant-all", "--quant-timing-seconds=0.01", "--quant-report=out")
+    repo.runpytest("--quant", *arguments).assert_outcomes(passed=2)
+    rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
+    kinds = ("fp32", "dynamic", "static", "qat")
+    assert {(row["where"], row["variant"]) for row in rows} == {(w, k) for w in "ab" for k in kinds}
+
+
 def test_quant_all_builds_and_measures_all_kinds(repo):
     repo.makepyfile("def test_fp32(quant_fp32): pass")
     result = repo.runpytest("--quant", "--quant-all", "--quant-timing-seconds=0.01")
