@@ -5,25 +5,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-KINDS = ("dynamic", "static", "qat", "custom")
-FLOWS = ("auto", "fx")
+KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom")
+FLOWS = ("auto", "eager", "fx", "pt2e", "parts")
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
-OBSERVERS = ("histogram", "minmax", "moving_average")
-# What each kind has no use for; given all the same, it is refused, so that nothing is ignored.
-UNUSED = {
-    "dynamic": ("flow", "observer", "calibration_samples", "epochs", "lr"),
-    "static": ("epochs", "lr"),
-    "qat": ("calibration_samples",),
-    "custom": (
+OBSERVERS = ("histogram", "minmax", "moving_average", "percentile", "entropy", "mse")
+DYNAMIC_FLOWS = ("auto", "eager", "pt2e")
+QSCHEMES = ("per_tensor_affine", "per_tensor_symmetric")
+# What weights or the whole model are stored in; the first is the default.
+DTYPES = {"weight_only": ("int8", "int4", "float16", "codebook"), "cast": ("bfloat16", "float16")}
+# What each kind has a use for; anything else that is given is refused, so that nothing is ignored.
+USED = {
+    "dynamic": ("flow", "engine", "per_channel", "keep_fp32"),
+    "static": (
         "flow",
+        "engine",
         "observer",
+        "qscheme",
         "per_channel",
         "keep_fp32",
         "calibration_samples",
-        "epochs",
-        "lr",
     ),
+    "qat": ("flow", "engine", "observer", "qscheme", "per_channel", "keep_fp32", "epochs", "lr"),
+    "weight_only": ("dtype", "bits", "per_channel", "keep_fp32"),
+    "cast": ("dtype", "keep_fp32"),
+    "custom": ("engine", "build"),
 }
+SLOW_TO_TRAIN = ("percentile", "entropy", "mse")  # histograms, which QAT would fill at every step
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +40,27 @@ class Recipe:
     Args:
         kind: ``dynamic`` (weights int8, activations quantized as they come), ``static``
             (post-training quantization with calibrated observers), ``qat`` (quantization-aware
-            training) or ``custom`` (your own ``build``).
-        flow: the PyTorch API that quantizes: ``fx``; ``auto`` takes the first that can.
+            training), ``weight_only`` (weights in fewer bits, arithmetic in FP32), ``cast`` (the
+            whole model in half precision) or ``custom`` (your own ``build``).
+        flow: the PyTorch API that quantizes: ``eager`` (models with ``QuantStub``; dynamic), ``fx``
+            (graph mode), ``pt2e`` (`torch.export`, torchao and inductor: compiled), ``parts`` (FX on
+            each submodule that it can trace); ``auto`` takes the first that can: eager for a model
+            with stubs, else fx, pt2e, parts.
         engine: PyTorch's quantized engine, ``x86``, ``fbgemm``, ``onednn`` or ``qnnpack``;
-            None is the one that PyTorch has set (``x86`` on x86-64).
-        observer: of the activations: ``histogram``, ``minmax`` or ``moving_average``; None is the
-            engine's default (histogram for static, moving average for QAT).
+            None is the one that PyTorch has set (``x86`` on x86-64); ``auto`` measures which is the
+            fastest here that is as exact as the others.
+        observer: of the activations: ``histogram``, ``minmax``, ``moving_average``; of static
+            also ``percentile``, ``entropy``, ``mse``. None is the engine's default (histogram for
+            static, moving average for QAT).
+        qscheme: of the activations: ``per_tensor_affine`` (default) or ``per_tensor_symmetric``.
         per_channel: one scale for each output channel of a weight, else one for the tensor.
         keep_fp32: modules that stay FP32: shell patterns (`fnmatch`) on your own qualified names
             (``"layer4.*"``), or module types. A pattern that matches nothing is an error.
         calibration_samples: how many samples the observers see (static).
+        dtype: of ``weight_only``: ``int8`` (default), ``int4``, ``float16`` or ``codebook`` (each
+            weight is one of 2**bits values found by k-means); of ``cast``: ``bfloat16`` (default)
+            or ``float16``.
+        bits: of a codebook's indices, 1 to 8.
         epochs: passes over the training data (QAT, built-in loop).
         lr: learning rate of Adam (QAT, built-in loop).
         build: for ``custom``: callable(a copy of the FP32 module) -> the quantized model, a
@@ -57,8 +75,11 @@ class Recipe:
     flow: str = field(default="auto", kw_only=True)
     engine: str | None = field(default=None, kw_only=True)
     observer: str | None = field(default=None, kw_only=True)
+    qscheme: str | None = field(default=None, kw_only=True)
     per_channel: bool = field(default=True, kw_only=True)
     keep_fp32: tuple[str | type, ...] = field(default=(), kw_only=True)
+    dtype: str | None = field(default=None, kw_only=True)
+    bits: int = field(default=4, kw_only=True)
     calibration_samples: int = field(default=200, kw_only=True)
     epochs: int = field(default=2, kw_only=True)
     lr: float = field(default=1e-4, kw_only=True)
@@ -67,35 +88,59 @@ class Recipe:
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
         _one_of("flow", self.flow, FLOWS)
-        if self.engine is not None:
-            _one_of("engine", self.engine, ENGINES)
-        if self.observer is not None:
-            _one_of("observer", self.observer, OBSERVERS)
-        kept = self.keep_fp32 if isinstance(self.keep_fp32, list | tuple) else (self.keep_fp32,)
-        object.__setattr__(self, "keep_fp32", tuple(kept))
-        for item in self.keep_fp32:
-            if not isinstance(item, str | type):
-                raise TypeError(f"Recipe: keep_fp32 takes names or module types, not {item!r}")
-        for name, least in (("calibration_samples", 1), ("epochs", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(
-                    f"Recipe: {name} is {value!r}; a whole number from {least} is meant"
-                )
-        if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
-            raise ValueError(f"Recipe: lr is {self.lr!r}; a positive number is meant")
         if (self.kind == "custom") != callable(self.build):
             raise TypeError(
                 f"Recipe: kind={self.kind!r} with build={self.build!r}; build, a callable from the "
                 "FP32 module to the quantized model, goes with kind='custom' and only with it"
             )
-
+        kept = self.keep_fp32 if isinstance(self.keep_fp32, list | tuple) else (self.keep_fp32,)
+        object.__setattr__(self, "keep_fp32", tuple(kept))
+        for item in self.keep_fp32:
+            if not isinstance(item, str | type):
+                raise TypeError(f"Recipe: keep_fp32 takes names or module types, not {item!r}")
         for name, default in _defaults().items():
-            if name in UNUSED[self.kind] and getattr(self, name) != default:
+            if name not in USED[self.kind] and getattr(self, name) != default:
                 raise ValueError(
                     f"Recipe: {name}={getattr(self, name)!r} says nothing to kind={self.kind!r}; "
                     "leave it out"
                 )
+        self._check_choices()
+        self._check_numbers()
+        if self.kind in DTYPES and self.dtype is None:
+            object.__setattr__(self, "dtype", DTYPES[self.kind][0])
+
+    def _check_choices(self) -> None:
+        for name, allowed in {
+            "engine": (*ENGINES, "auto"),
+            "observer": OBSERVERS,
+            "qscheme": QSCHEMES,
+            "dtype": DTYPES.get(self.kind, ()),
+        }.items():
+            if getattr(self, name) is not None:
+                _one_of(name, getattr(self, name), allowed)
+        if self.kind == "dynamic" and self.flow not in DYNAMIC_FLOWS:
+            raise ValueError(
+                f"Recipe: flow {self.flow!r} has no dynamic quantization; allowed: "
+                f"{', '.join(DYNAMIC_FLOWS)}"
+            )
+        if self.kind == "qat" and self.observer in SLOW_TO_TRAIN:
+            raise ValueError(
+                f"Recipe: observer {self.observer!r} is for static quantization; QAT learns with "
+                "moving_average, minmax or histogram"
+            )
+
+    def _check_numbers(self) -> None:
+        for name, most in (("calibration_samples", math.inf), ("epochs", math.inf), ("bits", 8)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise ValueError(
+                    f"Recipe: {name} is {value!r}; a whole number from 1"
+                    f"{'' if most == math.inf else f' to {most}'} is meant"
+                )
+        if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
+            raise ValueError(f"Recipe: lr is {self.lr!r}; a positive number is meant")
+        if self.bits != _defaults()["bits"] and self.dtype != "codebook":
+            raise ValueError(f"Recipe: bits={self.bits} says nothing to dtype={self.dtype!r}")
 
     @property
     def label(self) -> str:
@@ -113,6 +158,15 @@ class Recipe:
         plain["keep_fp32"] = [_name(item) for item in self.keep_fp32]
         plain["build"] = None if self.build is None else _name(self.build)
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Recipe":
+        """The recipe that `to_dict` wrote; of a custom one only what can be told without its build.
+
+        Raises:
+            ValueError, TypeError: for what no recipe says.
+        """
+        return cls(**{name: value for name, value in plain.items() if name != "build"})
 
 
 def _defaults() -> dict[str, Any]:
