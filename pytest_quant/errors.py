@@ -6,7 +6,7 @@ class QuantStageError(RuntimeError):
 
     Args:
         stage: one of ``fixture``, ``prepare``, ``calibrate``, ``train``, ``convert``,
-            ``evaluate``, ``time``, ``size``.
+            ``compile``, ``evaluate``, ``time``, ``size``, ``baseline``.
         sentence: what was given, what was expected, what to do.
     """
 
@@ -26,8 +26,8 @@ class QuantStageError(RuntimeError):
         return error
 
 
-def in_brief(error: BaseException) -> str:
-    """Type and first line of an error from somebody else's code, at most 300 characters."""
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+def in_brief(error: BaseException, lines: int = 1) -> str:
+    """Type and first lines of an error from somebody else's code, at most 300 characters."""
+    said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

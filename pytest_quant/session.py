@@ -29,4 +29,5 @@ def measures_under(conditions: Conditions) -> Measures:
         pair=lambda variant, baseline: make_pair(variant, baseline, conditions),
         format_gain=channels_last_speedup,
         prefix=lambda variant: prefix_of(variant, conditions),
+        conditions=conditions,
     )

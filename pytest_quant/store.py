@@ -62,6 +62,7 @@ class Store:
                 fake_quantized=built.fake_quantized,
                 tuned_on=built.tuned_on,
                 seconds=built.seconds,
+                notes=built.notes,
             )
 
         return self._look_up(subject, (recipe, name), recipe.kind, make)

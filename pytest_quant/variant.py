@@ -1,16 +1,20 @@
 """Variant: a model made from the Subject by a Recipe; FP32 is one too. Measured when asked."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_quant.batches import call
-from pytest_quant.conditions import engine_set, known_warnings_silenced
+from pytest_quant.conditions import running_as_built
 from pytest_quant.errors import QuantStageError
 from pytest_quant.subject import Admitted, Subject
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_quant.conditions import Conditions
     from pytest_quant.measure.evaluation import Evaluation
     from pytest_quant.measure.int8_share import Int8Share
     from pytest_quant.measure.prefix import Prefix
@@ -31,6 +35,7 @@ class Measures:
     pair: Callable[["Variant", str], "Pair"]
     format_gain: Callable[["Variant"], float]
     prefix: Callable[["Variant"], "Prefix | None"]
+    conditions: "Conditions"
 
 
 class Variant:
@@ -45,7 +50,7 @@ class Variant:
         model: the module or callable itself; FP32's is a copy of the user's model.
         fp32: the FP32 variant of the same Subject (of FP32: itself).
         fake_quantized: of QAT, the trained model before conversion; else None.
-        seconds: of each stage of its making.
+        seconds: of each stage of its making, of evaluation, size and timing.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Variant:
         fake_quantized: Any = None,
         tuned_on: frozenset[bytes] = frozenset(),
         seconds: Mapping[str, float] | None = None,
+        notes: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.recipe = recipe
@@ -69,7 +75,7 @@ class Variant:
         self.admitted = admitted
         self.tuned_on = tuned_on
         self.seconds = dict(seconds or {})
-        self.notes: list[str] = [] if fp32 else list(admitted.notes)
+        self.notes: list[str] = list(notes if fp32 else admitted.notes)
         self._measures = measures
         self._known: dict[str, Any] = {}
 
@@ -91,6 +97,11 @@ class Variant:
         return self.fp32 is self
 
     @property
+    def conditions(self) -> "Conditions":
+        """Under what it is measured: threads, seed, samples in one timed call."""
+        return self._measures.conditions
+
+    @property
     def evaluation(self) -> "Evaluation":
         """Scores on the eval data: one pass, however many gates ask."""
         return self._once("evaluation", lambda: self._measures.evaluate(self))
@@ -103,12 +114,12 @@ class Variant:
     @property
     def size(self) -> "Size":
         """Bytes of the tensors that the model needs to run."""
-        return self._once("size", lambda: self._measures.size(self))
+        return self._once("size", lambda: self._measures.size(self), "size")
 
     @property
     def int8_share(self) -> "Int8Share":
         """How much of the model is stored in, and computes with, fewer bits than FP32."""
-        return self._once("int8_share", lambda: self._measures.int8_share(self))
+        return self._once("int8_share", lambda: self._measures.int8_share(self), "size")
 
     def pair(self, baseline: str = "given") -> "Pair":
         """The timed pair of FP32 and this variant; gates on it share its rounds.
@@ -139,31 +150,38 @@ class Variant:
         """Outputs for one batch of inputs, called as `quant_forward` says."""
         return call(self.model, inputs, self.subject.forward)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """In which this variant runs as it was built: its engine, inference mode, its attention.
+    def running(self) -> AbstractContextManager[None]:
+        """In which this variant runs as it was built (see `running_as_built`)."""
+        return running_as_built(self.model, self.recipe)
 
-        PyTorch's attention fast path reads FP32 weights and fails on a quantized layer, so it is
-        off around such a variant, and only there: off for FP32 too, a variant that is slower than
-        the FP32 model that ships would pass.
+    def save(self, path: "str | Path") -> "Path":
+        """Write the quantized weights and the recipe into one file; `load_variant` reads it.
+
+        Args:
+            path: of the file, by custom ``.pt``; replaced when it is there.
+
+        Raises:
+            QuantStageError: for FP32 and for a custom variant, whose build we do not have.
         """
-        import torch
+        from pytest_quant.saved import save
 
-        with ExitStack() as stack:
-            stack.enter_context(known_warnings_silenced())
-            stack.enter_context(torch.inference_mode())
-            if self.recipe is not None and self.recipe.engine is not None:
-                stack.enter_context(engine_set(self.recipe.engine))
-            if not self.is_fp32 and _has_attention(self.model):
-                before = torch.backends.mha.get_fastpath_enabled()
-                torch.backends.mha.set_fastpath_enabled(False)
-                stack.callback(torch.backends.mha.set_fastpath_enabled, before)
+        return save(self, path)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """In which time is counted as this variant's in a stage: evaluate, size, time."""
+        start = time.perf_counter()
+        try:
             yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
-    def _once(self, what: str, make: Callable[[], T]) -> T:
+    def _once(self, what: str, make: Callable[[], T], stage: str | None = None) -> T:
         if what not in self._known:
             try:
-                self._known[what] = make()
+                with self.timed(stage) if stage else nullcontext():
+                    self._known[what] = make()
             except QuantStageError as error:
                 self._known[what] = error
         known = self._known[what]
@@ -171,10 +189,3 @@ class Variant:
             raise known.again()
         made: T = known
         return made
-
-
-def _has_attention(model: Any) -> bool:
-    import torch
-
-    kinds = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
-    return isinstance(model, torch.nn.Module) and any(isinstance(m, kinds) for m in model.modules())

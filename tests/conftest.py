@@ -4,8 +4,14 @@
 # tracing imports torch.export), and hypothesis, whose own plugin imports it at the end of each run, takes
 # more than a second each time.
 import hypothesis  # noqa: F401
+import matplotlib.backends.backend_svg
+import matplotlib.figure  # noqa: F401
+import pytest
 import torch.ao.quantization.quantize_fx
+import torch._inductor.compile_fx
 import torch.export._trace  # noqa: F401
+import torchao.quantization.pt2e.quantize_pt2e
+import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
 import torchvision  # noqa: F401
 
 import pytest_quant.report.files
@@ -13,3 +19,9 @@ import pytest_quant.report.terminal
 import pytest_quant.run  # noqa: F401
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def no_step_summary(monkeypatch):
+    """Runs within tests are none of the CI job's."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)

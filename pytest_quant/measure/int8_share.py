@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.conditions import known_warnings_silenced
-from pytest_quant.measure.size import plain_tensors, tensors_of, unique
+from pytest_quant.measure.size import parts_of, plain_tensors, tensors_of, unique
 from pytest_quant.variant import Variant
 
 
@@ -45,11 +45,12 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         return Int8Share(0.0, 0.0, owners)
     if not isinstance(variant.model, torch.nn.Module):
         return Int8Share(None, None, ())
-    with variant.running():
-        tensors = [*tensors_of(variant.model.state_dict())]
-        tensors += [tensor for _, tensor in plain_tensors(variant.model)]
-        fewer_bits = sum(tensor.numel() for tensor in unique(tensors) if _is_low_bit(tensor))
-        became = {name for name in owners if _became_int8(variant.model, name, owners)}
+    with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
+        fewer_bits = in_fewer_bits(variant.model)
+        own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
+        if own is None:
+            own = {name for name in owners if _became_int8(variant.model, name, owners)}
+        became = own & set(owners)
     total = sum(parameter.numel() for parameter in module.parameters())
     parameters = min(1.0, fewer_bits / total) if total else 0.0
     macs = multiply_adds(variant)
@@ -59,6 +60,24 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         sum(macs.get(name, 0) for name in became) / sum(macs.values()) if known else None,
         tuple(name for name in owners if name not in became and not _is_norm(module, name)),
     )
+
+
+def in_fewer_bits(model: Any) -> int:
+    """How many parameters a module stores in fewer bits than float32.
+
+    They are counted as elements of tensors. A submodule whose tensors hold more or fewer elements
+    than parameters, such as two in a byte, says how many in an attribute `packed_parameters`.
+    """
+    packed, inside = dict[int, int](), tuple[str, ...]()
+    for name, child in model.named_modules(remove_duplicate=False):
+        if (count := getattr(child, "packed_parameters", None)) is not None:
+            packed[id(child)] = int(count)
+            inside += (f"{name}." if name else "",)
+    state = {key: value for key, value in model.state_dict().items() if not key.startswith(inside)}
+    tensors = [*tensors_of(state)]
+    tensors += [tensor for name, tensor in plain_tensors(model) if not name.startswith(inside)]
+    counted = sum(tensor.numel() for tensor in unique(tensors) if _is_low_bit(tensor))
+    return sum(packed.values()) + int(counted)
 
 
 def multiply_adds(variant: Variant) -> dict[str, int]:
@@ -147,7 +166,10 @@ def _is_low_bit(tensor: Any) -> bool:
     import torch
 
     narrow = (torch.int8, torch.uint8, torch.float16, torch.bfloat16)
-    return bool(tensor.numel() > 1 and (tensor.is_quantized or tensor.dtype in narrow))
+    return any(
+        part.numel() > 1 and (part.is_quantized or part.dtype in narrow)
+        for part in parts_of(tensor)
+    )
 
 
 def _is_norm(module: Any, name: str) -> bool:

@@ -52,7 +52,7 @@ def measure_size(variant: Variant) -> Size:
             f"the size of {variant.name} is unknown: its build returned a "
             f"{type(model).__name__}, not a torch.nn.Module. Give it an attribute size_bytes.",
         )
-    with variant.running():
+    with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
         state = model.state_dict()
         file: Any = _Counted()
         torch.save(state, file)
@@ -106,11 +106,23 @@ def plain_tensors(model: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{name}.{attribute}", value
 
 
+def parts_of(tensor: Any) -> Iterator[Any]:
+    """The tensors that a wrapper such as torchao's keeps; of any other tensor, itself.
+
+    A wrapper calls itself float32 in its full shape and has no storage.
+    """
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from parts_of(getattr(tensor, name))
+
+
 def bytes_of(tensors: Iterable[Any]) -> int:
     """Bytes of all tensors; those that share a storage need no more than that storage."""
     needed: dict[int, int] = {}
     room: dict[int, float] = {}
-    for tensor in unique(tensors):
+    for tensor in unique(part for whole in tensors for part in parts_of(whole)):
         key, most = id(tensor), math.inf
         if not tensor.is_quantized and tensor.layout is _strided():
             storage = tensor.untyped_storage()
@@ -124,17 +136,16 @@ def unique(tensors: Any) -> list[Any]:
     """Each tensor once, as shared weights are stored once."""
     found: dict[Any, Any] = {}
     for tensor in tensors:
-        key = (
-            id(tensor)
-            if tensor.is_quantized or tensor.layout is not _strided()
-            else (
-                tensor.untyped_storage().data_ptr() or id(tensor),
-                tensor.storage_offset(),
-                tensor.shape,
-            )
-        )
-        found.setdefault(key, tensor)
+        found.setdefault(tuple(_place(part) for part in parts_of(tensor)), tensor)
     return list(found.values())
+
+
+def _place(tensor: Any) -> Any:
+    """Where a tensor's values are; the same for views of the same part of one storage."""
+    if tensor.is_quantized or tensor.layout is not _strided():
+        return id(tensor)
+    pointer = tensor.untyped_storage().data_ptr() or id(tensor)
+    return pointer, tensor.storage_offset(), tensor.shape
 
 
 def stored_bytes(tensor: Any) -> int:

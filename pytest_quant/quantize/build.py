@@ -7,12 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from pytest_quant.batches import call
 from pytest_quant.conditions import Conditions, engine_set, isolated
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize import calibrate, train
 from pytest_quant.quantize.engines import engine_for
-from pytest_quant.quantize.flows import dynamic, fx
+from pytest_quant.quantize.flows import cast, dynamic, weight_only
+from pytest_quant.quantize.flows.choice import first_that_can
+from pytest_quant.quantize.flows.example import example_of
+from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, unobserved
 from pytest_quant.recipe import Recipe
 from pytest_quant.subject import Admitted
 
@@ -27,6 +32,7 @@ class Built:
         fake_quantized: QAT: the trained model before conversion, in eval mode.
         tuned_on: digests of the inputs that calibrated or trained it.
         seconds: of each stage.
+        notes: which flow was taken where another one could not, and why.
     """
 
     module: Any
@@ -34,6 +40,7 @@ class Built:
     fake_quantized: Any = None
     tuned_on: frozenset[bytes] = frozenset()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def build(admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
@@ -44,21 +51,23 @@ def build(admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
     """
     subject = admitted.subject
     loaders = (subject.calibration_data, subject.train_data, subject.eval_data)
-    engine = engine_for(recipe.engine or conditions.engine)
-    recipe = replace(recipe, engine=engine, flow=_flow(recipe))
-    with isolated(conditions, loaders=loaders), engine_set(engine):
-        module = copy.deepcopy(admitted.module)
+    with isolated(conditions, loaders=loaders):
+        if recipe.kind in ("weight_only", "cast"):
+            return _rewritten(admitted, recipe)
+        engine = engine_for(recipe.engine or conditions.engine)
         if recipe.kind == "custom":
-            return _custom(module, recipe)
-        if recipe.kind == "dynamic":
-            return _dynamic(module, recipe)
-        return _observed(module, admitted, recipe, conditions)
+            with engine_set(engine):
+                return _custom(copy.deepcopy(admitted.module), replace(recipe, engine=engine))
+        if recipe.kind == "static":
+            calibrate.check_calibration_data(admitted)
 
+        def attempt(flow: Flow) -> Built:
+            own = flow.ENGINE or engine
+            with engine_set(own):
+                return _by(flow, admitted, replace(recipe, flow=flow.NAME, engine=own), conditions)
 
-def _flow(recipe: Recipe) -> str:
-    if recipe.kind in ("dynamic", "custom"):
-        return recipe.flow
-    return fx.NAME if recipe.flow == "auto" else recipe.flow
+        built, notes = first_that_can(admitted.module, recipe, attempt)
+        return replace(built, notes=notes)
 
 
 def _custom(module: Any, recipe: Recipe) -> Built:
@@ -82,69 +91,80 @@ def _custom(module: Any, recipe: Recipe) -> Built:
     return Built(made, recipe, seconds=seconds)
 
 
-def _dynamic(module: Any, recipe: Recipe) -> Built:
+def _rewritten(admitted: Admitted, recipe: Recipe) -> Built:
+    """Weights, or the whole model, stored in fewer bits; nothing to observe or to train."""
     seconds: dict[str, float] = {}
     with _stage("convert", seconds):
-        converted = dynamic.convert(module, recipe, str(recipe.engine))
-    return Built(converted, recipe, seconds=seconds)
+        rewrite = cast.convert if recipe.kind == "cast" else weight_only.convert
+        made = rewrite(copy.deepcopy(admitted.module), recipe)
+        _check_runs(made, admitted, f"{recipe.kind} {recipe.dtype}")
+    return Built(made, recipe, seconds=seconds)
 
 
-def _observed(module: Any, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
-    """Static and QAT: prepare, then calibrate or train, then convert."""
+def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
+    """prepare, then calibrate or train, then convert; what comes out must run."""
     subject, seconds = admitted.subject, dict[str, float]()
+    module, engine = copy.deepcopy(admitted.module), str(recipe.engine)
+    if recipe.kind == "dynamic" and flow.NAME == "eager":
+        with _stage("convert", seconds):
+            converted = dynamic.convert(module, recipe, engine)
+        return Built(converted, recipe, seconds=seconds)
     who = f"{subject.label} {recipe.kind}"
-    args, kwargs = _arguments(module, admitted)
+    example = example_of(module, admitted)
     with _stage("prepare", seconds):
-        if recipe.kind == "qat":
-            module.train()
-        prepared = fx.prepare(module, recipe, str(recipe.engine), args, kwargs)
-        if not fx.is_observed(prepared):
-            raise QuantStageError(
+        prepared = flow.prepare(module.train(recipe.kind == "qat"), recipe, engine, example)
+        if not observers_of(prepared):
+            raise FlowRefusal(
                 "prepare",
-                "nothing to quantize: flow fx found no operation in quant_model"
-                f"{' outside keep_fp32' if recipe.keep_fp32 else ''} that has an int8 kernel (Linear, "
-                "convolutions and what goes with them).",
+                flow.NAME,
+                f"found nothing to quantize: no operation in quant_model"
+                f"{' outside keep_fp32' if recipe.keep_fp32 else ''} has an int8 kernel (Linear, "
+                "convolutions and what goes with them)",
             )
-    fake_quantized = None
+    fake_quantized, tuned_on = None, set[bytes]()
     if recipe.kind == "qat":
         with _stage("train", seconds):
             tuned_on = train.train(prepared, subject, recipe, who, conditions.progress)
-        _refuse_unobserved(prepared, "train")
-        fake_quantized = copy.deepcopy(prepared).eval()
+        _refuse_unobserved(prepared, admitted, "train")
+        fake_quantized = flow.rehearsal(prepared)
         train.freeze_observers(fake_quantized)
-        fx.without_training(fake_quantized)
-    else:
+    elif recipe.kind == "static":
         with _stage("calibrate", seconds):
             tuned_on = calibrate.calibrate(
                 prepared, subject, recipe.calibration_samples, who, conditions.progress
             )
-        _refuse_unobserved(prepared, "calibrate")
+        _refuse_unobserved(prepared, admitted, "calibrate")
+    else:  # observers of weights look when the model runs; there are none of activations
+        with torch.no_grad():
+            call(prepared, admitted.first_inputs, subject.forward)
     with _stage("convert", seconds):
-        converted = fx.convert(prepared)
+        converted = flow.convert(prepared, example)
+        _check_runs(converted, admitted, flow.NAME)
     return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds)
 
 
-def _arguments(module: Any, admitted: Admitted) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that one call really passes to the model, whoever calls it."""
-    caught: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    hook = module.register_forward_pre_hook(
-        lambda _, args, kwargs: caught.append((args, kwargs)), with_kwargs=True
-    )
+def _check_runs(converted: Any, admitted: Admitted, flow: str) -> None:
+    """Run the first batch, which also compiles what is to be compiled."""
     try:
-        call(module, admitted.first_inputs, admitted.subject.forward)
-    finally:
-        hook.remove()
-    if not caught:
-        raise QuantStageError(
-            "prepare",
-            "quant_forward does not call the model it is given; static quantization and "
-            "QAT trace model(...), so let quant_forward(model, inputs) call it.",
-        )
-    return caught[0]
+        with torch.inference_mode():
+            call(converted, admitted.first_inputs, admitted.subject.forward)
+    except QuantStageError:
+        raise
+    except Exception as error:
+        raise FlowRefusal(
+            "convert", flow, f"made of quant_model what cannot run: {in_brief(error)}"
+        ) from error
 
 
-def _refuse_unobserved(prepared: Any, stage: str) -> None:
-    unseen = fx.unobserved(prepared)
+def _refuse_unobserved(prepared: Any, admitted: Admitted, stage: str) -> None:
+    """Observers that the model uses must have seen something; it need not use all that it has."""
+    if not unobserved(prepared):
+        return
+    probe = copy.deepcopy(prepared).eval()
+    with torch.no_grad():
+        call(probe, admitted.first_inputs, admitted.subject.forward)
+    unused = set(unobserved(probe))
+    unseen = [name for name in unobserved(prepared) if name not in unused]
     if unseen:
         source = "quant_train" if stage == "train" else "the calibration data"
         raise QuantStageError(

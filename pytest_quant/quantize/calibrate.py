@@ -6,7 +6,7 @@ from pytest_quant.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
 from pytest_quant.progress import Progress
-from pytest_quant.subject import Subject, forward
+from pytest_quant.subject import Admitted, Subject, forward
 
 
 def calibrate(
@@ -18,7 +18,7 @@ def calibrate(
         Digests of the inputs seen, so that a sample of the eval data among them is found.
 
     Raises:
-        QuantStageError: when the data is missing or yields nothing, or is the eval data.
+        QuantStageError: when the data is missing, or is the eval data.
     """
     import torch
 
@@ -38,13 +38,29 @@ def calibrate(
             done += count
             if done >= samples:
                 break
-    if not done:
+    return seen
+
+
+def check_calibration_data(admitted: Admitted) -> None:
+    """Let FP32 run the first calibration batch, so that what fails later is not the data's fault.
+
+    Raises:
+        QuantStageError: when the data is missing, empty, the eval data, or does not fit the model.
+    """
+    import torch
+
+    subject = admitted.subject
+    fixture, data = calibration_source(subject)
+    batch = next(each_batch(data, fixture), None)
+    if batch is None:
         raise QuantStageError(
             "calibrate",
             f"{fixture} yielded nothing; static quantization needs inputs to observe "
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
         )
-    return seen
+    inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
+    with torch.no_grad():
+        forward(subject, admitted.module, inputs, "FP32", stage="calibrate", fixture=fixture)
 
 
 def calibration_source(subject: Subject) -> tuple[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pytest_quant.errors import QuantStageError
 
 VNNI_FLAGS = ("avx512_vnni", "avx_vnni")
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # the last one as Arm names it
 # Engines whose int8 kernels add in 16 bits where the CPU has no VNNI: 8-bit activations overflow.
 SATURATING = ("onednn",)
 
@@ -25,6 +26,11 @@ def cpu_flags() -> frozenset[str]:
 def has_vnni() -> bool:
     """Whether int8 products are added in 32 bits (VNNI), so that 8-bit activations are safe."""
     return any(flag in cpu_flags() for flag in VNNI_FLAGS)
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself, about twice as fast as float32."""
+    return any(flag in cpu_flags() for flag in BFLOAT16_FLAGS)
 
 
 @cache

@@ -362,7 +362,7 @@ CALIBRATION = {
     ),
     "wrong shapes": (
         fixture("quant_calibration_data", "return [torch.zeros(80, 5)]"),
-        "calibrate ERROR: the prepared model could not run on inputs of shape ?80, 5?: RuntimeError*Check "
+        "calibrate ERROR: FP32 could not run on inputs of shape ?80, 5?: RuntimeError*Check "
         "the inputs of quant_calibration_data*",
     ),
     "the eval data": (
@@ -495,25 +495,44 @@ class Shuffled(list):
     model_repo.judge(passed=1)
 
 
-def test_a_model_that_fx_cannot_trace_is_told_which_line(model_repo):
-    model_repo.spoil(
-        """
+BRANCHING = """
 class Branching(Own):
     def forward(self, x):
         x = self.first(x)
         if x.sum() > 0:
             x = x + 0
         return self.last(torch.relu(x))
-"""
-        + fixture("quant_model", "return Subject(Branching(), name='bad')"),
-        STATIC_AND_DYNAMIC + "\ndef test_qat(quant_qat): pass\n",
+""" + fixture("quant_model", "return Subject(Branching(), name='bad')")
+
+
+@pytest.mark.parametrize("flow", ["fx", "pt2e"])
+def test_a_model_that_a_flow_cannot_take_is_told_which_line(model_repo, flow):
+    model_repo.spoil(
+        BRANCHING,
+        f"""
+import pytest
+from pytest_quant import Recipe
+
+@pytest.mark.parametrize(
+    "quant_variant", [Recipe("static", flow="{flow}"), Recipe("qat", flow="{flow}")], indirect=True
+)
+def test_it(quant_variant): pass
+""",
     )
-    result = model_repo.judge(errors=2, passed=1)
-    sentence = "prepare ERROR: flow fx cannot trace*TraceError* (conftest.py:*: if x.sum() > 0:)*"
+    result = model_repo.judge(errors=2)
+    sentence = f"prepare ERROR: flow {flow} cannot *: * (conftest.py:*: if x.sum() > 0:). Rewrite*"
     result.stdout.fnmatch_lines(
-        ["bad * dynamic * 1 PASS", "bad * static *ERROR", "bad * qat *ERROR"]
+        [f"bad {kind}(flow={flow}): {sentence}" for kind in ("static", "qat")]
     )
-    result.stdout.fnmatch_lines([f"bad static: {sentence}", f"bad qat: {sentence}"])
+
+
+def test_a_model_that_branches_on_values_is_quantized_in_parts(model_repo):
+    model_repo.spoil(BRANCHING, STATIC_AND_DYNAMIC + "\ndef test_qat(quant_qat): pass\n")
+    result = model_repo.judge(passed=3)
+    reason = (
+        "quantized by flow parts, since fx cannot trace * (conftest.py:*: if x.sum() > 0:); pt2e *"
+    )
+    result.stdout.fnmatch_lines([f"bad static: {reason}", f"bad qat: {reason}"])
 
 
 def test_nothing_to_quantize_dynamically_is_an_error(model_repo):
@@ -555,7 +574,7 @@ class Mixing(nn.Module):
     )
     result = model_repo.judge(errors=3)
     result.stdout.fnmatch_lines(
-        [f"bad {v}: * ERROR: nothing to quantize*" for v in ("dynamic", "static", "qat")]
+        [f"bad {v}: * ERROR: *nothing to quantize*" for v in ("dynamic", "static", "qat")]
     )
 
 

@@ -1,0 +1,172 @@
+"""Example: one call of the model as it is really made, and a forward narrowed to just that call."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_quant.batches import call, size_of
+from pytest_quant.errors import QuantStageError
+from pytest_quant.subject import Admitted
+
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One call of the FP32 model: what a flow traces.
+
+    Args:
+        args, kwargs: that the model is called with, whoever calls it.
+        outputs: what it returned.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+
+    @property
+    def batch(self) -> int:
+        """Samples in the call."""
+        return size_of([*self.args, *self.kwargs.values()])
+
+    def by_name(self, module: Any) -> dict[str, Any] | None:
+        """The arguments by the names that forward gives them; None where it takes ``*args``."""
+        signature = inspect.signature(type(module).forward)
+        bound = signature.bind(module, *self.args, **self.kwargs)
+        given = dict(list(bound.arguments.items())[1:])  # without self
+        if any(signature.parameters[name].kind in VARIADIC for name in given):
+            return None
+        return given
+
+
+def example_of(module: Any, admitted: Admitted) -> Example:
+    """The call that really reaches the model when the first eval batch is run.
+
+    Raises:
+        QuantStageError: when `quant_forward` does not call the model it is given.
+    """
+    own = admitted.subject.forward
+    calls = calls_of({"": module}, lambda: call(module, admitted.first_inputs, own))
+    if not calls:
+        raise QuantStageError(
+            "prepare",
+            "quant_forward does not call the model it is given; static quantization and "
+            "QAT trace model(...), so let quant_forward(model, inputs) call it.",
+        )
+    return calls[""]
+
+
+def calls_of(modules: Mapping[str, Any], run: Callable[[], Any]) -> dict[str, Example]:
+    """The first call of each of these modules while `run` runs; those never called are left out."""
+    import torch
+
+    caught: dict[str, Example] = {}
+
+    def catch(name: str) -> Callable[..., None]:
+        def hook(_: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+            caught.setdefault(name, Example(args, kwargs, outputs))
+
+        return hook
+
+    hooks = [
+        child.register_forward_hook(catch(name), with_kwargs=True)
+        for name, child in modules.items()
+    ]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return caught
+
+
+def narrow(module: Any, example: Example) -> "Rebuild | None":
+    """Give the module a forward with just the call's arguments, that returns what can be traced.
+
+    A tracer makes a value of every parameter of forward, also of those that are None, and would then
+    take both branches of ``if labels is not None``. An argument given as None is still accepted, and
+    is a constant inside. An output object (``.logits``) becomes the tuple of its tensors, from which
+    `Rebuild` makes the object again.
+    """
+    original = type(module).forward
+    parameters = inspect.signature(original).parameters
+    rebuild = Rebuild(example.outputs) if _is_object(example.outputs) else None
+    given = example.by_name(module)
+    whole = given is None or (
+        len(parameters) == len(given) + 1 and all(v is not None for v in given.values())
+    )
+    if whole and rebuild is None:
+        return None
+    accepted, passed, optional = ["*args", "**kwargs"], ["*args", "**kwargs"], False
+    if given is not None:
+        accepted, passed = [], []
+        for name, value in given.items():
+            optional = optional or value is None
+            accepted.append(f"{name}=None" if optional else name)
+            inner = "None" if value is None else name
+            positional = parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY
+            passed.append(inner if positional else f"{name}={inner}")
+    outputs = "outputs" if rebuild is None else f"({''.join(f'{p}, ' for p in rebuild.places)})"
+    body = f"outputs = original(self, {', '.join(passed)})\n    return {outputs}"
+    space: dict[str, Any] = {"original": original}
+    exec(f"def forward(self, {', '.join(accepted)}):\n    {body}", space)
+    module.__class__ = type(type(module).__name__, (type(module),), {"forward": space["forward"]})
+    return rebuild
+
+
+class Rebuild:
+    """Makes a model's output object again from the tuple of its tensors.
+
+    Args:
+        template: an output of the FP32 model; all in it but its tensors is kept.
+
+    Attributes:
+        places: where in ``outputs`` each tensor is, as Python says it: ``outputs.logits``.
+    """
+
+    __name__ = "rebuild"
+    __module__ = __name__
+
+    def __init__(self, template: Any) -> None:
+        self.places: list[str] = []
+        self.template = _mapped(template, lambda tensor: tensor.detach().clone(), self.places)
+
+    def __call__(self, tensors: Any) -> Any:
+        left = iter(tensors)
+        return _mapped(self.template, lambda _: next(left), [])
+
+
+def _mapped(
+    value: Any, change: Callable[[Any], Any], places: list[str], place: str = "outputs"
+) -> Any:
+    """The same nest, output objects included, with each tensor changed, and each one's place."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        places.append(place)
+        return change(value)
+    if isinstance(value, Mapping):
+        made: Any = copy.copy(value)
+        for key, item in value.items():
+            made[key] = _mapped(item, change, places, f"{place}[{key!r}]")
+        return made
+    if isinstance(value, list | tuple):
+        items = [_mapped(item, change, places, f"{place}[{i}]") for i, item in enumerate(value)]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if _is_object(value):
+        made = copy.copy(value)
+        for name, item in vars(value).items():
+            object.__setattr__(made, name, _mapped(item, change, places, f"{place}.{name}"))
+        return made
+    return value
+
+
+def _is_object(value: Any) -> bool:
+    """Whether an output is more than what a tracer returns: tensors in lists, tuples and dicts."""
+    import torch
+
+    plain = (torch.Tensor, list, tuple, str, int, float, type(None))
+    return type(value) is not dict and not isinstance(value, plain) and hasattr(value, "__dict__")

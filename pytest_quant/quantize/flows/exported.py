@@ -1,0 +1,274 @@
+"""Exported: a graph of `torch.export` that is called, trained and compiled like the user's module."""
+
+import contextlib
+import copy
+import importlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytest_quant.batches import mapped, size_of, taken, tensors_in
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.quantize.flows.example import Rebuild
+
+NOISY_LOGGERS = ("torch.utils._pytree", "torch.utils.cpp_extension")
+
+
+class Exported(torch.nn.Module):
+    """A graph with observers or fake-quantize modules.
+
+    Args:
+        graph: takes the arguments of one call by name.
+        call: how the user's model is called.
+        size: the one batch size that the graph takes; None when it takes any.
+    """
+
+    def __init__(self, graph: Any, call: "NamedCall", size: int | None) -> None:
+        super().__init__()
+        self.graph = graph
+        self.call = call
+        self.size = size
+        self.keeps_statistics = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = self.outputs(self.call.arguments(args, kwargs))
+        return outputs if self.call.rebuild is None else self.call.rebuild(outputs)
+
+    def outputs(self, values: dict[str, Any]) -> Any:
+        """What the graph returns."""
+        return in_chunks(self.run, values, self.size) if self.size else self.run(values)
+
+    def run(self, values: dict[str, Any]) -> Any:
+        """What the graph returns for a batch of a size that it takes."""
+        return self.graph(**values)
+
+    def train(self, mode: bool = True) -> "Exported":
+        self.training = mode
+        set_training(self.graph, mode and not self.keeps_statistics, mode)
+        return self
+
+    def freeze_bn_stats(self) -> None:
+        """Keep the statistics of batch normalization from here on."""
+        self.keeps_statistics = True
+        self.train(self.training)
+
+
+class Compiled(Exported):
+    """A converted graph, compiled by inductor for the size of the first batch it sees.
+
+    Smaller batches are filled up to that size, since each new size costs seconds to compile. A deep
+    copy has seen no batch yet. There is nothing to train in it: `train` and `eval` change nothing.
+
+    It is compiled without dynamo, whose guards cost a fifth of a millisecond a call, and which forgets
+    all that it compiled at the next export in the process and would silently compile it anew.
+
+    Args:
+        exported: the graph before its conversion, and how it is called.
+        graph: the converted graph, with int8 weights.
+        form: of its outputs, a pytree's spec, which the graph's copies do not keep.
+        int8_modules: the user's names of the modules that became int8.
+    """
+
+    def __init__(
+        self, exported: Exported, graph: Any, form: Any, int8_modules: frozenset[str]
+    ) -> None:
+        super().__init__(graph, exported.call, exported.size)
+        self.form = form
+        self.int8_modules = int8_modules
+        self.training = False
+        self._largest = self.size or 0
+        self._kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+    def outputs(self, values: dict[str, Any]) -> Any:
+        if not self.call.is_batched:
+            return self.run(values)
+        if not self.size:
+            self._largest = max(self._largest, _size(values))
+        return in_chunks(self.run, values, self._largest)
+
+    def run(self, values: dict[str, Any]) -> Any:
+        inputs = list(tensors_in(values))
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if shapes not in self._kernels:
+            self._kernels[shapes] = compiled(self.graph, inputs, self.form)
+        return self._kernels[shapes](*inputs)
+
+    def train(self, mode: bool = True) -> "Compiled":
+        return self
+
+    def get_extra_state(self) -> dict[str, list[float]]:
+        """Scales and zero points of activations, which the graph holds as literals."""
+        return {
+            node.name: [arg for arg in node.args[1:] if isinstance(arg, int | float)]
+            for node in quantizing_nodes(self.graph)
+        }
+
+    def set_extra_state(self, state: dict[str, list[float]]) -> None:
+        """Take over the literals of another graph of the same model.
+
+        Raises:
+            ValueError: when it is no such graph.
+        """
+        nodes = {node.name: node for node in quantizing_nodes(self.graph)}
+        if nodes.keys() != state.keys():
+            raise ValueError("the quantized graph has other nodes")
+        for name, values in state.items():
+            left = iter(values)
+            for index, arg in enumerate(nodes[name].args[1:], start=1):
+                if isinstance(arg, int | float):
+                    nodes[name].update_arg(index, next(left))
+        self.graph.recompile()
+        self._kernels.clear()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Compiled":
+        graph = copy.deepcopy(self.graph, memo)
+        made = Compiled(self, graph, self.form, self.int8_modules)
+        memo[id(self)] = made
+        return made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedCall:
+    """How the user's model is called, and what it returns.
+
+    Args:
+        signature: of the user's forward, without self.
+        names: of the arguments that are not None, in order.
+        rebuild: makes the model's output object from a tuple of tensors.
+        is_batched: whether every output has a row for each sample, so that rows can be dropped.
+    """
+
+    signature: inspect.Signature
+    names: tuple[str, ...]
+    rebuild: Rebuild | None
+    is_batched: bool
+
+    def arguments(self, args: Any, kwargs: Any) -> dict[str, Any]:
+        """The arguments by forward's names, without those that are None.
+
+        Raises:
+            TypeError: when they are not those that the model was exported with.
+        """
+        bound = self.signature.bind(*args, **kwargs).arguments
+        values = {name: value for name, value in bound.items() if value is not None}
+        if tuple(values) != self.names:
+            raise TypeError(
+                f"a model of flow pt2e takes the arguments that it was exported with, "
+                f"{', '.join(self.names)}; given {', '.join(values) or 'none'}"
+            )
+        return values
+
+
+def in_chunks(run: Callable[[Any], Any], values: dict[str, Any], size: int) -> Any:
+    """Outputs of any number of samples from what takes just `size` of them at once: in chunks, of
+    which the last is filled up with repeated samples, whose outputs are dropped."""
+    total = _size(values)
+    if total == size or not total:
+        return run(values)
+    parts = []
+    for start in range(0, total, size):
+        count = min(size, total - start)
+        chunk = taken(_rows(values, start, start + count, total), size)
+        parts.append(_rows(run(chunk), 0, count, size))
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def quantizing_nodes(graph: Any) -> list[Any]:
+    """The nodes of a converted graph that quantize or dequantize a tensor."""
+    return [node for node in graph.graph.nodes if "quantized_decomposed" in str(node.target)]
+
+
+def set_training(graph: Any, batchnorm: bool, dropout: bool) -> None:
+    """Switch batch normalization and dropout, which `torch.export` fixes in the graph.
+
+    Each node keeps its own epsilon, momentum and rate.
+    """
+    aten = torch.ops.aten
+    switches = {
+        aten.batch_norm.default: (5, batchnorm),
+        aten.dropout.default: (2, dropout),
+        aten.dropout_.default: (2, dropout),
+        aten.feature_dropout.default: (2, dropout),
+        aten.alpha_dropout.default: (2, dropout),
+    }
+    for node in graph.graph.nodes:
+        if node.target in switches:
+            node.update_arg(*switches[node.target])
+        elif node.target is aten.scaled_dot_product_attention.default and len(node.args) > 4:
+            rate = node.meta.setdefault("dropout_p", node.args[4])
+            node.update_arg(4, rate if dropout else 0.0)
+    graph.recompile()
+
+
+def compiled(graph: Any, inputs: list[Any], form: Any) -> Callable[..., Any]:
+    """The graph compiled by inductor for inputs of just these shapes.
+
+    Weights are frozen, without which inductor finds no int8 kernel. Its own harmless warnings would
+    become errors under ``-W error``.
+
+    Raises:
+        QuantStageError: when the graph cannot be compiled, with what is missing.
+    """
+    inductor = importlib.import_module("torch._inductor")
+    try:
+        with warnings.catch_warnings(), quietly(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            with inductor.config.patch(freezing=True):
+                made: Callable[..., Any] = inductor.compile(graph, inputs)
+                made(*inputs)  # what is wrong with a kernel shows when it runs
+                return _in_form(made, form)
+    except Exception as error:
+        if "InvalidCxxCompiler" in repr(error):
+            raise QuantStageError(
+                "compile",
+                "flow pt2e compiles the model and found no C++ compiler; install g++ "
+                "(Debian: apt-get install g++), or set CXX.",
+            ) from error
+        raise QuantStageError(
+            "compile", f"inductor could not compile the quantized model: {in_brief(error)}"
+        ) from error
+
+
+def _in_form(made: Callable[..., Any], spec: Any) -> Callable[..., Any]:
+    """With the outputs nested as the graph's are; inductor may give them as a flat list."""
+    pytree = importlib.import_module("torch.utils._pytree")
+    if spec.is_leaf():
+        return lambda *inputs: pytree.tree_leaves(made(*inputs))[0]
+    return lambda *inputs: pytree.tree_unflatten(pytree.tree_leaves(made(*inputs)), spec)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without PyTorch's notices about CUDA and itself, and the graphs that it prints when it fails."""
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _size(values: dict[str, Any]) -> int:
+    return size_of(list(values.values()))
+
+
+def _rows(nest: Any, start: int, stop: int, total: int) -> Any:
+    """Some rows of each tensor that has one for each of `total` samples."""
+    return mapped(nest, lambda t: t[start:stop] if t.ndim and t.shape[0] == total else t)
+
+
+def _joined(parts: list[Any]) -> Any:
+    columns = zip(*(tensors_in(part) for part in parts), strict=True)
+    joined = iter([torch.cat(column) if column[0].ndim else column[0] for column in columns])
+    return mapped(parts[0], lambda _: next(joined))

@@ -1,0 +1,216 @@
+"""PT2E: `torch.export`, torchao's quantizer for x86, and inductor: what runs is compiled."""
+
+import copy
+import importlib
+import importlib.util
+import inspect
+from dataclasses import replace
+from typing import Any
+
+from pytest_quant.batches import mapped, taken, tensors_in
+from pytest_quant.errors import in_brief
+from pytest_quant.quantize.activations import default_observer, observer_class
+from pytest_quant.quantize.engines import must_reduce_range
+from pytest_quant.quantize.flows.example import Example, narrow
+from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.traced import users_line
+from pytest_quant.quantize.names import kept, roots_of
+from pytest_quant.recipe import Recipe
+
+NAME = "pt2e"
+ENGINE = "onednn"  # whose int8 kernels inductor calls
+EPS = 2**-12  # of the quantizer's scales: below it, inductor's kernels lose the scale
+
+
+def refusal(module: Any, recipe: Recipe) -> str | None:
+    """torchao is an extra, and inductor's int8 kernels take weights with a scale for each channel."""
+    if importlib.util.find_spec("torchao") is None:
+        return "it needs torchao (pip install 'pytest-quant[pt2e]')"
+    if recipe.engine not in (None, "auto", ENGINE):
+        return f"it runs on engine {ENGINE} only, not {recipe.engine}"
+    if not recipe.per_channel:
+        return "its kernels take per_channel=True only"
+    return None
+
+
+def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
+    """The module exported, and with observers (static, dynamic) or fake-quantize modules (QAT)."""
+    import torch
+
+    from pytest_quant.quantize.flows.exported import Exported, NamedCall, quietly
+
+    fp32_names = kept(module, recipe.keep_fp32)
+    values = example.by_name(module)
+    if values is None:
+        raise FlowRefusal(
+            "prepare", NAME, "needs a forward with named arguments, not *args or **kwargs"
+        )
+    signature = inspect.signature(module.forward)
+    rebuild = narrow(module, example)
+    given = {name: value for name, value in values.items() if value is not None}
+    is_batched = all(
+        tensor.ndim and tensor.shape[0] == example.batch for tensor in tensors_in(example.outputs)
+    )
+    call = NamedCall(signature, tuple(given), rebuild, is_batched)
+    with quietly():
+        x86 = importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+        pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+        try:
+            graph, size = _exported(module, given, example.batch)
+            quantizer = x86.X86InductorQuantizer()
+            if recipe.kind == "dynamic":  # only Linear has a dynamic kernel
+                quantizer.set_function_type_qconfig(
+                    torch.nn.functional.linear, _config(x86, recipe)
+                )
+            else:
+                quantizer.set_global(_config(x86, recipe))
+            for name in roots_of(fp32_names):
+                quantizer.set_module_name_qconfig(name, None)
+            if recipe.kind == "qat":
+                own = _batchnorm_literals(graph)
+                graph = pt2e.prepare_qat_pt2e(graph, quantizer)
+                _restore(graph, own)
+            else:
+                graph = pt2e.prepare_pt2e(graph, quantizer)
+        except Exception as error:
+            raise FlowRefusal(
+                "prepare",
+                NAME,
+                f"cannot export quant_model: {in_brief(error)}{users_line(error)}",
+                "Rewrite it without control flow that depends on values.",
+            ) from error
+    return Exported(graph, call, size)
+
+
+def convert(prepared: Any, example: Example) -> Any:
+    """The graph in int8, compiled; run once, so that what cannot be compiled fails here."""
+    import torch
+
+    from pytest_quant.quantize.flows.exported import Compiled, quietly, set_training
+
+    prepared.eval()
+    with quietly():
+        pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+        try:
+            with torch.no_grad():
+                graph = pt2e.convert_pt2e(prepared.graph)
+        except Exception as error:
+            raise FlowRefusal(
+                "convert", NAME, f"could not convert quant_model: {in_brief(error)}"
+            ) from error
+    set_training(graph, batchnorm=False, dropout=False)
+    _drop_unused(graph)
+    return Compiled(prepared, graph, graph._out_spec, _int8_modules(graph))
+
+
+def rehearsal(prepared: Any) -> Any:
+    """A copy in eval mode, with fake-quantize modules whose ranges stand still."""
+    return copy.deepcopy(prepared).eval()
+
+
+def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int | None]:
+    """The exported graph, and the batch size that it is bound to, None when it takes any.
+
+    Strict export gives each call of a shared module (one ReLU for a whole block) a place of its own,
+    without which torchao cannot take a ResNet; not strict is for what strict cannot take. A batch of
+    one sample would be fixed in the graph, so that two are exported.
+    """
+    import torch
+
+    size = max(2, batch)
+    inputs = {name: taken(value, size) for name, value in given.items()}
+    free = torch.export.Dim.AUTO
+    shapes = mapped(inputs, lambda t: {0: free} if t.ndim and t.shape[0] == size else None)
+    errors = []
+    for strict in (True, False):
+        for dynamic in (shapes, None):
+            try:
+                program = torch.export.export(
+                    module, (), inputs, dynamic_shapes=dynamic, strict=strict
+                )
+            except Exception as error:
+                errors.append(error)
+                continue
+            return program.module(), None if program.range_constraints else size
+    raise errors[0]
+
+
+def _config(x86: Any, recipe: Recipe) -> Any:
+    """The quantizer's own configuration, with the recipe's observer and scheme and the CPU's range."""
+    import torch
+
+    dynamic = recipe.kind == "dynamic"
+    usual = x86.get_default_x86_inductor_quantization_config(
+        is_qat=recipe.kind == "qat", is_dynamic=dynamic, reduce_range=must_reduce_range(ENGINE)
+    )
+    if dynamic or (recipe.observer is None and recipe.qscheme is None):
+        return usual
+    own = replace(
+        usual.input_activation,
+        qscheme=getattr(torch, recipe.qscheme or "per_tensor_affine"),
+        observer_or_fake_quant_ctr=_activation(recipe),
+    )
+    return replace(usual, input_activation=own, output_activation=own)
+
+
+def _activation(recipe: Recipe) -> Any:
+    """The recipe's observer as torchao makes it, inside a fake-quantize module for QAT."""
+    module = importlib.import_module("torchao.quantization.pt2e.observer")
+    observer = observer_class(default_observer(recipe), module)
+    if recipe.kind != "qat":
+        return observer.with_args(eps=EPS)
+    fake = importlib.import_module("torchao.quantization.pt2e.fake_quantize")
+    return fake.FakeQuantize.with_args(observer=observer, eps=EPS)
+
+
+def _int8_modules(graph: Any) -> frozenset[str]:
+    """The user's names of the modules whose weights the graph holds in int8."""
+    names = set()
+    for node in graph.graph.nodes:
+        weights = [arg for arg in node.args[1:2] if "dequantize" in str(getattr(arg, "target", ""))]
+        if node.op == "call_function" and weights and "quantize" not in str(node.target):
+            names.add(_owner(node))
+    return frozenset(names)
+
+
+def _owner(node: Any) -> str:
+    """The user's name of the innermost module that made a node."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    name = str(list(stack.values())[-1][0])
+    return name.removeprefix("L['self']").removeprefix(".")
+
+
+def _drop_unused(graph: Any) -> None:
+    """Delete tensors that the graph does not use: the FP32 weights, which conversion leaves behind."""
+    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    tensors = [*graph.named_parameters(), *graph.named_buffers()]
+    for name, _ in tensors:
+        if name not in used:
+            owner, _, attribute = name.rpartition(".")
+            delattr(graph.get_submodule(owner), attribute)
+
+
+def _batchnorm_literals(graph: Any) -> dict[str, tuple[float, float]]:
+    """Momentum and epsilon of each batch normalization, by the name of its running mean.
+
+    torchao fuses it into a pattern with PyTorch's default values and forgets the model's own.
+    """
+    import torch
+
+    return {
+        str(node.args[3].target): (node.args[6], node.args[7])
+        for node in graph.graph.nodes
+        if node.target is torch.ops.aten.batch_norm.default
+    }
+
+
+def _restore(graph: Any, literals: dict[str, tuple[float, float]]) -> None:
+    import torch
+
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.batch_norm.default:
+            own = literals.get(str(node.args[3].target))
+            if own is not None:
+                node.update_arg(6, own[0])
+                node.update_arg(7, own[1])
+    graph.recompile()

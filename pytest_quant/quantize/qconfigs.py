@@ -1,0 +1,70 @@
+"""QConfigs: what `torch.ao.quantization` puts behind activations and weights, by engine and recipe."""
+
+import importlib
+from typing import Any
+
+from pytest_quant.quantize.activations import default_observer, observer_class
+from pytest_quant.quantize.engines import must_reduce_range
+from pytest_quant.recipe import Recipe
+
+
+def qconfig_mapping(recipe: Recipe, engine: str) -> Any:
+    """PyTorch's default mapping for the engine, changed where the recipe or the CPU asks for it."""
+    import torch
+
+    ao: Any = importlib.import_module("torch.ao.quantization")
+    qat = recipe.kind == "qat"
+    mapping = (
+        ao.get_default_qat_qconfig_mapping(engine)
+        if qat
+        else ao.get_default_qconfig_mapping(engine)
+    )
+    usual: Any = mapping.global_qconfig
+    embedding = ao.default_embedding_qat_qconfig if qat else ao.float_qparams_weight_only_qconfig
+    for kind in (torch.nn.Embedding, torch.nn.EmbeddingBag):
+        mapping.set_object_type(kind, embedding)
+    activation = _activation(recipe, engine, usual)
+    weight = usual.weight if recipe.per_channel else _per_tensor_weight(qat)
+    if activation is usual.activation and weight is usual.weight:
+        return mapping
+    for kind, qconfig in list(mapping.object_type_qconfigs.items()):
+        if qconfig is not None and qconfig.activation is usual.activation:
+            own_weight = weight if qconfig.weight is usual.weight else qconfig.weight
+            mapping.set_object_type(kind, ao.QConfig(activation=activation, weight=own_weight))
+    return mapping.set_global(ao.QConfig(activation=activation, weight=weight))
+
+
+def _per_tensor_weight(qat: bool) -> Any:
+    ao: Any = importlib.import_module("torch.ao.quantization")
+
+    return ao.default_weight_fake_quant if qat else ao.default_weight_observer
+
+
+def _activation(recipe: Recipe, engine: str, usual: Any) -> Any:
+    """What `torch.ao.quantization` puts behind each activation: its own choice for the engine, or what
+    the recipe or the CPU asks for instead.
+
+    Args:
+        usual: the engine's default qconfig.
+    """
+    import torch
+
+    reduce_range = must_reduce_range(engine)
+    if recipe.observer is None and recipe.qscheme is None and not reduce_range:
+        return usual.activation
+    ao: Any = importlib.import_module("torch.ao.quantization")
+    observer = observer_class(default_observer(recipe), ao.observer)
+    reduced = reduce_range or engine in ("x86", "fbgemm")
+    settings: dict[str, Any] = {
+        "dtype": torch.quint8,
+        "qscheme": getattr(torch, recipe.qscheme or "per_tensor_affine"),
+    }
+    if recipe.qscheme == "per_tensor_symmetric":  # PyTorch reduces only affine ranges by itself
+        settings |= {"quant_min": 0, "quant_max": 127 if reduced else 255}
+    else:
+        settings["reduce_range"] = reduced
+        if recipe.kind == "qat":
+            settings |= {"quant_min": 0, "quant_max": 255}
+    if recipe.kind == "qat":
+        return ao.FakeQuantize.with_args(observer=observer, **settings)
+    return observer.with_args(**settings)

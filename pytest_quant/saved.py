@@ -1,0 +1,238 @@
+"""Saved: a variant as one file, of weights and recipe, and back again bit for bit.
+
+A quantized module cannot be pickled and loaded elsewhere; its state dict can, into a module that is
+rebuilt after the same recipe. What is read is never unpickled (``weights_only=True``) beyond tensors.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytest_quant.batches import mapped
+from pytest_quant.conditions import known_warnings_silenced, running_as_built
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.measure.size import tensors_of
+from pytest_quant.quantize.flows.example import Example, example_of
+from pytest_quant.quantize.names import kept, roots_of
+from pytest_quant.quantize.rebuild import rebuild
+from pytest_quant.recipe import Recipe
+from pytest_quant.subject import fp32_copy
+from pytest_quant.variant import Variant
+
+FORM = "pytest-quant variant"
+VERSION = 1  # of the file's form; a reader refuses a higher one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A quantized model from a file. Call it as the FP32 model is called.
+
+    Args:
+        model: the quantized module; run it inside `running`.
+        recipe: that it was made after, with the flow and engine that were taken.
+        torch: version of PyTorch that made it; the same one gives the same bits.
+    """
+
+    model: Any
+    recipe: Recipe
+    torch: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.running():
+            return self.model(*args, **kwargs)
+
+    def running(self) -> AbstractContextManager[None]:
+        """In which the model runs as it was built: engine, inference mode, attention."""
+        return running_as_built(self.model, self.recipe)
+
+
+def save(variant: Variant, path: str | Path) -> Path:
+    """Write a variant's weights and recipe; see `Variant.save`."""
+    recipe = variant.recipe
+    if recipe is None or recipe.kind == "custom":
+        what = "FP32 is yours" if recipe is None else "its build is yours"
+        raise QuantStageError("save", f"{variant.name} cannot be saved: {what}; save it yourself.")
+    module = variant.fp32.model
+    example = example_of(module, variant.admitted)
+    names = tuple(roots_of(kept(module, recipe.keep_fp32)))  # a file's types would be imported
+    with variant.running():
+        state = variant.model.state_dict()
+    content = {
+        "form": FORM,
+        "version": VERSION,
+        "torch": str(torch.__version__),
+        "recipe": json.dumps(replace(recipe, keep_fp32=names).to_dict()),
+        "call": json.dumps([_described(example.args), _described(example.kwargs)]),
+        "fp32": fingerprint(module),
+        "state": state,
+    }
+    content["digest"] = _digest(content)
+    return _write(content, Path(path))
+
+
+def load_variant(path: str | Path, model: Any) -> Loaded:
+    """Read a variant that `Variant.save` wrote.
+
+    Args:
+        path: of the file.
+        model: an FP32 module of the same architecture; its weights do not matter, and it is not changed.
+
+    Returns:
+        The quantized model, which gives the same bits as the one that was saved, with the same
+        version of PyTorch on a CPU with the same instruction set.
+
+    Raises:
+        QuantStageError: the file is missing, damaged, foreign, of a later version, or of another
+            model, or its engine is not in this PyTorch; says which.
+    """
+    content = _read(Path(path))
+    module, _ = fp32_copy(model)
+    if fingerprint(module) != content["fp32"]:
+        raise QuantStageError(
+            "load",
+            f"{path} holds a variant of another model: names, shapes or types of the parameters "
+            "differ. Give load_variant the FP32 model that it was made of.",
+        )
+    recipe = Recipe.from_dict(json.loads(content["recipe"]))
+    args, kwargs = (_zeros(part) for part in json.loads(content["call"]))
+    with torch.no_grad():
+        example = Example(tuple(args), kwargs, module(*args, **kwargs))
+    made = rebuild(copy.deepcopy(module), recipe, example)
+    with running_as_built(made, recipe):
+        try:
+            _fit(made, content["state"])
+            made.load_state_dict(content["state"])
+        except Exception as error:
+            raise QuantStageError(
+                "load",
+                f"{path} was made by torch {content['torch']}, and its weights do not fit the module "
+                f"that torch {torch.__version__} builds: {in_brief(error, lines=3)}. Load it with that "
+                "version.",
+            ) from error
+    return Loaded(made, recipe, content["torch"])
+
+
+def fingerprint(module: Any) -> str:
+    """What tells architectures apart: a digest of all names, shapes and types of the state dict."""
+    parts = [
+        f"{name} {list(getattr(value, 'shape', []))} {getattr(value, 'dtype', '')}"
+        for name, value in module.state_dict().items()
+    ]
+    return hashlib.sha256("\n".join([type(module).__name__, *parts]).encode()).hexdigest()
+
+
+def _write(content: dict[str, Any], path: Path) -> Path:
+    """As a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file, known_warnings_silenced():
+            torch.save(content, file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # PyTorch's packed recurrent weights: an object of its own C++ classes, made of tensors alone
+        packed = torch.serialization.safe_globals([torch.ScriptObject])
+        with known_warnings_silenced(), packed:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise QuantStageError(
+            "load", f"{path} cannot be read: {in_brief(error)}. It is missing, damaged, or no "
+            "variant that pytest-quant has saved."
+        ) from error  # fmt: skip
+    if not isinstance(content, dict) or content.get("form") != FORM:
+        raise QuantStageError(
+            "load", f"{path} is no variant that pytest-quant has saved; Variant.save writes one."
+        )
+    if not isinstance(content.get("version"), int) or content["version"] > VERSION:
+        raise QuantStageError(
+            "load", f"{path} has form {content.get('version')!r}; this pytest-quant reads forms up "
+            f"to {VERSION}. Install a later one."
+        )  # fmt: skip
+    if content.get("digest") != _digest(content):
+        raise QuantStageError("load", f"{path} is damaged: its digest does not match its content.")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of all but the digest itself."""
+    digest = hashlib.sha256()
+    for key in sorted(content.keys() - {"digest", "state"}):
+        digest.update(f"{key}={content[key]}\n".encode())
+    for key, value in content.get("state", {}).items():
+        digest.update(f"{key}\n".encode())
+        if isinstance(value, dict):
+            digest.update(json.dumps(value, sort_keys=True).encode())
+        for tensor in tensors_of(value):
+            for part in _parts(tensor):
+                digest.update(part.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _parts(tensor: Any) -> list[Any]:
+    """What a quantized tensor consists of, as plain tensors."""
+    if not tensor.is_quantized:
+        return [tensor]
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        scale = torch.tensor([tensor.q_scale(), tensor.q_zero_point()], dtype=torch.float64)
+        return [tensor.int_repr(), scale]
+    return [tensor.int_repr(), tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()]
+
+
+def _fit(module: Any, state: dict[str, Any]) -> None:
+    """Make room for tensors whose shape follows from their values, as a codebook's does."""
+    for name, value in state.items():
+        owner, _, attribute = name.rpartition(".")
+        if not isinstance(value, torch.Tensor) or not hasattr(module, "get_submodule"):
+            continue
+        try:
+            holder = module.get_submodule(owner)
+        except AttributeError:
+            continue
+        own = holder._buffers.get(attribute)
+        if own is not None and own.shape != value.shape:
+            holder._buffers[attribute] = torch.empty_like(value)
+
+
+def _described(value: Any) -> Any:
+    """Arguments of a call as plain JSON types, with each tensor's shape and type but no values.
+
+    Raises:
+        QuantStageError: for an argument that is neither tensor, nest nor plain value.
+    """
+    described = mapped(value, lambda t: {"shape": list(t.shape), "dtype": str(t.dtype)[6:]})
+    if isinstance(described, tuple):
+        described = list(described)
+    try:
+        json.dumps(described)
+    except TypeError as error:
+        raise QuantStageError(
+            "save",
+            f"the model is called with arguments that JSON has no word for: {in_brief(error)}",
+        ) from error
+    return described
+
+
+def _zeros(described: Any) -> Any:
+    if isinstance(described, dict) and described.keys() == {"shape", "dtype"}:
+        return torch.zeros(described["shape"], dtype=getattr(torch, described["dtype"]))
+    if isinstance(described, dict):
+        return {key: _zeros(item) for key, item in described.items()}
+    if isinstance(described, list):
+        return [_zeros(item) for item in described]
+    return described
