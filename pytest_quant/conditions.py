@@ -29,6 +29,7 @@ KNOWN_WARNINGS = (
     r".*Please use quant_min and quant_max to specify the range for observers",
     r".*_aminmax is deprecated",
     r"All inputs of this cat operator must share the same quantization parameters",
+    r"Currently, qnnpack incorrectly ignores reduce_range",
     r".*erase_node\(.*\) on an already erased node",
 )
 

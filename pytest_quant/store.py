@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_quant.conditions import Conditions, isolated
+from pytest_quant.engine_contest import fastest_engine, is_contest
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.build import Built
 from pytest_quant.recipe import Recipe
@@ -50,20 +51,14 @@ class Store:
         fp32 = self.fp32(subject)
 
         def make() -> Variant:
-            admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
-            built = self._build(admitted, recipe, self.conditions)
-            return Variant(
-                name,
-                admitted,
-                built.module,
-                self._measures,
-                recipe=built.recipe,
-                fp32=fp32,
-                fake_quantized=built.fake_quantized,
-                tuned_on=built.tuned_on,
-                seconds=built.seconds,
-                notes=built.notes,
+            if not is_contest(recipe, self.conditions):
+                return self._made(subject, recipe, name, fp32)
+            engine, note = fastest_engine(
+                recipe, fp32, lambda trial: self._made(subject, trial, trial.label, fp32)
             )
+            variant = self._made(subject, replace(recipe, engine=engine), name, fp32)
+            variant.notes.append(note)
+            return variant
 
         return self._look_up(subject, (recipe, name), recipe.kind, make)
 
@@ -74,6 +69,22 @@ class Store:
                 if subject.model is part or subject.eval_data is part:
                     del self._alive[key]
                     self._variants.pop(key, None)
+
+    def _made(self, subject: Subject, recipe: Recipe, name: str, fp32: Variant) -> Variant:
+        admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
+        built = self._build(admitted, recipe, self.conditions)
+        return Variant(
+            name,
+            admitted,
+            built.module,
+            self._measures,
+            recipe=built.recipe,
+            fp32=fp32,
+            fake_quantized=built.fake_quantized,
+            tuned_on=built.tuned_on,
+            seconds=built.seconds,
+            notes=built.notes,
+        )
 
     def _admitted(self, subject: Subject) -> Variant:
         with isolated(self.conditions, loaders=(subject.eval_data,)):

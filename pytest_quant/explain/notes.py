@@ -4,6 +4,7 @@ from pytest_quant.quantize.engines import must_reduce_range
 from pytest_quant.variant import Variant
 
 NOTEWORTHY_GAIN = 1.03
+FEW_MACS = 0.5  # share of the multiply-adds
 FEW_SAMPLES = 299  # fewer cannot show a drop of one point: ln 0.05 / ln(1 - 0.01)
 
 
@@ -36,6 +37,14 @@ def notes_on(variant: Variant) -> list[str]:
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
     recipe = variant.recipe
+    few = share is not None and share.macs is not None and share.macs < FEW_MACS
+    if recipe and recipe.kind in ("static", "qat") and recipe.flow in ("fx", "parts") and few:
+        notes.append(
+            f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "
+            f"{100 * share.macs:.1f} % of the multiply-adds became int8: "
+            f"Recipe({recipe.kind!r}, flow='pt2e') takes the Linear layers of attention, dynamic "
+            "quantization LSTM and GRU"
+        )
     if recipe and recipe.kind in ("static", "qat") and must_reduce_range(str(recipe.engine)):
         notes.append(
             "activations keep to 7 bits: on this CPU, which has no VNNI, sums of "

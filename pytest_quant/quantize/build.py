@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pytest_quant.batches import call
-from pytest_quant.conditions import Conditions, engine_set, isolated
+from pytest_quant.conditions import Conditions, engine_set, isolated, running_as_built
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize import calibrate, train
 from pytest_quant.quantize.engines import engine_for
@@ -97,7 +97,7 @@ def _rewritten(admitted: Admitted, recipe: Recipe) -> Built:
     with _stage("convert", seconds):
         rewrite = cast.convert if recipe.kind == "cast" else weight_only.convert
         made = rewrite(copy.deepcopy(admitted.module), recipe)
-        _check_runs(made, admitted, f"{recipe.kind} {recipe.dtype}")
+        _check_runs(made, admitted, recipe)
     return Built(made, recipe, seconds=seconds)
 
 
@@ -108,6 +108,7 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
     if recipe.kind == "dynamic" and flow.NAME == "eager":
         with _stage("convert", seconds):
             converted = dynamic.convert(module, recipe, engine)
+            _check_runs(converted, admitted, recipe)
         return Built(converted, recipe, seconds=seconds)
     who = f"{subject.label} {recipe.kind}"
     example = example_of(module, admitted)
@@ -139,20 +140,20 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
             call(prepared, admitted.first_inputs, subject.forward)
     with _stage("convert", seconds):
         converted = flow.convert(prepared, example)
-        _check_runs(converted, admitted, flow.NAME)
+        _check_runs(converted, admitted, recipe)
     return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds)
 
 
-def _check_runs(converted: Any, admitted: Admitted, flow: str) -> None:
+def _check_runs(converted: Any, admitted: Admitted, recipe: Recipe) -> None:
     """Run the first batch, which also compiles what is to be compiled."""
     try:
-        with torch.inference_mode():
+        with running_as_built(converted, recipe):
             call(converted, admitted.first_inputs, admitted.subject.forward)
     except QuantStageError:
         raise
     except Exception as error:
         raise FlowRefusal(
-            "convert", flow, f"made of quant_model what cannot run: {in_brief(error)}"
+            "convert", recipe.flow, f"made of quant_model what cannot run: {in_brief(error)}"
         ) from error
 
 

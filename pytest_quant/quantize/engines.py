@@ -53,20 +53,27 @@ def isa() -> str:
 
 
 def engine_for(asked: str | None) -> str:
-    """The engine asked for, or PyTorch's own when None.
+    """The engine asked for, or PyTorch's own when None or ``auto``.
 
     Raises:
         QuantStageError: when this PyTorch was built without it; names those it has.
     """
     import torch
 
-    supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
-    engine = asked or torch.backends.quantized.engine
+    supported = supported_engines()
+    engine = asked if asked and asked != "auto" else torch.backends.quantized.engine
     if engine not in supported:
         raise QuantStageError(
             "prepare", f"engine {engine!r} is not in this PyTorch; it has {', '.join(supported)}"
         )
     return engine
+
+
+def supported_engines() -> list[str]:
+    """The quantized engines that this PyTorch was built with."""
+    import torch
+
+    return [name for name in torch.backends.quantized.supported_engines if name != "none"]
 
 
 def must_reduce_range(engine: str) -> bool:

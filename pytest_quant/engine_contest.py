@@ -1,0 +1,76 @@
+"""Engine contest: which of PyTorch's quantized engines is the fastest here, and still exact."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pytest_quant.conditions import Conditions
+from pytest_quant.errors import QuantStageError
+from pytest_quant.measure.sqnr import sqnr
+from pytest_quant.quantize.engines import supported_engines
+from pytest_quant.quantize.flows import pt2e
+from pytest_quant.recipe import Recipe
+from pytest_quant.variant import Variant
+
+ONE_BIT = 6.02  # dB; an engine that loses more than this against the most exact one is out
+ROUNDS = 15
+SECONDS = 10.0  # for each engine
+
+CONTESTED = ("dynamic", "static", "qat")
+
+
+def is_contest(recipe: Recipe, conditions: Conditions) -> bool:
+    """Whether the engine is to be found by measuring."""
+    return recipe.kind in CONTESTED and (recipe.engine or conditions.engine) == "auto"
+
+
+def fastest_engine(
+    recipe: Recipe, fp32: Variant, make: Callable[[Recipe], Variant]
+) -> tuple[str, str]:
+    """The engine to build a recipe with, and a note on how it was found.
+
+    Each engine makes the variant and runs beside FP32. One that loses more than a bit of the
+    outputs against the most exact is out; of the others the fastest wins. Outputs are those of the
+    first eval batch; its labels are not looked at. QAT's engine is found with static variants, since
+    training takes long and does not change the kernels.
+
+    Args:
+        recipe: with the engine left open.
+        fp32: the baseline.
+        make: builds a variant after a recipe.
+
+    Raises:
+        QuantStageError: when no engine can make it; the last one's reason.
+    """
+    if recipe.flow == pt2e.NAME:
+        return pt2e.ENGINE, f"flow pt2e runs on engine {pt2e.ENGINE} alone"
+    found: dict[str, tuple[float, float]] = {}
+    failed: dict[str, QuantStageError] = {}
+    inputs = fp32.admitted.first_inputs
+    with fp32.running():
+        expected = fp32.forward(inputs)
+    for engine in supported_engines():
+        try:
+            variant = make(_trial(recipe, engine))
+            with variant.running():
+                exactness = sqnr(expected, variant.forward(inputs))
+            pair = variant.pair("given")
+            pair.add_rounds(ROUNDS, SECONDS)
+        except QuantStageError as error:
+            failed[engine] = error
+            continue
+        found[engine] = (pair.ratio, exactness)
+    if not found:
+        raise next(reversed(failed.values()))
+    best = max(exactness for _, exactness in found.values())
+    exact = [engine for engine, (_, exactness) in found.items() if exactness > best - ONE_BIT]
+    winner = max(exact, key=lambda engine: found[engine][0])
+    listed = [f"{e} {ratio:.2f}x at {dB:.1f} dB" for e, (ratio, dB) in found.items()]
+    listed += [f"{engine} failed" for engine in failed]
+    return winner, f"engine {winner} is the fastest here that is exact: {', '.join(listed)}"
+
+
+def _trial(recipe: Recipe, engine: str) -> Recipe:
+    if recipe.kind != "qat":
+        return replace(recipe, engine=engine)
+    kept = ("flow", "observer", "qscheme", "per_channel", "keep_fp32")
+    return Recipe("static", engine=engine, **{name: getattr(recipe, name) for name in kept})
