@@ -17,9 +17,11 @@ if TYPE_CHECKING:
         assert_min_int8_share,
         assert_min_speedup,
     )
+    from pytest_quant.judge.regression import assert_no_regression
     from pytest_quant.judge.verdict import Outcome, Verdict
     from pytest_quant.metrics import Metric
     from pytest_quant.recipe import Recipe
+    from pytest_quant.saved import load_variant
     from pytest_quant.subject import Subject
     from pytest_quant.variant import Variant
 
@@ -39,6 +41,8 @@ __all__ = [
     "assert_max_size",
     "assert_min_int8_share",
     "assert_min_speedup",
+    "assert_no_regression",
+    "load_variant",
 ]
 
 _HOME = {
@@ -49,6 +53,8 @@ _HOME = {
     "Subject": "subject",
     "Variant": "variant",
     "Verdict": "judge.verdict",
+    "assert_no_regression": "judge.regression",
+    "load_variant": "saved",
 }
 
 

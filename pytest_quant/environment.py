@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytest_quant.conditions import Conditions
+from pytest_quant.conditions import Conditions, available_cores
 from pytest_quant.quantize.engines import cpu_name, has_vnni, isa
 
 
@@ -21,6 +21,7 @@ def environment(conditions: Conditions, workers: int = 1) -> dict[str, Any]:
         "system": platform.system(),
         "engine": conditions.engine or torch.backends.quantized.engine,
         "threads": conditions.threads,
+        "cores": available_cores(),
         "cpu": cpu_name(),
         "isa": isa(),
         "vnni": has_vnni(),

@@ -21,6 +21,7 @@ def pytest_quant_report(report: dict[str, Any], frame: Any) -> None:
     """Called once, on the controller, when all tests are over.
 
     Args:
-        report: what report.json holds: ``version``, ``environment``, ``rows``, ``verdicts``.
+        report: what report.json holds: ``version``, ``may_ship``, ``environment``, ``rows``,
+            ``verdicts``, ``tests``, ...; report.schema.json describes it.
         frame: the same as a pandas DataFrame, one line for each metric of each row.
     """

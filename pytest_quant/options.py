@@ -9,12 +9,13 @@ from pytest_quant.judge.limits import LIMITS
 
 
 class Option(NamedTuple):
-    """One option: ``--quant-NAME`` on the command line, ``quant_NAME`` in ini."""
+    """One option: ``--quant-NAME`` on the command line, ``quant_NAME`` in ini (unless not `in_ini`)."""
 
     name: str
     type: str  # of ini: string, int, float, bool
     help: str
     metavar: str | None = None
+    in_ini: bool = True
 
     @property
     def flag(self) -> str:
@@ -39,9 +40,17 @@ OPTIONS = (
         "bool",
         "build and measure dynamic, static, QAT and own recipes of each model that a test uses",
     ),
-    Option("report", "string", "write report.json, report.md and report.csv into DIR", "DIR"),
+    Option(
+        "report",
+        "string",
+        "write report.html, report.json, report.md and report.csv into DIR",
+        "DIR",
+    ),
+    Option("junit", "bool", "give each verdict to --junit-xml, as properties of its test"),
     Option("format", "string", "table format of the summary, as tabulate names them", "NAME"),
-    Option("engine", "string", "PyTorch's quantized engine: x86, onednn, ...", "NAME"),
+    Option(
+        "engine", "string", "PyTorch's quantized engine: x86, onednn, ...; auto measures", "NAME"
+    ),
     Option("threads", "int", "PyTorch's threads; default min(2, available cores)", "N"),
     Option(
         "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"
@@ -59,6 +68,17 @@ OPTIONS = (
         "accuracy fails); default auto",
         "auto|fail|report",
     ),
+    Option(
+        "save",
+        "string",
+        "save what was measured as baseline NAME, in place of the one there; needs a whole, green run",
+        "NAME",
+        in_ini=False,
+    ),
+    Option("force", "bool", "--quant-save of a partial or a red run too", in_ini=False),
+    Option("compare", "string", "show what changed since baseline NAME", "NAME"),
+    Option("baselines", "string", "folder of the baselines; default reports/baselines", "DIR"),
+    Option("durations", "bool", "show how many seconds each stage of each variant took"),
     *(Option(name, "float", f"limit: {unit}", "X") for name, (unit, _) in LIMITS.items()),
 )
 
@@ -82,7 +102,8 @@ def add_options(parser: pytest.Parser) -> None:
                 option.flag, dest=option.key, help=option.help, metavar=option.metavar,
                 type=types.get(option.type), default=None,
             )  # fmt: skip
-        parser.addini(option.key, option.help, type=option.type, default=None)  # type: ignore[arg-type]
+        if option.in_ini:
+            parser.addini(option.key, option.help, type=option.type, default=None)  # type: ignore[arg-type]
 
 
 def is_enabled(config: pytest.Config) -> bool:

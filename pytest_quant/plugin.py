@@ -41,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[RUN] = Run(config, settings)
     config.pluginmanager.register(config.stash[RUN], "quant-run")
+    if settings.save is not None or settings.compare is not None:
+        from pytest_quant.keeper import Keeper
+
+        keeper = Keeper(config, settings, config.stash[RUN].report)
+        config.pluginmanager.register(keeper, "quant-keeper")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,7 +7,10 @@ pytest inside pytest. Without pytest it is empty, and the helpers go by their ar
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pytest_quant.baseline import FOLDER
 
 if TYPE_CHECKING:
     from pytest_quant.judge.verdict import Verdict
@@ -24,6 +27,8 @@ class Running:
         timing_seconds: what one speed gate may take.
         early_stop: whether accuracy may be decided on a part of the eval set.
         inconclusive: what an INCONCLUSIVE verdict does: ``auto``, ``fail`` or ``report``.
+        baselines: the folder of the saved baselines.
+        saving: the name of the baseline that this run is saved as; None for none.
         variants: those it has looked up, in order.
         verdicts: those it was given, in order.
         failed: rows of the variants that could not be made.
@@ -34,6 +39,8 @@ class Running:
     timing_seconds: float = 30.0
     early_stop: bool = False
     inconclusive: str = "auto"
+    baselines: Path = FOLDER
+    saving: str | None = None
     variants: list["Variant"] = field(default_factory=list)
     verdicts: list["Verdict"] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Generator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pytest_quant import recorder
 from pytest_quant.conditions import Conditions
+from pytest_quant.endings import ending_of, mark, uncollected
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import cause
 from pytest_quant.items import limits_of, variants_of
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.lookup import Lookup
+from pytest_quant.properties import properties_of
 from pytest_quant.recorder import Running
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import Row, row_of
@@ -55,6 +58,8 @@ class Run:
             settings.timing_seconds,
             settings.early_stop,
             settings.inconclusive,
+            settings.baselines,
+            settings.save,
         )
         with recorder.running(test):
             try:
@@ -75,7 +80,10 @@ class Run:
     ) -> Generator[None, Any, Any]:
         report = yield
         test = recorder.current()
-        if test.nodeid != item.nodeid or not (test.variants or test.failed or test.verdicts):
+        if test.nodeid != item.nodeid:
+            return report
+        mark(report, item, call, test)
+        if not (test.variants or test.failed or test.verdicts):
             return report
         if call.excinfo is not None and call.excinfo.errisinstance(QuantStageError):
             report.quant_error = True
@@ -87,12 +95,22 @@ class Run:
         if call.when == "call" and report.outcome == "passed":
             _mark_inconclusive(report, item, test)
         report.quant = self._payload(test)
+        if self.settings.junit:
+            item.user_properties += properties_of(test.verdicts)
         test.verdicts.clear()
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if self.worker is None and (payload := getattr(report, "quant", None)):
+        if self.worker is not None:
+            return
+        if payload := getattr(report, "quant", None):
             self.report.add(payload)
+        if test := ending_of(report):
+            self.report.add_test(test)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if self.worker is None and report.failed:
+            self.report.add_test(uncollected(report))
 
     def _payload(self, test: Running) -> dict[str, Any]:
         from pytest_quant.environment import environment
@@ -121,7 +139,12 @@ class Run:
     # when all is over
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.worker is not None or not self.report.rows:
+        if self.worker is not None:
+            return
+        self.report.created = datetime.now(UTC).isoformat(timespec="seconds")
+        if self.pending and (session.shouldstop or session.shouldfail):  # as after -x
+            self.report.interrupted = True
+        if not self.report.rows:
             return
         from pytest_quant.report.frame import frame_of
 
@@ -132,8 +155,10 @@ class Run:
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.worker is not None:
             return
-        from pytest_quant.report.files import write_report
-        from pytest_quant.report.terminal import summary_lines
+        from pytest_quant.report.durations import durations_of
+        from pytest_quant.report.files import report_written
+        from pytest_quant.report.step_summary import summary_appended
+        from pytest_quant.report.terminal import answer_line, summary_lines
 
         terminalreporter.ensure_newline()
         terminalreporter.section("quantization")
@@ -144,12 +169,19 @@ class Run:
                 terminalreporter.write_line(
                     "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
                 )
+        else:
+            for line in summary_lines(self.report, self.settings.format):
+                terminalreporter.write_line(line)
+            if self.settings.durations:
+                terminalreporter.write_line(durations_of(self.report, self.settings.format))
+        if not (self.report.rows or self.report.tests):
             return
-        for line in summary_lines(self.report, self.settings.format):
-            terminalreporter.write_line(line)
+        terminalreporter.write_line(answer_line(self.report))
         if self.settings.report is not None:
-            for path in write_report(self.report, self.settings.report):
-                terminalreporter.write_line(f"written: {path}")
+            for line in report_written(self.report, self.settings.report):
+                terminalreporter.write_line(line)
+        for line in summary_appended(self.report):
+            terminalreporter.write_line(line)
 
 
 def _threads_of_environment() -> int | None:
@@ -175,6 +207,7 @@ def _mark_inconclusive(report: Any, item: pytest.Item, test: Running) -> None:
     reason = "\n".join(verdict.sentence for verdict in undecided)
     if any(_fails(verdict, test.inconclusive) for verdict in undecided):
         report.outcome, report.longrepr = "failed", reason
+        report.quant_inconclusive, report.quant_reason = True, undecided[0].sentence
         return
     path, line, _ = item.location
     report.outcome, report.longrepr = "skipped", (path, line or 0, reason)
@@ -183,5 +216,5 @@ def _mark_inconclusive(report: Any, item: pytest.Item, test: Running) -> None:
 
 def _fails(verdict: Verdict, inconclusive: str) -> bool:
     if inconclusive == "auto":
-        return verdict.gate != "min_speedup"
+        return verdict.quantity != "speed-up"
     return inconclusive == "fail"

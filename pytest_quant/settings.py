@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_quant.baseline import FOLDER, Baseline, BaselineError, load, path_of
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.recipe import ENGINES
 
@@ -21,14 +22,21 @@ class Settings:
         variants: names to run; None is all.
         all: whether every kind is built for each model.
         report: folder to write to.
+        junit: whether verdicts become properties of their tests.
         format: tabulate's table format.
-        early_stop: whether accuracy may be decided on a part of the eval set.
+        early_stop: whether accuracy may be decided on a part of the eval set; never in a run that is
+            saved, since a baseline has the scores of all samples.
+        baselines: folder of the saved baselines.
+        save: the name of the baseline to save this run as; `force` when it may be partial or red.
+        compare: the baseline to show changes since.
+        durations: whether the seconds of each stage are shown.
         limits: from command line, then ini.
     """
 
     variants: tuple[str, ...] | None = None
     all: bool = False
     report: Path | None = None
+    junit: bool = False
     format: str = "simple"
     engine: str | None = None
     threads: int | None = None
@@ -36,6 +44,11 @@ class Settings:
     timing_seconds: float = 30.0
     early_stop: bool = False
     inconclusive: str = "auto"
+    baselines: Path = FOLDER
+    save: str | None = None
+    force: bool = False
+    compare: Baseline | None = None
+    durations: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -48,21 +61,32 @@ class Settings:
         get = _reader(config)
         variants = get("variants")
         report = get("report")
+        folder = Path(config.rootpath, get("baselines") or FOLDER)
+        save = config.getoption("quant_save")
         settings = cls(
             variants=_names(variants) if variants else None,
             all=bool(get("all")),
             report=None if not report else Path(config.rootpath, report),
+            junit=bool(get("junit")),
             format=_one_of("format", get("format") or "simple", _table_formats()),
-            engine=None if not (engine := get("engine")) else _one_of("engine", engine, ENGINES),
+            engine=None
+            if not (engine := get("engine"))
+            else _one_of("engine", engine, (*ENGINES, "auto")),
             threads=_positive("threads", get("threads")),
             latency_batch=_positive("latency_batch", get("latency_batch")),
             timing_seconds=_positive("timing_seconds", get("timing_seconds")) or 30.0,
-            early_stop=bool(get("early_stop")),
+            early_stop=bool(get("early_stop")) and save is None,
             inconclusive=_one_of("inconclusive", get("inconclusive") or "auto", INCONCLUSIVE),
+            baselines=folder,
+            save=save,
+            force=bool(config.getoption("quant_force")),
+            compare=_baseline(get("compare"), folder),
+            durations=bool(get("durations")),
             limits=_limits(get),
         )
         if settings.report is not None:
-            _check_folder(settings.report)
+            _check_folder("report", settings.report)
+        _check_save(settings)
         return settings
 
 
@@ -116,10 +140,29 @@ def _table_formats() -> tuple[str, ...]:
     return tuple(tabulate_formats)
 
 
-def _check_folder(folder: Path) -> None:
+def _baseline(name: str | None, folder: Path) -> Baseline | None:
+    try:
+        return load(name, folder) if name else None
+    except BaselineError as error:
+        raise pytest.UsageError(f"quant_compare: {error}") from None
+
+
+def _check_save(settings: Settings) -> None:
+    if settings.save is None:
+        if settings.force:
+            raise pytest.UsageError("--quant-force says nothing without --quant-save=NAME")
+        return
+    try:
+        path_of(settings.save, settings.baselines)
+    except BaselineError as error:
+        raise pytest.UsageError(f"--quant-save: {error}") from None
+    _check_folder("baselines", settings.baselines)
+
+
+def _check_folder(option: str, folder: Path) -> None:
     from pytest_quant.report.files import refuse_unwritable
 
     try:
         refuse_unwritable(folder)
     except OSError as error:
-        raise pytest.UsageError(f"quant_report: cannot write to {folder}: {error}") from None
+        raise pytest.UsageError(f"quant_{option}: cannot write to {folder}: {error}") from None

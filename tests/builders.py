@@ -70,13 +70,17 @@ def score_of(outputs, targets):
     return outputs[:, 0]
 
 
-def planted_variant(fp32, own, *, metric=None, name="static", size=50, **parts):
+def planted_variant(fp32, own, *, metric=None, name="static", size=50, targets=None, **parts):
     """A variant whose samples score `own` where FP32's score `fp32`.
 
-    Without a metric the scores are 0 and 1: right and wrong in top-1 accuracy.
+    Without a metric the scores are 0 and 1: right and wrong in top-1 accuracy, of samples of class 0;
+    with targets of their own the planted scores count themselves.
     """
     inputs = torch.tensor([fp32, own, range(len(fp32))], dtype=torch.float32).T
-    targets = torch.zeros(len(inputs), dtype=torch.long)
+    if targets is not None:
+        metric = metric or score_of
+    else:
+        targets = torch.zeros(len(inputs), dtype=torch.long)
     data = list(zip(inputs.split(size), targets.split(size), strict=True))
     recipe = Recipe("custom", build=lambda module: Reads(1, 0.25))
     subject = Subject(Reads(0, 0.5), "planted", eval_data=data, metric=metric, **parts)
@@ -181,4 +185,15 @@ def plain_verdict(row, outcome="PASS", quantity="size", **changed):
         "metric": None,
         "evidence": {},
         "test": "test_it.py::test_it",
+    } | changed
+
+
+def plain_test(row, outcome="passed", reason=None, **changed):
+    """How the test of `plain_verdict` ended."""
+    looked_at = {name: row[name] for name in ("where", "model", "variant")}
+    return {
+        "nodeid": "test_it.py::test_it",
+        "outcome": outcome,
+        "variants": [looked_at],
+        "reason": reason,
     } | changed

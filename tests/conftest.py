@@ -7,8 +7,8 @@ import hypothesis  # noqa: F401
 import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 import pytest
-import torch.ao.quantization.quantize_fx
 import torch._inductor.compile_fx
+import torch.ao.quantization.quantize_fx
 import torch.export._trace  # noqa: F401
 import torchao.quantization.pt2e.quantize_pt2e
 import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401

@@ -10,8 +10,14 @@ def cause(verdict: Verdict, variant: Variant) -> str | None:
     """A sentence with cause and remedy for a FAIL or INCONCLUSIVE; None for a PASS."""
     if verdict.outcome is Outcome.PASS or verdict.evidence.get("reason") == "refused":
         return None
-    if verdict.gate == "min_speedup":
-        return _slow(verdict, variant)
+    if verdict.gate == "no_regression" and verdict.outcome is Outcome.FAIL:
+        name = verdict.evidence["baseline"]
+        return (
+            f"--quant-compare={name} names what changed since: recipe, layers, environment. Mend it; or, "
+            f"if it is meant, save the baseline again by --quant-save={name}, and commit it."
+        )
+    if verdict.gate == "min_speedup" or verdict.quantity == "speed-up":
+        return _slow(verdict, variant) if "differs" not in verdict.evidence else None
     if verdict.gate in ("max_size_ratio", "max_size_mb"):
         return _large(variant)
     if verdict.gate in ("max_accuracy_drop", "max_flips"):

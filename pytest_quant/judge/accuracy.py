@@ -57,8 +57,8 @@ def judge_drop(
         QuantStageError: when the evaluation fails.
     """
     chosen = metric_named(variant, metric)
-    quantity = _quantity(chosen)
-    _check_limit(chosen, max_drop)
+    quantity = quantity_of(chosen)
+    check_drop_limit(chosen, max_drop)
     if scope not in SCOPES:
         raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
     if reason := not_quantized(variant):
@@ -133,7 +133,7 @@ def judge_drop(
 def _early_verdict(
     variant: Variant, metric: Metric, max_drop: float, relative: bool, early: Early
 ) -> Verdict:
-    quantity = _quantity(metric)
+    quantity = quantity_of(metric)
     if early.broken:
         reason = broken_sentence(variant, early.broken, early.seen)
         return refusal(DROP, quantity, variant, max_drop, reason, metric.name)
@@ -193,16 +193,16 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
     own, fp32 = variant.evaluation, variant.fp32.evaluation
     if metric.name not in own.scores:
         return Fraction(fp32.values[metric.name]), Fraction(own.values[metric.name])
-    return _exact_mean(fp32.scores[metric.name]), _exact_mean(own.scores[metric.name])
+    return exact_mean(fp32.scores[metric.name]), exact_mean(own.scores[metric.name])
 
 
-def _exact_mean(scores: "np.ndarray[Any, Any]") -> Fraction:
+def exact_mean(scores: "np.ndarray[Any, Any]") -> Fraction:
     if (scores == np.round(scores)).all() and np.abs(scores).max(initial=0) < 2**31:
         return Fraction(int(scores.astype(np.int64).sum()), len(scores))
     return sum((Fraction(score) for score in scores.tolist()), Fraction(0)) / len(scores)
 
 
-def _check_limit(metric: Metric, max_drop: float) -> None:
+def check_drop_limit(metric: Metric, max_drop: float) -> None:
     if metric.unit == "fraction" and max_drop >= 1:
         raise ValueError(
             f"max_drop is {max_drop!r} for {metric.name}, a metric in fractions: 0.01 is one point"
@@ -216,7 +216,7 @@ def _reaches(value: Fraction, floor: float, metric: Metric) -> bool:
     return value >= limit if metric.higher_is_better else value <= limit
 
 
-def _quantity(metric: Metric) -> str:
+def quantity_of(metric: Metric) -> str:
     return "accuracy" if metric.name.startswith("top-") else metric.name
 
 

@@ -51,7 +51,7 @@ def assert_max_accuracy_drop(
         TypeError, ValueError: a wrong argument; says what is allowed.
     """
     __tracebackhide__ = True
-    _check_variant(variant, "assert_max_accuracy_drop")
+    check_variant(variant, "assert_max_accuracy_drop")
     limit = _limit("max_accuracy_drop", max_drop, "assert_max_accuracy_drop(variant, 0.01)")
     if min_baseline is not None and (
         isinstance(min_baseline, bool) or not isinstance(min_baseline, int | float)
@@ -97,7 +97,7 @@ def assert_min_speedup(
         TypeError, ValueError: a wrong argument; says what is allowed.
     """
     __tracebackhide__ = True
-    _check_variant(variant, "assert_min_speedup")
+    check_variant(variant, "assert_min_speedup")
     limit = _limit("min_speedup", min_speedup, "assert_min_speedup(variant, 1.5)")
     budget = recorder.current().timing_seconds
     return _conclude(judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget))
@@ -120,7 +120,7 @@ def assert_max_size(
         TypeError, ValueError: neither or both given, or a wrong number.
     """
     __tracebackhide__ = True
-    _check_variant(variant, "assert_max_size")
+    check_variant(variant, "assert_max_size")
     limits = recorder.current().limits
     if ratio is None and mb is None:
         ratio, mb = limits.get("max_size_ratio"), limits.get("max_size_mb")
@@ -152,7 +152,7 @@ def assert_min_int8_share(
         TypeError, ValueError: a wrong argument.
     """
     __tracebackhide__ = True
-    _check_variant(variant, "assert_min_int8_share")
+    check_variant(variant, "assert_min_int8_share")
     given = recorder.current().limits.get("min_int8_share", 0.9) if share is None else share
     return _conclude(judge_int8_share(variant, checked("min_int8_share", given), of=of))
 
@@ -170,7 +170,7 @@ def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdic
         TypeError, ValueError: a wrong argument.
     """
     __tracebackhide__ = True
-    _check_variant(variant, "assert_max_flips")
+    check_variant(variant, "assert_max_flips")
     limit = _limit("max_flips", max_flips, "assert_max_flips(variant, 0.02)")
     return _conclude(judge_flips(variant, limit))
 
@@ -193,7 +193,7 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
         TypeError, ValueError: an unknown or wrong limit, or none at all.
     """
     __tracebackhide__ = True
-    _check_variant(variant, "assert_gates")
+    check_variant(variant, "assert_gates")
     chosen = {name: checked(name, value) for name, value in limits.items()}
     chosen = {**recorder.current().limits, **chosen}
     if not chosen:
@@ -249,7 +249,7 @@ def _limit(name: str, given: Any, example: str) -> float:
     return checked(name, value)
 
 
-def _check_variant(given: Any, helper: str) -> None:
+def check_variant(given: Any, helper: str) -> None:
     if not isinstance(given, Variant):
         shown = repr(given)
         if "\n" in shown:  # a module prints its whole tree

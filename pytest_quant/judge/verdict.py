@@ -22,7 +22,8 @@ class Verdict:
     """A limit on a measurement, judged.
 
     Args:
-        gate: the limit's name, as in `assert_gates`: ``max_accuracy_drop``, ``min_speedup``, ...
+        gate: the limit's name, as in `assert_gates`: ``max_accuracy_drop``, ``min_speedup``, ...; against
+            a baseline ``no_regression``.
         quantity: what was measured: ``accuracy``, ``speed-up``, ``size``, ``int8 share``, ``flips``.
         outcome: PASS, FAIL or INCONCLUSIVE.
         sentence: starts with the quantity and the outcome.

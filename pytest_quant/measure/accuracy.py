@@ -16,7 +16,7 @@ from pytest_quant.batches import (
 from pytest_quant.conditions import Conditions, isolated
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
-from pytest_quant.measure.evaluation import BatchScores, Evaluation, majority_rate, merged
+from pytest_quant.measure.evaluation import BatchScores, Evaluation, class_numbers, merged
 from pytest_quant.metrics import Metric
 from pytest_quant.scoring import computed, fresh, gather, score
 from pytest_quant.subject import check_targets, forward
@@ -65,6 +65,7 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
     batches: list[BatchScores] = []
     labels: list[Any] = []
     with (
+        variant.timed("evaluate"),
         variant.running(),
         conditions.progress(
             f"evaluate {subject.label} {who}", _length(subject.eval_data), "batches"
@@ -85,7 +86,7 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
         )
     is_broken = not variant.is_fp32 and any(any(batch.irregular) for batch in batches)
     values = {m.name: _computed(m, accumulator, is_broken) for m, accumulator in accumulators}
-    return merged(batches, metrics, values, majority_rate(labels))
+    return merged(batches, metrics, values, class_numbers(labels))
 
 
 def score_one(variant: Variant, model: Any, who: str, batch: Any) -> tuple[BatchScores, Any, Any]:

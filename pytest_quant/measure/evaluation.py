@@ -39,7 +39,9 @@ class Evaluation:
         outputs, irregular: [n], as in `BatchScores`.
         scores: metric name -> [n] float64, for metrics that score each sample.
         values: metric name -> value on the whole set.
+        majority_rate: share of the commonest class, when targets are class numbers.
         fake_quantized: QAT: metric name -> value before conversion.
+        labels: [n] int64, the class of each sample; None when targets are no class numbers.
     """
 
     samples: np.ndarray[Any, Any]
@@ -51,6 +53,7 @@ class Evaluation:
     values: dict[str, float]
     majority_rate: float | None
     fake_quantized: dict[str, float] | None = None
+    labels: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -60,8 +63,9 @@ def merged(
     batches: list[BatchScores],
     metrics: Iterable[Metric],
     computed: dict[str, float],
-    majority_rate: float | None,
+    labels: "np.ndarray[Any, Any] | None" = None,
 ) -> Evaluation:
+    """All batches as one Evaluation; `labels` are the classes in the order of the pass."""
     samples = numbered([sample for batch in batches for sample in batch.samples])
     order = np.argsort(np.array(samples, dtype="S24"), kind="stable")
     scores: dict[str, np.ndarray[Any, Any]] = {}
@@ -85,13 +89,35 @@ def merged(
         irregular=np.array([d for batch in batches for d in batch.irregular], dtype="S24")[order],
         scores=scores,
         values=values,
-        majority_rate=majority_rate,
+        majority_rate=majority_rate(labels),
+        labels=None if labels is None else labels[order],
     )
 
 
 def flipped(own: Evaluation, fp32: Evaluation, metric: str) -> list[int]:
     """Positions, in FP32's pass, of the samples whose score differs from FP32's."""
     return sorted(fp32.order[own.scores[metric] != fp32.scores[metric]].tolist())
+
+
+def by_class(
+    own: Evaluation, fp32: Evaluation, metric: Metric
+) -> list[tuple[int, int, float, float]]:
+    """For each class its label, its samples, the mean score, and how much worse that is than FP32's.
+
+    In the order of the labels; empty when targets are no class numbers, when the metric does not
+    score each sample, and when a score is no number.
+    """
+    scores, before = own.scores.get(metric.name), fp32.scores.get(metric.name)
+    if own.labels is None or scores is None or before is None or not np.isfinite(scores).all():
+        return []
+    labels, index, counts = np.unique(own.labels, return_inverse=True, return_counts=True)
+    means = np.bincount(index, scores) / counts
+    drops = np.bincount(index, before - scores) / counts
+    if not metric.higher_is_better:
+        drops = -drops
+    return list(
+        zip(labels.tolist(), counts.tolist(), means.tolist(), (drops + 0.0).tolist(), strict=True)
+    )
 
 
 def numbered(samples: list[bytes]) -> list[bytes]:
@@ -106,14 +132,24 @@ def numbered(samples: list[bytes]) -> list[bytes]:
     return marked
 
 
-def majority_rate(labels: list[Any]) -> float | None:
-    """Share of the commonest class, when targets are class numbers."""
+def class_numbers(targets: list[Any]) -> "np.ndarray[Any, Any] | None":
+    """The targets of all batches as [n] int64, in the order of the pass; None when they are no classes."""
     import torch
 
-    if not labels or not all(
-        isinstance(part, torch.Tensor) and part.ndim == 1 and not part.is_floating_point()
-        for part in labels
+    if not targets or not all(
+        isinstance(part, torch.Tensor)
+        and part.ndim == 1
+        and not (part.is_floating_point() or part.is_complex())
+        for part in targets
     ):
         return None
-    _, counts = np.unique(torch.cat(labels).numpy(), return_counts=True)
+    numbers: np.ndarray[Any, Any] = torch.cat(targets).cpu().numpy().astype(np.int64)
+    return numbers
+
+
+def majority_rate(labels: "np.ndarray[Any, Any] | None") -> float | None:
+    """Share of the commonest class."""
+    if labels is None or not len(labels):
+        return None
+    _, counts = np.unique(labels, return_counts=True)
     return float(counts.max() / counts.sum())

@@ -99,6 +99,7 @@ def _pair(
             alone_on_this_machine(),
             isolated(conditions),
             _no_garbage_collection(),
+            variant.timed("time"),
             conditions.progress(step, None, "rounds") as pair.advance,
         ):
             yield

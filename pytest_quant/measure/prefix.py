@@ -45,7 +45,7 @@ class Prefix:
         """The scores of one batch, evaluated when it is first asked for."""
         variant = self._variant
         while len(self._batches) <= index:
-            with isolated(self._conditions), variant.running():
+            with isolated(self._conditions), variant.timed("evaluate"), variant.running():
                 if self._source is None:
                     self._source = each_batch(self._loader, "quant_eval_data")
                 batch = next(self._source)

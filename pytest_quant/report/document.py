@@ -1,13 +1,15 @@
-"""Report: all measurements and verdicts of a run as plain data."""
+"""Report: all measurements, verdicts and tests of a run as plain data."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pytest_quant.report.form import checked_report
 from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.ship import may_ship, may_ship_each
 
-VERSION = 1  # of report.json's form; a reader refuses a higher one
+VERSION = 1  # of report.json's form; a reader refuses a higher one. New fields do not raise it
 
 
 @dataclass(slots=True)
@@ -16,66 +18,109 @@ class Report:
 
     Args:
         environment: what decides comparability: versions, CPU, instruction set, threads, engine.
-        rows: one for each variant of each model.
+        rows: one for each variant of each model; kept by model, FP32 first.
         verdicts: in the order of the tests; each has the test's ``test``.
         interrupted: whether the run was stopped, so that rows and verdicts may be missing.
+        tests: those of variants: ``nodeid``, ``outcome`` (as pytest has it, or ``inconclusive``),
+            ``variants`` that it looked at, and of what failed the ``reason``.
+        created: when the run was over, in UTC, as in ISO 8601; None outside pytest.
+        since: what changed since a baseline, as `changes.since` gives it.
+        notes: on the report as a whole.
     """
 
     environment: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
+    tests: list[dict[str, Any]] = field(default_factory=list)
+    created: str | None = None
+    since: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rows = self.ordered()
+
+    @classmethod
+    def from_dict(cls, document: Any) -> "Report":
+        """The report that `to_dict` made this of, or that was read from a report.json.
+
+        Raises:
+            ValueError: for a document of a higher version, of another program, or a damaged one;
+                says where it is wrong.
+        """
+        known = checked_report(document, VERSION)
+        return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The report in the text of a report.json.
+
+        Raises:
+            ValueError: as `from_dict`, and for a text that is no JSON.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"no report: the text is not JSON ({error})") from None
+        return cls.from_dict(document)
 
     def add(self, payload: dict[str, Any]) -> None:
         """Take in what one test has measured; a later row of a variant knows more and wins."""
         self.environment.update(payload.get("environment") or {})
-        for row in payload.get("rows", ()):
-            self._add_row(row)
+        if new := payload.get("rows"):
+            rows = {key_of(row): row for row in self.rows}
+            for row in new:
+                known = rows.get(key_of(row))
+                rows[key_of(row)] = row if known is None else _joined(known, row)
+            self.rows = list(rows.values())
+            self.rows = self.ordered()
         self.verdicts += payload.get("verdicts", ())
+
+    def add_test(self, test: dict[str, Any]) -> None:
+        """Take in how a test ended; what a later phase or repetition of it says wins."""
+        self.tests = [*(known for known in self.tests if known["nodeid"] != test["nodeid"]), test]
 
     def ordered(self) -> list[Row]:
         """Rows by model, FP32 first, then in the order in which they came."""
-        models = list(dict.fromkeys(key_of(row)[:2] for row in self.rows))
-        return sorted(
-            self.rows,
-            key=lambda row: (models.index(key_of(row)[:2]), _rank(row["variant"])),
-        )
+        models: dict[tuple[str, str], int] = {}
+        for row in self.rows:
+            models.setdefault(key_of(row)[:2], len(models))
+        return sorted(self.rows, key=lambda row: (models[key_of(row)[:2]], _rank(row["variant"])))
 
     def model_names(self) -> dict[tuple[str, str], str]:
         """(where, model) -> the name to show: the model's, with its place where two share a name."""
-        places: dict[str, set[str]] = {}
-        for row in self.rows:
-            places.setdefault(row["model"], set()).add(row["where"])
+        places: dict[str, dict[str, None]] = {}
+        for part in (*self.rows, *self.verdicts):
+            places.setdefault(part["model"], {})[part["where"]] = None
         return {
             (where, model): model if len(wheres) == 1 else f"{model} ({where or '.'})"
             for model, wheres in places.items()
             for where in wheres
         }
 
+    def verdicts_by_row(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+        """A row's key, as `key_of` gives it -> the verdicts on its variant."""
+        found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for verdict in self.verdicts:
+            found.setdefault(key_of(verdict), []).append(verdict)
+        return found
+
     def verdicts_on(self, row: Row) -> list[dict[str, Any]]:
         """The verdicts on one row's variant."""
-        return [v for v in self.verdicts if (v["where"], v["model"], v["variant"]) == key_of(row)]
+        return self.verdicts_by_row().get(key_of(row), [])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, with the form's version."""
-        return {
-            "version": VERSION,
-            "environment": self.environment,
-            "rows": self.ordered(),
-            "verdicts": self.verdicts,
-            "interrupted": self.interrupted,
-        }
+        """Plain JSON types, with the form's version and, for other programs, the answer."""
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        answer = {**may_ship(self).to_dict(), "models": [
+            {"where": where, "model": model, **each.to_dict()}
+            for (where, model), each in may_ship_each(self).items()
+        ]}  # fmt: skip
+        return {"version": VERSION, "may_ship": answer, **parts}
 
     def to_json(self) -> str:
         """The text of report.json. Numbers that JSON has no word for become null."""
         return json.dumps(_finite(self.to_dict()), indent=2, allow_nan=False) + "\n"
-
-    def _add_row(self, row: Row) -> None:
-        for index, known in enumerate(self.rows):
-            if key_of(known) == key_of(row):
-                self.rows[index] = _joined(known, row)
-                return
-        self.rows.append(row)
 
 
 def _joined(old: Row, new: Row) -> Row:

@@ -1,30 +1,67 @@
-"""Files: what `--quant-report=DIR` writes; whole or not at all."""
+"""Files: what `--quant-report=DIR` writes; each whole or not at all, and no other model's report lost."""
 
+import itertools
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytest_quant.report.document import Report
-from pytest_quant.report.frame import frame_of
+from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
+from pytest_quant.report.rows import key_of
+from pytest_quant.report.spreadsheet import spreadsheet_of
+
+NAMES = ("report.json", "report.md", "report.csv", "report.html")
+STALE = 3600.0  # seconds; a temporary file that old was left by a run that was killed
+
+
+def report_written(report: Report, folder: Path) -> Iterator[str]:
+    """Write the report; a line for each file, or of why it could not be written."""
+    try:
+        paths = write_report(report, folder)
+    except OSError as error:
+        yield f"the report was not written: {error}"
+        return
+    for path in paths:
+        yield f"written: {path}" if path.name in NAMES else f"kept, of other variants: {path}"
+    if folder / "report.html" not in paths:
+        yield "report.html was not written: pip install 'pytest-quant[html]'"
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """report.json, report.md and report.csv; returns their paths."""
-    return [
-        write_atomically(folder / "report.json", report.to_json()),
-        write_atomically(folder / "report.md", markdown_of(report)),
-        write_atomically(folder / "report.csv", frame_of(report).to_csv(index=False)),
-    ]
+    """report.html, report.json, report.md and report.csv; returns their paths.
+
+    A report.json that is there already and knows a variant that this report does not is kept as
+    report.previous.json (report.previous-2.json, ... where that is a report of yet others), so
+    that two runs into one folder lose nothing. On one machine runs wait for each other.
+    """
+    texts = {
+        "report.json": report.to_json(),
+        "report.md": markdown_of(report),
+        "report.csv": spreadsheet_of(report),
+    }
+    with suppress(ModuleNotFoundError):  # jinja2; torch brings it, so it is seldom missing
+        texts["report.html"] = html_of(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone():
+        _remove_stale(folder)
+        paths = _keep_other(report, folder)
+        return [*(write_atomically(folder / name, text) for name, text in texts.items()), *paths]
 
 
-def write_atomically(path: Path, text: str) -> Path:
+def write_atomically(path: Path, content: str | bytes) -> Path:
     """Write a temporary file beside `path` and rename it: a reader sees the old file or the new."""
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -38,3 +75,48 @@ def refuse_unwritable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def _keep_other(report: Report, folder: Path) -> list[Path]:
+    """Copy the report.json that is there aside, if it knows what this report does not."""
+    there = folder / "report.json"
+    if not there.is_file():
+        return []
+    new = {key_of(row) for row in report.rows}
+    old = _rows_in(there)
+    if old is not None and old <= new:
+        return []
+    for count in itertools.count(1):
+        kept = folder / f"report.previous{f'-{count}' if count > 1 else ''}.json"
+        known = _rows_in(kept) if kept.exists() else set()
+        if known is not None and known <= new | (old or set()):
+            break
+    return [write_atomically(kept, there.read_bytes())]
+
+
+def _rows_in(path: Path) -> set[tuple[str, str, str]] | None:
+    """What a report.json is of; None when it is none that can be read."""
+    with suppress(ValueError, OSError):
+        return {key_of(row) for row in Report.from_json(path.read_text(encoding="utf-8")).rows}
+    return None
+
+
+def _remove_stale(folder: Path) -> None:
+    for path in folder.glob(".report.*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE:
+                path.unlink()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While held, no other run of this machine writes a report."""
+    from filelock import FileLock
+
+    lock = FileLock(Path(tempfile.gettempdir()) / "pytest-quant-report.lock", mode=0o666)
+    with suppress(OSError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -4,10 +4,12 @@ from typing import Any
 
 import pandas as pd
 
+from pytest_quant.report.changes import cell_of, change_of
 from pytest_quant.report.document import Report, outcomes
-from pytest_quant.report.rows import Row
+from pytest_quant.report.rows import Row, key_of
 
 MB = 10**6  # bytes
+SINCE = "since "  # and a baseline's name: the column of what changed
 COLUMNS = (
     "model", "variant", "metric", "size_mb", "times_smaller", "value", "drop", "flips", "samples",
     "ms_per_batch", "batch", "speedup", "speedup_low", "speedup_high", "speedup_against_best",
@@ -21,13 +23,16 @@ def frame_of(report: Report) -> pd.DataFrame:
 
     Columns: sizes in MB of 10**6 bytes; ``value`` and ``drop`` in the metric's unit (``drop`` is
     positive where the variant is worse); ``flips`` a share of the samples; times in milliseconds for
-    one call on ``batch`` samples; ``speedup`` with its 95 % interval.
+    one call on ``batch`` samples; ``speedup`` with its 95 % interval. A report that was compared with a
+    baseline has a last column, ``since NAME``, with what changed in words.
     """
     names = report.model_names()
     fp32_ms = {_model(row): row["latency"] for row in report.rows if row["latency"]}
+    verdicts = report.verdicts_by_row()
     lines = []
+    compared = [] if report.since is None else [SINCE + report.since["name"]]
     for row in report.ordered():
-        gates = "ERROR" if row["error"] else outcomes(report.verdicts_on(row))
+        gates = "ERROR" if row["error"] else outcomes(verdicts.get(key_of(row), ()))
         for index, metric in enumerate(row["metrics"] or [None]):
             line = {"model": names[_model(row)], "variant": row["variant"], "gates": gates}
             line |= _metric_cells(metric)
@@ -35,8 +40,10 @@ def frame_of(report: Report) -> pd.DataFrame:
                 line |= _model_cells(row, fp32_ms.get(_model(row)))
             else:
                 line["gates"] = ""
+            for column in compared:
+                line[column] = cell_of(change_of(report.since, row), index)
             lines.append(line)
-    frame = pd.DataFrame(lines, columns=list(COLUMNS))
+    frame = pd.DataFrame(lines, columns=[*COLUMNS, *compared])
     numbers = [column for column in COLUMNS if column not in TEXTS]
     return frame.astype(dict.fromkeys(numbers, float))
 
@@ -54,7 +61,7 @@ def _metric_cells(metric: dict[str, Any] | None) -> dict[str, Any]:
         "unit": metric["unit"],
         "value": metric["value"],
         "drop": metric["drop"],
-        "flips": None if flips is None else flips / samples,
+        "flips": None if flips is None or not samples else flips / samples,
         "samples": samples,
     }
 

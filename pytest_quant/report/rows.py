@@ -6,12 +6,14 @@ from typing import Any
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.accuracy import exact_values
 from pytest_quant.judge.speedup import shown_interval
-from pytest_quant.measure.evaluation import Evaluation, flipped
+from pytest_quant.measure.evaluation import Evaluation, by_class, flipped
 from pytest_quant.metrics import Metric
+from pytest_quant.packed import fingerprint_of
 from pytest_quant.variant import Variant
 
 Row = dict[str, Any]
 MOST_IDS = 1000  # of flipped samples that a report lists
+MOST_CLASSES = 1000
 
 
 def row_of(variant: Variant) -> Row:
@@ -23,6 +25,7 @@ def row_of(variant: Variant) -> Row:
         "variant": variant.name,
         "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
         "metrics": _metrics(variant),
+        "eval_set": _eval_set(variant),
         "size": None if size is None else size.to_dict(),
         "fp32_size": _fp32_bytes(variant),
         "int8_share": None if share is None else share.to_dict(),
@@ -41,6 +44,7 @@ def failed_row(model: str, where: str, variant: str, error: str) -> Row:
         "variant": variant,
         "recipe": None,
         "metrics": [],
+        "eval_set": None,
         "size": None,
         "fp32_size": None,
         "int8_share": None,
@@ -60,7 +64,7 @@ def _metrics(variant: Variant) -> list[dict[str, Any]]:
     evaluation = variant.measured("evaluation")
     if evaluation is None:
         return _metrics_of_a_part(variant)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for metric in variant.admitted.metrics:
         row = _metric_row(metric, evaluation)
         row["fake_quantized"] = (evaluation.fake_quantized or {}).get(metric.name)
@@ -72,8 +76,34 @@ def _metrics(variant: Variant) -> list[dict[str, Any]]:
                 row["flips"], row["flipped"] = len(ids), ids[:MOST_IDS]
             if metric.unit == "perplexity":
                 row["drop"] = math.expm1(row["drop"])
+        if not any(known["classes"] for known in rows):
+            row["classes"] = _classes(variant, metric) or None
         rows.append(row)
     return rows
+
+
+def _classes(variant: Variant, metric: Metric) -> list[dict[str, Any]]:
+    """The metric by class, in the order of the labels; of too many classes those that drop most."""
+    found = by_class(variant.evaluation, variant.fp32.evaluation, metric)
+    worst = sorted(found, key=lambda each: -each[3])[:MOST_CLASSES]
+    logarithms = metric.unit == "perplexity"
+    return [
+        {
+            "label": label,
+            "samples": samples,
+            "value": math.exp(value) if logarithms else value,
+            "drop": None if variant.is_fp32 else math.expm1(drop) if logarithms else drop,
+        }
+        for label, samples, value, drop in sorted(worst)
+    ]
+
+
+def _eval_set(variant: Variant) -> dict[str, Any] | None:
+    """Which samples it was evaluated on, all of them: their fingerprint and count."""
+    evaluation = variant.measured("evaluation")
+    if evaluation is None:
+        return None
+    return {"fingerprint": fingerprint_of(evaluation.samples), "samples": len(evaluation)}
 
 
 def _metrics_of_a_part(variant: Variant) -> list[dict[str, Any]]:
@@ -105,6 +135,7 @@ def _metric_row(metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
         "flips": None,
         "flipped": None,
         "fake_quantized": None,
+        "classes": None,
     }
 
 

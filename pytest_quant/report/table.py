@@ -5,6 +5,9 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from pytest_quant.report.frame import SINCE
+from pytest_quant.report.text import MOST_NAME, clipped, in_markdown
+
 HEADS = {
     "model": "model",
     "variant": "variant",
@@ -21,6 +24,9 @@ HEADS = {
     "gates": "gates",
 }
 RIGHT = ("size", "smaller", "value", "drop", "flips", "ms", "speedup", "best", "int8")
+NAMES = ("model", "variant", "metric", "gates")
+MOST_CHANGE = 120  # characters of what changed since a baseline
+MARKDOWN = ("pipe", "github")
 
 
 def table_of(frame: pd.DataFrame, format: str) -> str:
@@ -30,19 +36,45 @@ def table_of(frame: pd.DataFrame, format: str) -> str:
         frame: as `frame_of` gives it.
         format: one of tabulate's table formats.
     """
-    shown = [_cells(line) for line in frame.to_dict("records")]
-    if not any(line["metric"] not in ("", "top-1") for line in shown):
-        heads = {**HEADS, "value": "top-1"} if shown and any(x["metric"] for x in shown) else HEADS
-        heads = {key: head for key, head in heads.items() if key != "metric"}
-    else:
-        heads = HEADS
+    heads, shown = cells_of(frame)
+    name = in_markdown if format in MARKDOWN else clipped
+    for line in shown:
+        line |= {key: name(line[key], MOST_NAME) for key in NAMES}
+        line |= {key: name(line[key], MOST_CHANGE) for key in heads if key.startswith(SINCE)}
     return tabulate(
         [[line[key] for key in heads] for line in shown],
-        headers=list(heads.values()),
+        headers=[
+            name(head, MOST_NAME) if key.startswith(SINCE) else head for key, head in heads.items()
+        ],
         tablefmt=format,
         disable_numparse=True,
         colalign=["right" if key in RIGHT else "left" for key in heads],
     )
+
+
+def cells_of(frame: pd.DataFrame) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The heads of the columns by their keys, and each line's cells by theirs; names as they are."""
+    shown = [_cells(line) for line in frame.to_dict("records")]
+    heads = HEADS
+    if not any(line["metric"] not in ("", "top-1") for line in shown):
+        heads = {**HEADS, "value": "top-1"} if shown and any(x["metric"] for x in shown) else HEADS
+        heads = {key: head for key, head in heads.items() if key != "metric"}
+    for since in (column for column in frame.columns if column.startswith(SINCE)):
+        heads = {**heads, since: since}
+        for cells, changed in zip(shown, frame[since], strict=True):
+            cells[since] = changed
+    return heads, shown
+
+
+def attention_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same lines, those of variants with an error or a gate that did not pass at the top."""
+    rank: dict[tuple[str, str], int] = {}
+    keys = list(zip(frame["model"], frame["variant"], strict=True))
+    for key, gates in zip(keys, frame["gates"], strict=True):
+        bad = 0 if "FAIL" in gates or "ERROR" in gates else 1 if "INCONCLUSIVE" in gates else 2
+        rank[key] = min(bad, rank.get(key, 2))
+    order = sorted(range(len(keys)), key=lambda index: rank[keys[index]])
+    return frame.iloc[order]
 
 
 def _cells(line: dict[Any, Any]) -> dict[str, str]:

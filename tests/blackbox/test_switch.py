@@ -139,7 +139,7 @@ def test_the_report_is_written_only_where_it_is_asked_for(repo):
     result = repo.runpytest("--quant", "--quant-report=out/quant", "--quant-format=github")
     result.stdout.fnmatch_lines(["| model*", "written: *report.json"])
     names = {path.name for path in (repo.path / "out" / "quant").iterdir()}
-    assert names == {"report.json", "report.md", "report.csv"}
+    assert names == {"report.json", "report.md", "report.csv", "report.html"}
 
 
 def test_the_report_hook_gets_plain_data_and_the_frame(repo):

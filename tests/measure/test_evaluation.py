@@ -8,7 +8,13 @@ import torch
 from builders import batches, planted_variant, right, score_of, toy_variant
 
 from pytest_quant import Metric, QuantStageError, Recipe
-from pytest_quant.measure.evaluation import BatchScores, majority_rate, merged, numbered
+from pytest_quant.measure.evaluation import (
+    BatchScores,
+    class_numbers,
+    majority_rate,
+    merged,
+    numbered,
+)
 
 TOP_1 = Metric.top_k(1)
 MEAN = Metric(lambda outputs, targets: 0.0, "mean")
@@ -142,7 +148,7 @@ def test_a_last_batch_without_scores_of_its_own_is_weighed_too():
     ],
 )
 def test_the_majority_rate_is_that_of_the_commonest_class(labels, rate):
-    assert majority_rate(labels) == rate
+    assert majority_rate(class_numbers(labels)) == rate
 
 
 def test_a_variant_is_paired_with_fp32_though_each_pass_is_shuffled():

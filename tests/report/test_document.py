@@ -3,13 +3,17 @@
 import json
 
 import pytest
+import torch
 from builders import (
+    loss,
     measured_rows,
     metric_cells,
     plain_row,
+    plain_test,
     plain_verdict,
     planted_variant,
     right,
+    score_of,
     toy_variant,
 )
 
@@ -59,8 +63,8 @@ def test_an_error_is_not_forgotten():
 def test_rows_are_told_apart_by_place_model_and_variant():
     rows = [
         plain_row("Net", "static", "a"),
-        plain_row("Net", "static", "b"),
         plain_row("Net", "qat", "a"),
+        plain_row("Net", "static", "b"),
         plain_row("Other", "static", "a"),
     ]
     assert of_rows(*rows, *rows).rows == rows
@@ -144,14 +148,72 @@ def test_json_holds_all_that_was_sent():
     rows = measured_rows()
     report = of_rows(*rows, verdicts=[plain_verdict(rows[1])])
     report.environment["torch"] = "2.15.0"
-    assert json.loads(report.to_json()) == {
-        "version": VERSION,
-        "environment": {"torch": "2.15.0"},
-        "rows": rows,
-        "verdicts": [plain_verdict(rows[1])],
-        "interrupted": False,
-    }
+    report.add_test(plain_test(rows[1]))
+    report.created = "2026-11-21T10:18:33+00:00"
+    read = json.loads(report.to_json())
+    assert read["version"] == VERSION
+    assert read["environment"] == {"torch": "2.15.0"}
+    assert (read["rows"], read["verdicts"]) == (rows, [plain_verdict(rows[1])])
+    assert (read["tests"], read["interrupted"]) == ([plain_test(rows[1])], False)
+    assert read["created"] == "2026-11-21T10:18:33+00:00"
+    assert read["may_ship"]["answer"] == "yes"
+    assert [each["model"] for each in read["may_ship"]["models"]] == ["Net"]
     assert report.to_json().endswith("}\n")
+
+
+def test_what_a_later_phase_of_a_test_says_wins():
+    row = plain_row()
+    report = Report()
+    for outcome in ("passed", "error"):
+        report.add_test(plain_test(row, outcome))
+    report.add_test(plain_test(row, nodeid="test_it.py::test_other"))
+    assert [(test["nodeid"][-5:], test["outcome"]) for test in report.tests] == [
+        ("st_it", "error"),
+        ("other", "passed"),
+    ]
+
+
+def test_the_metric_is_known_by_class_where_targets_are_classes():
+    labels = torch.tensor([0, 0, 1, 1, 1, 7])
+    fp32, own = [1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 1, 0]
+    variant = planted_variant(fp32, own, targets=labels)
+    _ = variant.evaluation
+    (metric,) = row_of(variant)["metrics"]
+    assert metric["classes"] == [
+        {"label": 0, "samples": 2, "value": 0.5, "drop": 0.5},
+        {"label": 1, "samples": 3, "value": 1.0, "drop": pytest.approx(-1 / 3)},
+        {"label": 7, "samples": 1, "value": 0.0, "drop": 0.0},
+    ]
+    (metric,) = row_of(variant.fp32)["metrics"]
+    assert [each["drop"] for each in metric["classes"]] == [None] * 3
+    assert metric["classes"][1]["value"] == pytest.approx(2 / 3)
+
+
+def test_classes_of_a_loss_drop_when_it_rises():
+    variant = planted_variant([0.5, 2.0], [1.5, 1.0], metric=loss(), targets=torch.tensor([3, 4]))
+    _ = variant.evaluation
+    drops = [each["drop"] for each in row_of(variant)["metrics"][0]["classes"]]
+    assert drops == pytest.approx([1.0, -1.0])
+
+
+def test_of_too_many_classes_those_are_kept_that_drop_most(monkeypatch):
+    monkeypatch.setattr("pytest_quant.report.rows.MOST_CLASSES", 2)
+    variant = planted_variant([1, 1, 1, 0], [1, 0, 0, 1], targets=torch.tensor([5, 6, 7, 8]))
+    _ = variant.evaluation
+    assert [each["label"] for each in row_of(variant)["metrics"][0]["classes"]] == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets"),
+    [
+        (score_of, torch.zeros(4, dtype=torch.float32)),
+        (lambda outputs, targets: outputs[:, 0].mean(), torch.zeros(4, dtype=torch.long)),
+    ],
+)
+def test_there_are_no_classes_without_class_numbers_or_scores_of_samples(metric, targets):
+    variant = planted_variant([1, 1, 1, 0], [1, 0, 0, 1], metric=metric, targets=targets)
+    _ = variant.evaluation
+    assert row_of(variant)["metrics"][0]["classes"] is None
 
 
 def test_the_row_of_a_variant_is_plain_json_and_knows_what_was_measured():

@@ -1,10 +1,12 @@
 """Markdown: the report as a page, in which every text stays text."""
 
 import pytest
-from builders import measured_rows, metric_cells, plain_row, plain_verdict
+from builders import measured_rows, metric_cells, plain_row, plain_test, plain_verdict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_quant.report.document import Report
-from pytest_quant.report.markdown import escaped, markdown_of
+from pytest_quant.report.markdown import markdown_of
 
 ENVIRONMENT = {
     "torch": "2.15.0",
@@ -17,8 +19,8 @@ ENVIRONMENT = {
 }
 
 
-def page(*rows, verdicts=(), environment=None):
-    return markdown_of(Report(environment or {}, list(rows), list(verdicts)))
+def page(*rows, verdicts=(), tests=(), environment=None):
+    return markdown_of(Report(environment or {}, list(rows), list(verdicts), tests=list(tests)))
 
 
 def cells_of(line):
@@ -31,24 +33,6 @@ def cells_of(line):
             cells[-1] += sign
         escape = sign == "\\" and not escape
     return [cell.strip() for cell in cells]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a|b", r"a\|b"),
-        ("<b>", "&lt;b&gt;"),
-        ("a & b", "a &amp; b"),
-        ("&lt;", "&amp;lt;"),
-        ("one\ntwo\r\n\tthree", "one two three"),
-        ("layer_1 * [x](y) `z`", r"layer\_1 \* \[x\](y) \`z\`"),
-        (r"a\|b", r"a\\\|b"),
-        ("plain", "plain"),
-        ("", ""),
-    ],
-)
-def test_a_text_stays_text(text, shown):
-    assert escaped(text) == shown
 
 
 def test_names_cannot_break_the_table_or_bring_html():
@@ -68,33 +52,91 @@ def test_names_cannot_break_the_table_or_bring_html():
 def test_sentences_and_notes_cannot_break_out_of_their_line():
     row = plain_row(error="cannot trace\n<script>", notes=["see |x|\n- [ ] done"])
     verdict = plain_verdict(row, "FAIL", sentence="size FAIL: 1 < 2\n\n# so")
-    text = page(row, verdicts=[verdict])
-    assert "- ❌ size FAIL: 1 &lt; 2 # so" in text.splitlines()
-    assert "- Net static: cannot trace &lt;script&gt;" in text.splitlines()
-    assert r"- Net static: see \|x\| - \[ \] done" in text.splitlines()
+    lines = page(row, verdicts=[verdict]).splitlines()
+    assert "- Net: size FAIL: 1 &lt; 2 # so" in lines
+    assert "| ❌ | Net | static | size | ≤ 0.3 of FP32 | 0.25 of FP32 | 1 &lt; 2 # so |" in lines
+    assert "- Net static: cannot trace &lt;script&gt;" in lines
+    assert r"- Net static: see \|x\| - \[ \] done" in lines
+
+
+def test_a_name_at_the_start_of_a_line_makes_no_heading_or_list():
+    text = page(plain_row("# Title", notes=["so"]), plain_row("- item"), plain_row("> quoted"))
+    assert r"- \# Title static: so" in text
+    assert not any(line.startswith(("- # ", "- - ", "- > ")) for line in text.splitlines())
 
 
 @pytest.mark.parametrize(
     ("outcome", "mark"), [("PASS", "✅"), ("FAIL", "❌"), ("INCONCLUSIVE", "❔")]
 )
-def test_each_verdict_is_a_line_with_its_mark(outcome, mark):
+def test_each_verdict_is_a_line_with_its_mark_limit_observed_value_and_evidence(outcome, mark):
     row = plain_row()
-    assert f"- {mark} size {outcome}: so it is\n" in page(
-        row, verdicts=[plain_verdict(row, outcome)]
-    )
+    text = page(row, verdicts=[plain_verdict(row, outcome)])
+    line = f"| {mark} | Net | static | size | ≤ 0.3 of FP32 | 0.25 of FP32 | so it is |"
+    assert line in text.splitlines()
 
 
-def test_a_page_has_a_title_what_it_was_measured_with_and_the_table():
-    lines = page(*measured_rows(), environment=ENVIRONMENT).splitlines()
-    assert lines[:3] == [
+def test_a_fail_that_a_test_expected_says_so():
+    row = plain_row()
+    verdict = plain_verdict(row, "FAIL")
+    text = page(row, verdicts=[verdict], tests=[plain_test(row, "xfailed")])
+    assert "| ❌ expected | Net | static |" in text
+    assert "- expected by its test: Net: size FAIL: so it is" in text
+
+
+def test_the_answer_is_on_top_and_then_why():
+    rows = measured_rows()
+    lines = page(*rows, verdicts=[plain_verdict(rows[1])], environment=ENVIRONMENT).splitlines()
+    assert lines[:8] == [
         "# Quantization report",
         "",
+        "**May ship: yes** ✅",
+        "",
+        "- Net: its one gate holds (static)",
+        "",
         r"torch 2.15.0, engine x86, 2 threads, Some\_CPU &lt;4 GHz&gt;, AVX2, no VNNI",
+        "",
     ]
-    assert lines[4].startswith("| model")
-    assert lines[5].startswith("|:---")
-    assert "Notes:" not in lines
+    assert lines[8].startswith("| model")
+    assert lines[9].startswith("|:---")
+    assert "## Notes" not in lines
 
 
 def test_a_page_of_nothing_is_a_page():
-    assert page().startswith("# Quantization report\n")
+    lines = page().splitlines()
+    assert lines[2] == "**May ship: undecided** ❔"
+    assert lines[4] == "- no gate has judged a quantized variant"
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.sampled_from([0, 1, 2, 7, 30, 500])] * 4)
+def test_a_page_is_under_60_lines_whatever_comes(models, verdicts, notes, failures):
+    rows = [
+        plain_row(f"Net {index}", notes=["a note"] * (notes // 9 + 1)) for index in range(models)
+    ]
+    rows += [plain_row(notes=["more"] * notes)]
+    given = [plain_verdict(rows[index % len(rows)]) for index in range(verdicts)]
+    given += [
+        plain_verdict(rows[-1], "FAIL", sentence=f"size FAIL: {index}") for index in range(failures)
+    ]
+    text = page(*rows, verdicts=given, environment=ENVIRONMENT)
+    assert len(text.splitlines()) < 60
+    assert text.count("## Gates") == bool(given)
+
+
+def test_what_is_cut_is_counted_and_failures_come_first():
+    rows = [plain_row(f"Net {index}") for index in range(100)]
+    verdicts = [plain_verdict(row) for row in rows]
+    verdicts[90] = plain_verdict(rows[90], "FAIL")
+    text = page(*rows, verdicts=verdicts)
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    for table in tables:
+        shown = len(table) - 2
+        assert "Net 90" in table[2]
+        assert 10 < shown < 25
+        assert f"\n\n... and {100 - shown} more in report.json\n" in text
+
+
+def test_a_report_that_fits_is_not_cut():
+    rows = [*measured_rows("A"), *measured_rows("B"), *measured_rows("C"), *measured_rows("D")]
+    verdicts = [plain_verdict(row) for row in rows for _ in range(2)]
+    assert "more in report.json" not in page(*rows, verdicts=verdicts)

@@ -1,0 +1,178 @@
+"""The command line without pytest: show, compare and merge saved reports and baselines.
+
+python -m pytest_quant show report.json
+python -m pytest_quant compare before.json after.json
+python -m pytest_quant merge shard-1.json shard-2.json --output report.json
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_quant.baseline import FORM, Baseline, differences
+from pytest_quant.report.baselines import Gathered, report_of
+from pytest_quant.report.changes import is_change, since
+from pytest_quant.report.document import Report
+
+FORMATS = ("table", "markdown", "html", "json")
+SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".json": "json"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 1 when `compare --fail-on-change` found changes; 2 when a file cannot be read or written
+        (or, from argparse, when the arguments are wrong).
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        report, code = given.run(given)
+        _put(report, given)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, ValueError) as error:
+        print(f"pytest-quant: {error}", file=sys.stderr)
+        return 2
+    return int(code)
+
+
+def show(given: argparse.Namespace) -> tuple[Report, int]:
+    """A report as it was printed at the end of its run."""
+    return _as_report(_read(given.file)), 0
+
+
+def compare(given: argparse.Namespace) -> tuple[Report, int]:
+    """The second file with a column of what changed since the first."""
+    before, after = _read(given.before), _read(given.after)
+    report = _as_report(after)
+    report.since = since(_as_baseline(before, given.before), _as_baseline(after, given.after))
+    changed = any(is_change(change) for change in report.since["changes"])
+    return report, int(changed and given.fail_on_change)
+
+
+def merge(given: argparse.Namespace) -> tuple[Report, int]:
+    """One report of several: CI shards, or several models."""
+    whole: Report | None = None
+    for path in given.files:
+        part = _read(path)
+        if isinstance(part, Baseline):
+            raise ValueError(f"{path} is a baseline, which has no verdicts; merge takes reports")
+        if whole is None:
+            whole = part
+            continue
+        whole.add({"rows": part.rows, "verdicts": part.verdicts})
+        for test in part.tests:
+            whole.add_test(test)
+        whole.interrupted |= part.interrupted
+        whole.created = max(filter(None, (whole.created, part.created)), default=None)
+        whole.notes += part.notes
+        if differ := differences(whole.environment, part.environment):
+            models = ", ".join(dict.fromkeys(str(row["model"]) for row in part.rows))
+            whole.notes.append(f"{path} ({models}) is of another environment: {', '.join(differ)}")
+    assert whole is not None  # argparse asks for a file
+    whole.since = None
+    return whole, 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_quant",
+        description="Show, compare and merge what pytest --quant has measured.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    files = {
+        show: (("file", None, "report.json, or a baseline"),),
+        compare: (
+            ("before", None, "report.json, or a baseline"),
+            ("after", None, "the same or another model's, measured later"),
+        ),
+        merge: (("files", "+", "report.json of each shard or model"),),
+    }
+    for run, arguments in files.items():
+        command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        for name, count, text in arguments:
+            command.add_argument(name, nargs=count, type=Path, help=text)
+        command.add_argument(
+            "--format",
+            choices=FORMATS,
+            help="default: by the suffix of the output, else table",
+        )
+        command.add_argument(
+            "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal"
+        )
+        command.set_defaults(run=run)
+        if run is compare:
+            command.add_argument(
+                "--fail-on-change", action="store_true", help="exit with 1 when anything differs"
+            )
+    return parser
+
+
+def _read(path: Path) -> Report | Baseline:
+    """The report or baseline in a file.
+
+    Raises:
+        ValueError: when it is neither; names the file.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    try:
+        if isinstance(plain, dict) and plain.get("form") == FORM:
+            return Baseline.from_dict(plain)
+        return Report.from_dict(plain)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _as_report(read: Report | Baseline) -> Report:
+    return report_of(read) if isinstance(read, Baseline) else read
+
+
+def _as_baseline(read: Report | Baseline, path: Path) -> Baseline:
+    """A report has no name of its own: its file's, or its folder's where that is report.json."""
+    name = path.stem if path.stem != "report" else path.resolve().parent.name
+    return read if isinstance(read, Baseline) else Gathered().baseline(name, read)
+
+
+def _put(report: Report, given: argparse.Namespace) -> None:
+    format = given.format or SUFFIXES.get(given.output.suffix if given.output else "", "table")
+    text = _text(report, format).rstrip("\n") + "\n"
+    if given.output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    from pytest_quant.report.files import write_atomically
+
+    print(f"written: {write_atomically(given.output, text)}")
+
+
+def _text(report: Report, format: str) -> str:
+    if format == "json":
+        return report.to_json()
+    if format == "html":
+        from pytest_quant.report.html import html_of
+
+        return html_of(report)
+    if format == "markdown":
+        from pytest_quant.report.markdown import markdown_of
+
+        return markdown_of(report)
+    from pytest_quant.report.terminal import answer_line, summary_lines
+
+    lines = [*summary_lines(report, "simple")]
+    if report.verdicts or report.tests:
+        lines.append(answer_line(report))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Baseline: the numbers and scores of one run, saved under a name, reviewed and committed as JSON."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_quant.packed import fingerprint_of_packed, unpack_samples, unpack_scores
+
+FORM = "pytest-quant baseline"
+VERSION = 1  # of the form; a reader refuses a higher one
+FOLDER = Path("reports", "baselines")  # by default
+NAME = re.compile(r"\w([\w .+=@-]{0,98}[\w+=@-])?")
+# What must be equal for two speed-ups to be compared; milliseconds never are.
+DECISIVE = ("cpu", "isa", "vnni", "cores", "threads", "torch", "engine", "system")
+
+Row = dict[str, Any]
+Key = tuple[str, str, str]
+
+
+class BaselineError(ValueError):
+    """A baseline that is missing, damaged or says nothing here; one sentence with a remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What `--quant-save=NAME` writes and a later run is compared with.
+
+    It is pinned: nothing moves it but another `--quant-save`, whose change is reviewed like code.
+    Were each run compared with the last one, losses of 1 % would add up unnoticed.
+
+    Args:
+        name: what it was saved as.
+        environment: under what it was measured, as in the report.
+        rows: as in the report, without notes and errors; each may have ``eval_set`` (``fingerprint``
+            and ``samples``) and ``scores``: metric -> packed, in the order of the eval set's samples.
+        eval_sets: fingerprint -> the packed samples, once for all variants.
+    """
+
+    name: str
+    environment: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    eval_sets: Mapping[str, str]
+
+    def row(self, key: Key) -> Row | None:
+        """The row of a variant: by where its model belongs, the model's name and its own."""
+        return next((row for row in self.rows if key_of(row) == key), None)
+
+    def samples(self, fingerprint: str) -> set[bytes]:
+        """The digests of an eval set's samples."""
+        return set(unpack_samples(self.eval_sets[fingerprint]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "form": FORM,
+            "version": VERSION,
+            "name": self.name,
+            "environment": dict(self.environment),
+            "rows": [dict(row) for row in self.rows],
+            "eval_sets": dict(self.eval_sets),
+        }
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, plain: Any) -> "Baseline":
+        """From plain JSON types, all of which are checked.
+
+        Raises:
+            BaselineError: says what is wrong, as a clause.
+        """
+        if not isinstance(plain, dict) or plain.get("form") != FORM:
+            raise BaselineError("it is not a baseline of pytest-quant")
+        version = plain.get("version")
+        if not isinstance(version, int) or version < 1:
+            raise BaselineError(f"its version is {version!r}")
+        if version > VERSION:
+            raise BaselineError(
+                f"it is of form {version}, and this pytest-quant reads up to {VERSION}; update it"
+            )
+        try:
+            made = cls(
+                str(plain["name"]),
+                _of(dict, plain["environment"]),
+                tuple(_of(dict, row) for row in _of(list, plain["rows"])),
+                _of(dict, plain["eval_sets"]),
+            )
+            _check(made)
+        except KeyError as error:
+            raise BaselineError(f"it is damaged: {error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise BaselineError(f"it is damaged: {error}") from None
+        return made
+
+
+def load(name: str, folder: Path) -> Baseline:
+    """The baseline saved under a name.
+
+    Raises:
+        BaselineError: when there is none, or it cannot be read.
+    """
+    path = path_of(name, folder)
+    if not path.is_file():
+        there = ", ".join(sorted(file.stem for file in folder.glob("*.json"))) or "none at all"
+        raise BaselineError(
+            f"there is no baseline {name!r} in {folder} (there is: {there}); save one by "
+            f"pytest --quant --quant-save={name}"
+        )
+    return read(path)
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        BaselineError: when it cannot be read.
+    """
+    remedy = "restore it, or save it again by --quant-save"
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BaselineError(f"baseline {path} cannot be read ({error}); {remedy}") from None
+    try:
+        return Baseline.from_dict(plain)
+    except BaselineError as error:
+        raise BaselineError(f"baseline {path} cannot be used: {error}; {remedy}") from None
+
+
+def path_of(name: str, folder: Path) -> Path:
+    """The file of a name.
+
+    Raises:
+        BaselineError: for a name that is no plain file name.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BaselineError(
+            f"{name!r} is no name for a baseline; expected letters and digits, with .+=@_- and spaces "
+            "between them, such as main or release-1.2"
+        )
+    return folder / f"{name}.json"
+
+
+def key_of(row: Row) -> Key:
+    """What identifies a row: where the model belongs, its name, the variant's name."""
+    return (row["where"], row["model"], row["variant"])
+
+
+def differences(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    names: Iterable[str] = DECISIVE,
+    none: str = "unknown",
+) -> list[str]:
+    """What differs between two environments: ``threads 2 -> 1``; `none` stands for None."""
+    return [
+        f"{name} {_shown(before.get(name), none)} -> {_shown(now.get(name), none)}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _shown(value: Any, none: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return none if value is None else str(value)
+
+
+def _check(baseline: Baseline) -> None:
+    """Refuse what a later comparison would stumble over."""
+    sizes = {}
+    for fingerprint, packed in baseline.eval_sets.items():
+        sizes[fingerprint] = len(unpack_samples(_of(str, packed)))
+        if fingerprint_of_packed(packed) != fingerprint:
+            raise ValueError(f"the samples of eval set {fingerprint} have another fingerprint")
+    for row in baseline.rows:
+        for name in ("where", "model", "variant"):
+            _of(str, row[name])
+        _of((dict, type(None)), row["recipe"])
+        for metric in _of(list, row["metrics"]):
+            for name, kind in (("name", str), ("unit", str), ("samples", int), ("of", int)):
+                _of(kind, metric[name])
+            _of(bool, metric["higher_is_better"])
+            _of((float, int, type(None)), metric["value"])
+        if (size := row["size"]) is not None:
+            _of(int, size["tensor_bytes"])
+        if (share := row["int8_share"]) is not None:
+            _of((float, int, type(None)), share["parameters"])
+            _of((float, int, type(None)), share["macs"])
+        if (latency := row["latency"]) is not None:
+            _of((float, int), latency["speedup"])
+            _of(int, latency["batch"])
+            if (interval := latency["interval_95"]) is not None:
+                low, high = (_of((float, int), end) for end in _of(list, interval))
+                if not 0 < low <= high:
+                    raise ValueError(f"an interval from {low} to {high}")
+        if (eval_set := row["eval_set"]) is not None:
+            for packed in _of(dict, row["scores"]).values():
+                if sizes[eval_set["fingerprint"]] != eval_set["samples"]:
+                    raise ValueError(f"eval set {eval_set['fingerprint']} has lost samples")
+                unpack_scores(packed, eval_set["samples"])
+    if len({key_of(row) for row in baseline.rows}) < len(baseline.rows):
+        raise ValueError("a variant has two rows")
+
+
+def _of(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r:.40} stands where something else belongs")
+    return value

@@ -1,0 +1,80 @@
+"""Endings: how each test of a variant ended, as pytest's reports tell it; plain data for the report."""
+
+from typing import Any
+
+import pytest
+
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.items import variants_of
+from pytest_quant.recorder import Running
+
+
+def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Running) -> None:
+    """Tell a pytest report, which may cross processes, what variants its test is of, and why it failed."""
+    looked_at: list[dict[str, str | None]] = [
+        {"where": variant.subject.where, "model": variant.subject.label, "variant": variant.name}
+        for variant in test.variants
+    ]
+    looked_at += [
+        {name: row[name] for name in ("where", "model", "variant")} for row in test.failed
+    ]
+    named = {part["variant"] for part in looked_at}
+    looked_at += [
+        {"where": None, "model": None, "variant": name}
+        for name in sorted(variants_of(item) - named)
+    ]
+    if not looked_at:
+        return
+    report.quant_variants = looked_at
+    if call.excinfo is not None and report.failed:
+        report.quant_reason = _reason(call.excinfo.value)
+
+
+def ending_of(report: Any) -> dict[str, Any] | None:
+    """An entry of the report's tests, or None while a phase tells nothing new, or of no variant."""
+    if report.outcome == "rerun":
+        return None
+    if report.when not in ("setup", "call", "teardown"):
+        # pytest-xdist's own report of a test that took its worker down: of which variant, nobody knows
+        reason = "the worker that ran it crashed"
+        return {"nodeid": report.nodeid, "outcome": "error", "variants": [], "reason": reason}
+    variants = getattr(report, "quant_variants", None)
+    if not variants or (report.when != "call" and report.passed):
+        return None
+    if report.when == "teardown" and not report.failed:
+        return None
+    return {
+        "nodeid": report.nodeid,
+        "outcome": _outcome(report),
+        "variants": variants,
+        "reason": getattr(report, "quant_reason", None),
+    }
+
+
+def uncollected(report: Any) -> dict[str, Any]:
+    """An entry for a file or folder that could not be collected, so that gates may be missing."""
+    lines = str(report.longrepr).strip().splitlines() or ["it could not be collected"]
+    reason = next((line for line in reversed(lines) if line.startswith("E ")), lines[-1])
+    return {
+        "nodeid": report.nodeid,
+        "outcome": "error",
+        "variants": [],
+        "reason": " ".join(reason.removeprefix("E ").split())[:300],
+    }
+
+
+def _outcome(report: Any) -> str:
+    if getattr(report, "quant_inconclusive", False) and not report.passed:
+        return "inconclusive"
+    if report.failed:
+        is_error = report.when != "call" or getattr(report, "quant_error", False)
+        return "error" if is_error else "failed"
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    return "skipped" if report.skipped else "passed"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, QuantStageError):
+        return str(error)
+    return str(getattr(error, "__notes__", [in_brief(error)])[-1])

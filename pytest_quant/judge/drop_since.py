@@ -1,0 +1,80 @@
+"""Drop since a baseline: the metric of now against the stored scores of then, sample by sample."""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from pytest_quant.judge.accuracy import exact_mean, quantity_of
+from pytest_quant.judge.honesty import broken_outputs, refusal
+from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
+from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.metrics import Metric
+from pytest_quant.packed import unpack_scores
+
+
+def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict:
+    """Whether the metric is at most `max_drop` worse than the baseline's, sample by sample.
+
+    Raises:
+        QuantStageError: when the baseline was made on other samples or with another metric.
+    """
+    variant, quantity = stored.variant, quantity_of(metric)
+    if not variant.is_fp32 and (reason := broken_outputs(variant)):
+        return refusal(GATE, quantity, variant, max_drop, reason, metric.name)
+    own, known = variant.evaluation, known_metric(stored, metric)
+    refuse_other_samples(stored)
+    evidence: dict[str, Any] = {"baseline": stored.baseline.name, "samples": len(own)}
+    paired = ""
+    if metric.name in own.scores and metric.name in stored.row["scores"]:
+        scores = own.scores[metric.name]
+        then = unpack_scores(stored.row["scores"][metric.name], len(own))
+        if not np.isfinite(then).all():
+            raise unusable(stored, f"its {metric.name} is not a number on some samples")
+        before, after = exact_mean(then), exact_mean(scores)
+        higher, lower = int((scores > then).sum()), int((scores < then).sum())
+        better, worse = (higher, lower) if metric.higher_is_better else (lower, higher)
+        evidence |= {"worse": worse, "better": better}
+        paired = f", {worse} worse and {better} better"
+    else:
+        before, after = _as_measured(known, metric), Fraction(own.values[metric.name])
+    drop = before - after if metric.higher_is_better else after - before
+    relative = metric.unit == "perplexity"
+    limit = Fraction(math.log1p(max_drop)) if relative else Fraction(str(max_drop))
+    outcome = Outcome.PASS if drop <= limit else Outcome.FAIL
+    allowed = f"{100 * max_drop:g} %" if relative else metric.shown_change(max_drop)
+    sentence = (
+        f"{variant.name} {_verb(metric, drop)} ({metric.shown(float(before))} in {stored.name}, "
+        f"{metric.shown(float(after))} now; {len(own)} samples{paired}), allowed {allowed}"
+    )
+    if outcome is Outcome.FAIL and (differ := stored.differences()):
+        sentence += (
+            f"; between {', '.join(differ)} a few samples may flip: max_drop allows for them"
+        )
+    return Verdict.on(
+        variant,
+        GATE,
+        quantity,
+        outcome,
+        sentence,
+        limit=max_drop,
+        observed=math.expm1(drop) if relative else float(drop),
+        metric=metric.name,
+        evidence=evidence | {"before": float(before), "after": float(after)},
+    )
+
+
+def _as_measured(known: Mapping[str, Any], metric: Metric) -> Fraction:
+    value = known["value"]
+    return Fraction(math.log(value) if metric.unit == "perplexity" else value)
+
+
+def _verb(metric: Metric, drop: Fraction) -> str:
+    if not drop:
+        return "is as good as it was"
+    worse = "drops" if metric.higher_is_better else "rises"
+    better = "rises" if metric.higher_is_better else "falls"
+    shown = metric.shown_change(float(drop)).removeprefix("-")
+    return f"{worse if drop > 0 else better} {shown}"

@@ -1,0 +1,170 @@
+"""Keeper: saves a run as a baseline and shows what changed since one; there only when asked for."""
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from pytest_quant import recorder
+from pytest_quant.baseline import Baseline, BaselineError, key_of, path_of, read
+from pytest_quant.items import variants_of
+from pytest_quant.report.baselines import Gathered, scores_of
+from pytest_quant.report.changes import is_change, named, since, summary_of
+from pytest_quant.report.document import Report
+from pytest_quant.report.files import write_atomically
+from pytest_quant.settings import Settings
+
+FORCE = "--quant-force saves it all the same"
+
+
+class Keeper:
+    """The plugin object of `--quant-save` and `--quant-compare`.
+
+    Args:
+        config: of the run.
+        settings: the names; whether a partial run may be saved.
+        report: of the run, which gets the changes.
+
+    Raises:
+        pytest.UsageError: when the command line selects single tests to be saved.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, report: Report) -> None:
+        self.config = config
+        self.settings = settings
+        self.report = report
+        self.gathered = Gathered()
+        self.left_out: dict[str, None] = {}  # tests of variants that were deselected
+        self.lines: list[str] = []
+        self.is_worker = hasattr(config, "workerinput")
+        self.must_be_whole = (
+            settings.save is not None
+            and not settings.force
+            and not self.is_worker  # whose controller asks for all workers
+            and not config.getoption("collectonly")
+        )
+        if self.must_be_whole and (how := _selection(config)):
+            raise pytest.UsageError(f"--quant-save needs a whole run, not {how}; {FORCE}")
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.left_out |= dict.fromkeys(item.nodeid for item in items if variants_of(item))
+
+    def pytest_collection_finish(self) -> None:
+        if self.must_be_whole and self.left_out:
+            raise pytest.UsageError(
+                f"--quant-save needs a whole run, but {self._left_out()}; {FORCE}"
+            )
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self) -> Generator[None, Any, Any]:
+        report = yield
+        if payload := getattr(report, "quant", None):
+            payload |= scores_of(recorder.current().variants) | {"left_out": list(self.left_out)}
+        return report
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if not self.is_worker and (payload := getattr(report, "quant", None)):
+            self.gathered.add(payload)
+            self.left_out |= dict.fromkeys(payload.get("left_out", ()))
+
+    @pytest.hookimpl(tryfirst=True)  # before the report goes to pytest_quant_report
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self.is_worker or self.config.getoption("collectonly"):
+            return
+        if self.settings.compare is not None and self.report.rows:
+            now = self.gathered.baseline("this run", self.report)
+            self.report.since = since(self.settings.compare, now)
+        if self.settings.save is None or exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return
+        if not self._save(self.settings.save, exitstatus) and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED  # what was asked for was not done
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for line in self.lines:
+            terminalreporter.write_line(line)
+
+    def _save(self, name: str, exitstatus: int) -> bool:
+        """Save the run, or say why not."""
+        made = self.gathered.baseline(name, self.report)
+        path = path_of(name, self.settings.baselines)
+        old: Baseline | BaselineError | None = None
+        if path.exists():
+            try:
+                old = read(path)
+            except BaselineError as error:
+                old = error
+        if not made.rows:
+            self.lines.append(f"baseline {name} was not saved: nothing was measured")
+            return False
+        objections = list(self._objections(made, old, exitstatus))
+        if objections and not self.settings.force:
+            self.lines.append(f"baseline {name} was not saved: {'; '.join(objections)}. {FORCE}")
+            return False
+        try:
+            write_atomically(path, made.to_json())
+        except OSError as error:
+            self.lines.append(f"baseline {name} was not saved: {error}")
+            return False
+        stored = {key_of(row) for row in made.rows}
+        empty = [named(row) for row in self.report.rows if key_of(row) not in stored]
+        held = f"{len(made.rows)} variants" + (f", not {', '.join(empty)}" if empty else "")
+        self.lines.append(f"baseline {name} saved: {path} ({held})")
+        self.lines += _replaced(old, made)
+        return True
+
+    def _objections(
+        self, made: Baseline, old: Baseline | BaselineError | None, exitstatus: int
+    ) -> Iterator[str]:
+        """Why this run is not to be what later runs are measured by."""
+        if self.report.interrupted or exitstatus == pytest.ExitCode.INTERRUPTED:
+            yield "the run was stopped before its end"
+        elif exitstatus != pytest.ExitCode.OK:
+            yield "the run is red"
+        undecided = [v for v in self.report.verdicts if v["outcome"] == "INCONCLUSIVE"]
+        if undecided:
+            who = ", ".join(dict.fromkeys(f"{named(v)} {v['quantity']}" for v in undecided))
+            yield f"INCONCLUSIVE: {who}"
+        if self.left_out:
+            yield self._left_out()
+        if isinstance(old, Baseline):
+            stored = {key_of(row) for row in made.rows}
+            failed = {key_of(row) for row in self.report.rows if row["error"]}
+            lost = [
+                named(row)
+                for row in old.rows
+                if (key := key_of(row)) not in stored
+                and (_is_narrowed(self.config) or key in failed)
+            ]
+            if lost:
+                yield f"it lacks {', '.join(lost)} of the one there"
+
+    def _left_out(self) -> str:
+        tests = list(self.left_out)
+        more = ", ..." if len(tests) > 3 else ""
+        return f"{len(tests)} tests of variants were deselected ({', '.join(tests[:3])}{more})"
+
+
+def _selection(config: pytest.Config) -> str | None:
+    """How the command line selects single tests, as far as it says so itself."""
+    tests = [argument for argument in config.args if "::" in argument]
+    if tests:
+        return f"single tests ({', '.join(tests[:3])})"
+    return "--last-failed" if config.getoption("lf", False) else None
+
+
+def _is_narrowed(config: pytest.Config) -> bool:
+    """Whether the command line names folders or files, so that not all tests need have run."""
+    ignored = config.getoption("ignore", None) or config.getoption("ignore_glob", None)
+    return bool(ignored) or config.args_source is pytest.Config.ArgsSource.ARGS
+
+
+def _replaced(old: Baseline | BaselineError | None, made: Baseline) -> Iterator[str]:
+    if isinstance(old, BaselineError):
+        yield f"in place of what could not be read: {old}"
+    elif old is not None:
+        changed = since(old, made)
+        lines = [f"  {named(c)}: {summary_of(c)}" for c in changed["changes"] if is_change(c)]
+        lines += [f"  {remark}" for remark in changed["remarks"]]
+        yield "what changed since the one there:" if lines else "nothing changed"
+        yield from lines

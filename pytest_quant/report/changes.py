@@ -1,0 +1,227 @@
+"""Changes: what differs between two baselines or reports, as plain data and in words."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pytest_quant.baseline import Baseline, Row, differences, key_of
+from pytest_quant.packed import unpack_scores
+
+Change = dict[str, Any]
+# Of two speed-ups: timed twice on one machine they differ by a few per cent, so less is no change.
+NOTEWORTHY = 1.05
+
+
+def since(before: Baseline, now: Baseline) -> dict[str, Any]:
+    """What changed since a baseline: its ``name``, the ``changes`` and ``remarks`` in words.
+
+    Plain JSON types, for the report; a change has the row's ``where``, ``model`` and ``variant``, and
+    for each quantity that both know [before, now].
+    """
+    changes = changes_between(before, now)
+    return {
+        "name": before.name,
+        "changes": changes,
+        "remarks": list(_remarks(before, now, changes)),
+    }
+
+
+def changes_between(before: Baseline, now: Baseline) -> list[Change]:
+    """One for each variant of either, in the order of `now`, then those that it lacks."""
+    same_machine = not differences(before.environment, now.environment)
+    changes = []
+    for row in now.rows:
+        old = before.row(key_of(row))
+        if old is None:
+            changes.append(_place(row) | {"status": "new"})
+        else:
+            changes.append(_place(row) | {"status": "known"} | _change(old, row, same_machine))
+    known = {key_of(row) for row in now.rows}
+    gone = [row for row in before.rows if key_of(row) not in known]
+    return changes + [_place(row) | {"status": "gone"} for row in gone]
+
+
+def change_of(since: Mapping[str, Any] | None, row: Row) -> Change | None:
+    """The change of a row's variant in what `since` gave."""
+    changes = (since or {}).get("changes", ())
+    return next((change for change in changes if key_of(change) == key_of(row)), None)
+
+
+def cell_of(change: Change | None, line: int = 0) -> str:
+    """A change in a table's cell: ``acc -0.37 pt, size +1.2 %``, ``=``, ``new``, or ``-`` where nothing
+    could be compared.
+
+    Args:
+        change: of one variant; None is unknown.
+        line: of the variant's lines in the table, one for each metric; the first has the rest.
+    """
+    if change is None or change["status"] != "known":
+        return "-" if change is None else change["status"]
+    metrics = change["metrics"][line : line + 1]
+    parts = [_metric_words(metric) for metric in metrics]
+    if line == 0:
+        parts += ["other eval set" if change["other_eval_set"] else "", _size_words(change)]
+        parts += [*_share_words(change), _speed_words(change)]
+    said = [part for part in parts if part]
+    if said:
+        return ", ".join(said)
+    compared = any(metric["comparable"] for metric in metrics)
+    if line == 0:
+        compared |= any(change[name] is not None for name in ("size", "int8_share"))
+    return "=" if compared else "-"
+
+
+def summary_of(change: Change) -> str:
+    """A whole change in one line: ``acc -0.37 pt, size +1.2 %``; all metrics are in it."""
+    if change["status"] != "known":
+        return str(change["status"])
+    lines = range(max(1, len(change["metrics"])))
+    cells = [cell_of(change, line) for line in lines]
+    return ", ".join(cell for cell in cells if cell not in ("=", "-")) or cells[0]
+
+
+def is_change(change: Change) -> bool:
+    """Whether anything differs, a variant that only one side has included."""
+    return summary_of(change) not in ("=", "-")
+
+
+def _place(row: Row) -> Change:
+    return {name: row[name] for name in ("where", "model", "variant")}
+
+
+def _change(old: Row, new: Row, same_machine: bool) -> Change:
+    share = None
+    if old["int8_share"] and new["int8_share"]:
+        share = {
+            of: [old["int8_share"][of], new["int8_share"][of]] for of in ("parameters", "macs")
+        }
+    size = None
+    if old["size"] and new["size"]:
+        size = [old["size"]["tensor_bytes"], new["size"]["tensor_bytes"]]
+    recipes = old["recipe"] or {}, new["recipe"] or {}
+    return {
+        "metrics": [_metric(old, new, metric) for metric in new["metrics"]],
+        "other_eval_set": _other_eval_set(old, new),
+        "size": size,
+        "int8_share": share,
+        "speedup": _speedup(old, new) if same_machine else None,
+        "recipe": differences(*recipes, dict.fromkeys([*recipes[0], *recipes[1]]), "default"),
+    }
+
+
+def _metric(old: Row, new: Row, metric: dict[str, Any]) -> dict[str, Any]:
+    was: dict[str, Any] = next((m for m in old["metrics"] if m["name"] == metric["name"]), {})
+    comparable = (
+        was.get("unit") == metric["unit"]
+        and None not in (was["value"], metric["value"])
+        and all(m["samples"] == m.get("of", m["samples"]) for m in (was, metric))
+        and not _other_eval_set(old, new)
+    )
+    flips = None
+    if comparable and all(metric["name"] in row.get("scores", {}) for row in (old, new)):
+        samples = new["eval_set"]["samples"]
+        a, b = (unpack_scores(row["scores"][metric["name"]], samples) for row in (old, new))
+        flips = int(np.count_nonzero(a != b))
+    return {
+        "name": metric["name"],
+        "unit": metric["unit"],
+        "value": [was.get("value"), metric["value"]],
+        "comparable": comparable,
+        "flips": flips,
+    }
+
+
+def _other_eval_set(old: Row, new: Row) -> bool:
+    """Whether two rows are known to have been evaluated on different samples."""
+    if old.get("eval_set") and new.get("eval_set"):
+        return bool(old["eval_set"] != new["eval_set"])
+    counts = [
+        {metric.get("of", metric["samples"]) for metric in row["metrics"]} for row in (old, new)
+    ]
+    return all(counts) and counts[0] != counts[1]
+
+
+def _speedup(old: Row, new: Row) -> dict[str, Any] | None:
+    a, b = old["latency"], new["latency"]
+    if not a or not b or a["batch"] != b["batch"] or not (a["interval_95"] and b["interval_95"]):
+        return None
+    slower = b["interval_95"][1] * NOTEWORTHY < a["interval_95"][0]
+    faster = a["interval_95"][1] * NOTEWORTHY < b["interval_95"][0]
+    return {"value": [a["speedup"], b["speedup"]], "differs": slower or faster}
+
+
+def _metric_words(metric: Mapping[str, Any]) -> str:
+    label = "acc" if metric["name"].startswith("top-") else metric["name"]
+    if not metric["comparable"]:
+        return ""
+    before, now = metric["value"]
+    if before == now:
+        return f"{label} {metric['flips']} flips" if metric["flips"] else ""
+    if metric["unit"] == "fraction":
+        return f"{label} {_signed(100 * (now - before), 2)} pt"
+    if metric["unit"] == "perplexity":
+        return f"{label} {_signed(100 * (now / before - 1), 2)} %"
+    return f"{label} {now - before:+.4g}"
+
+
+def _size_words(change: Change) -> str:
+    before, now = change["size"] or (0, 0)
+    if before == now:
+        return ""
+    return f"size {_signed(100 * (now / before - 1), 1)} %" if before else f"size +{now} B"
+
+
+def _share_words(change: Change) -> Iterator[str]:
+    for of, label in (("parameters", "int8"), ("macs", "int8 of MACs")):
+        before, now = (change["int8_share"] or {}).get(of, (None, None))
+        if None not in (before, now) and before != now:
+            yield f"{label} {_signed(100 * (now - before), 2)} pt"
+            return
+
+
+def _speed_words(change: Change) -> str:
+    speed = change["speedup"]
+    if not speed or not speed["differs"]:
+        return ""
+    return "speed-up {:.2f}x -> {:.2f}x".format(*speed["value"])
+
+
+def _signed(value: float, digits: int) -> str:
+    """With a sign and so many decimals, or with more where these would all be zeros."""
+    text = f"{value:+.{digits}f}"
+    return f"{value:+.1g}" if float(text) == 0 else text
+
+
+def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator[str]:
+    name = before.name
+    for status, words in (("new", f"not in {name}"), ("gone", f"in {name} and not here")):
+        if listed := [named(change) for change in changes if change["status"] == status]:
+            yield f"{words}: {', '.join(listed)}"
+    if differ := differences(before.environment, now.environment):
+        yield f"{name} is of another environment ({', '.join(differ)}): speed-ups are not compared"
+    others: dict[str, list[str]] = {}
+    for change in changes:
+        if change.get("other_eval_set"):
+            old, row = before.row(key_of(change)), now.row(key_of(change))
+            words = " now, ".join(_set_words(each) for each in (row, old) if each) + " then"
+            others.setdefault(words, []).append(named(change))
+        for part in change.get("recipe", ()):
+            yield f"{named(change)}: recipe changed since {name}: {part}"
+    for words, who in others.items():
+        yield (
+            f"{', '.join(who)}: accuracy is not compared with {name}'s, since quant_eval_data is "
+            f"another ({words})"
+        )
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Of a row, a change or a verdict: the model, with its place, and the variant."""
+    place = f" ({row['where']})" if row["where"] else ""
+    return f"{row['model']}{place} {row['variant']}"
+
+
+def _set_words(row: Row) -> str:
+    known = row.get("eval_set")
+    samples = known["samples"] if known else row["metrics"][0]["samples"]
+    return f"{samples} samples" + (f", fingerprint {known['fingerprint']}" if known else "")

@@ -1,0 +1,53 @@
+"""Durations: where the time of a run went, by variant and stage."""
+
+from tabulate import tabulate
+
+from pytest_quant.report.document import Report
+
+# As they follow each other; a stage of another name comes after these.
+STAGES = ("prepare", "calibrate", "train", "convert", "size", "evaluate", "time")
+
+
+def durations_of(report: Report, format: str) -> str:
+    """A table of seconds: a line for each variant, a column for each stage that any of them had.
+
+    Evaluation is that of the variant itself; timing is of FP32 and the variant in turn, and counts as
+    the variant's. What tests and fixtures do besides is not in it.
+
+    Args:
+        report: of the run, or read from a file.
+        format: one of tabulate's table formats.
+    """
+    rows = [row for row in report.ordered() if row["seconds"]]
+    if not rows:
+        return "no stage was timed"
+    had = dict.fromkeys(stage for row in rows for stage in row["seconds"])
+    stages = [stage for stage in STAGES if stage in had]
+    stages += [stage for stage in had if stage not in STAGES]
+    names = report.model_names()
+    lines = []
+    for row in rows:
+        spent = [row["seconds"].get(stage) for stage in stages]
+        total = sum(row["seconds"].values())
+        who = [names[row["where"], row["model"]], row["variant"]]
+        lines.append([*who, *(map(_seconds, spent)), _seconds(total)])
+    totals = [sum(row["seconds"].get(stage, 0.0) for row in rows) for stage in stages]
+    lines.append(["all", "", *map(_seconds, totals), _seconds(sum(totals))])
+    table = tabulate(
+        lines,
+        headers=["seconds", "", *stages, "total"],
+        tablefmt=format,
+        disable_numparse=True,
+        colalign=["left", "left", *["right"] * (len(stages) + 1)],
+    )
+    workers = report.environment.get("workers", 1)
+    if workers > 1:
+        table += f"\neach variant's seconds are of one of the {workers} workers"
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    """One decimal from ten seconds on, else two: a step of some milliseconds should be seen."""
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,140 @@
+"""Gates: a verdict's limit, observed value and evidence in words, for tables."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pytest_quant.report.document import Report
+from pytest_quant.report.rows import key_of
+
+MB = 10**6  # bytes
+MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
+ORDER = ("FAIL", "INCONCLUSIVE", "PASS")
+MOST_NAMES = 4  # of modules
+AGAINST_BASELINE = {
+    "speed-up": "min_speedup",
+    "size": "max_size_mb",
+    "int8 share": "min_int8_share",
+}
+
+
+class Gate(NamedTuple):
+    """One verdict as the cells of a table."""
+
+    outcome: str
+    model: str
+    variant: str
+    quantity: str
+    limit: str
+    observed: str
+    evidence: str
+    expected: bool
+    test: str
+
+
+def gates_of(report: Report) -> list[Gate]:
+    """Every verdict, those that did not pass first, else in the order of the tests."""
+    names = report.model_names()
+    units = {
+        (*key_of(row)[:2], metric["name"]): metric["unit"]
+        for row in report.rows
+        for metric in row["metrics"]
+    }
+    outcomes = {test["nodeid"]: test["outcome"] for test in report.tests}
+    found = []
+    for verdict in report.verdicts:
+        key = key_of(verdict)
+        unit = units.get((*key[:2], verdict["metric"]), "raw")
+        meant = outcomes.get(verdict["test"]) in ("passed", "inconclusive", "xfailed", "xpassed")
+        gate = _gate(verdict)
+        sign = "≤ " if gate.startswith("max_") else "≥ "
+        sign = sign if gate.startswith(("max_", "min_")) else ""
+        found.append(
+            Gate(
+                verdict["outcome"],
+                names[key[:2]],
+                verdict["variant"],
+                verdict["quantity"],
+                sign + amount(verdict, verdict["limit"], unit),
+                amount(verdict, verdict["observed"], unit),
+                evidence(verdict, unit),
+                verdict["outcome"] == "FAIL" and meant,
+                verdict["test"],
+            )
+        )
+    return sorted(found, key=lambda gate: (ORDER.index(gate.outcome), gate.expected))
+
+
+def amount(verdict: dict[str, Any], value: float | None, unit: str) -> str:
+    """A limit or what was observed, in the gate's unit; a dash for what is not known."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    gate, shares = _gate(verdict), ("max_flips", "min_int8_share")
+    if gate == "min_speedup":
+        return f"{value:.4g}x"
+    if gate == "max_size_mb":
+        return f"{value:.4g} MB"
+    if gate == "max_size_ratio":
+        return f"{value:.4g} of FP32"
+    if gate in shares:
+        return f"{100 * value:.4g} %"
+    if verdict["metric"] is not None and (
+        unit == "perplexity" or verdict["evidence"].get("relative")
+    ):
+        return f"{100 * value:.4g} % of FP32's"
+    if verdict["metric"] is not None and unit == "fraction":
+        return f"{100 * value:.4g} pt"
+    return f"{value:.4g}"
+
+
+def _gate(verdict: dict[str, Any]) -> str:
+    """The gate whose unit and direction a verdict has; those on a baseline have their quantity's."""
+    gate = str(verdict["gate"])
+    if gate != "no_regression":
+        return gate
+    return AGAINST_BASELINE.get(verdict["quantity"], "max_accuracy_drop")
+
+
+def evidence(verdict: dict[str, Any], unit: str) -> str:
+    """What a PASS stands on, in short; what else there is to say of the others."""
+    said = str(verdict["sentence"]).removeprefix(f"{verdict['quantity']} {verdict['outcome']}: ")
+    if verdict["outcome"] != "PASS":
+        return said
+    return ", ".join(_parts(verdict["evidence"], unit)) or said
+
+
+def _parts(known: dict[str, Any], unit: str) -> Iterator[str]:
+    before = known.get("fp32", known.get("before"))  # FP32's, or the baseline's
+    after = known.get("variant", known.get("after"))
+    if before is not None and after is not None and _are_numbers(before, after):
+        yield f"{_value(before, unit)} → {_value(after, unit)}"
+    if isinstance(known.get("samples"), int):
+        of = f" of {known['of']:,}" if isinstance(known.get("of"), int) else ""
+        yield f"{known['samples']:,}{of} samples"
+    if isinstance(known.get("flips"), int):
+        yield f"{known['flips']:,} flipped"
+    for name, words in (("interval_95", "95 % interval"), ("bounds", "bounds")):
+        ends = known.get(name)
+        if isinstance(ends, list | tuple) and len(ends) == 2 and _are_numbers(*ends):
+            yield f"{words} {ends[0]:.3g} to {ends[1]:.3g}"
+    if isinstance(known.get("method"), str):
+        yield known["method"]
+    if isinstance(known.get("rounds"), int):
+        yield f"{known['rounds']} rounds"
+    if _are_numbers(known.get("ms"), known.get("fp32_ms")):
+        yield f"{known['ms']:.4g} ms against {known['fp32_ms']:.4g} ms"
+    if _are_numbers(known.get("bytes"), known.get("fp32_bytes")):
+        yield f"{known['bytes'] / MB:.2f} MB of {known['fp32_bytes'] / MB:.2f} MB"
+    if stayed := known.get("stayed_fp32"):
+        more = ", ..." if len(stayed) > MOST_NAMES else ""
+        yield f"stayed FP32: {', '.join(map(str, stayed[:MOST_NAMES]))}{more}"
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "perplexity":  # kept as its logarithm
+        return f"{math.exp(value):.4g}"
+    return f"{100 * value:.2f} %" if unit == "fraction" else f"{value:.4g}"

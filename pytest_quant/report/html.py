@@ -1,0 +1,195 @@
+"""HTML: the report as one self-contained page, without scripts and without a request to anywhere."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from pytest_quant.recipe import USED
+from pytest_quant.report.document import Report
+from pytest_quant.report.durations import STAGES
+from pytest_quant.report.frame import frame_of
+from pytest_quant.report.gates import gates_of
+from pytest_quant.report.plots.models import ModelPlots, plots_of
+from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.ship import Answer, may_ship, may_ship_each
+from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
+from pytest_quant.report.terminal import header, notes
+from pytest_quant.report.text import MOST_NAME, clipped, printable
+
+ORDER = (Answer.NO, Answer.UNDECIDED, Answer.YES)
+MOST_LINES = 300  # of a table of the page; the rest is in report.json
+WITHOUT_PLOTS = "The plots need matplotlib: pip install 'pytest-quant[html]'"
+ENVIRONMENT = {
+    "torch": "PyTorch",
+    "engine": "Quantized engine",
+    "threads": "Threads",
+    "cores": "Cores",
+    "cpu": "CPU",
+    "isa": "Instruction set",
+    "vnni": "VNNI",
+    "python": "Python",
+    "system": "System",
+    "seed": "Seed",
+    "workers": "pytest-xdist workers",
+    "pytest_quant": "pytest-quant",
+}
+
+
+def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_of) -> str:
+    """The page: the answer on top, the table, plots, gates with their evidence, how it all was made.
+
+    Every name is escaped, wherever it stands. Without matplotlib the page has no plots and says so.
+
+    Args:
+        report: of the run.
+        plots: draws the plots, or raises ImportError.
+    """
+    import jinja2
+
+    page = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_fit_to_show,
+    ).from_string(_file("page.html.jinja"))
+    drawn, missing = _plots(report, plots)
+    heads, lines, left_out = _table(report)
+    gates, notes_ = gates_of(report), list(notes(report))
+    names = report.model_names()
+    recipes = [row for row in report.rows if row["recipe"]]
+    return page.render(
+        style=_as_markup(_file("page.css")),
+        ship=may_ship(report),
+        answers=_answers(report, names),
+        header=header(report),
+        heads=heads,
+        right=RIGHT,
+        known=HEADS,
+        lines=lines,
+        lines_left_out=left_out,
+        plots=[(each, [_as_markup(plot.svg) for plot in each.plots]) for each in drawn],
+        plots_missing=missing,
+        models_unplotted=max(0, len(names) - len(drawn)) if drawn else 0,
+        gates=gates[:MOST_LINES],
+        gates_left_out=max(0, len(gates) - MOST_LINES),
+        recipes=[(_who(row, names), _settings(row)) for row in recipes[:MOST_LINES]],
+        recipes_left_out=max(0, len(recipes) - MOST_LINES),
+        seconds=_seconds(report, names),
+        tests=report.tests[:MOST_LINES],
+        tests_left_out=max(0, len(report.tests) - MOST_LINES),
+        notes=notes_[:MOST_LINES],
+        notes_left_out=max(0, len(notes_) - MOST_LINES),
+        environment=_environment(report),
+        created=_time(report.created),
+        version=report.environment.get("pytest_quant", ""),
+        short=lambda text: clipped(text, MOST_NAME),
+    )
+
+
+def _answers(report: Report, names: dict[tuple[str, str], str]) -> dict[str, Any]:
+    """What is to be said of the run as a whole, and of each model: name, answer, reasons."""
+    each = may_ship_each(report)
+    of_models = {text for one in each.values() for text in one.why}
+    models = []
+    for key, one in each.items():
+        name = names.get(key, key[1])
+        models.append((name, one.answer, [text.removeprefix(f"{name}: ") for text in one.why]))
+    models.sort(key=lambda model: ORDER.index(model[1]))
+    run = [text for text in may_ship(report).why if text not in of_models]
+    return {"run": run, "models": models}
+
+
+def _fit_to_show(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _as_markup(text: str) -> Any:
+    """What is our own, and HTML already."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _file(name: str) -> str:
+    return files("pytest_quant.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _plots(
+    report: Report, plots: Callable[[Report], list[ModelPlots]]
+) -> tuple[list[ModelPlots], str]:
+    try:
+        with warnings.catch_warnings():  # matplotlib's are nothing to the reader of a test run
+            warnings.simplefilter("ignore")
+            return plots(report), ""
+    except ImportError:
+        return [], WITHOUT_PLOTS
+    except Exception as error:  # a page without plots is worth more than none
+        return [], f"The plots could not be drawn: {type(error).__name__}: {error}"
+
+
+def _table(report: Report) -> tuple[dict[str, str], list[dict[str, str]], int]:
+    frame = frame_of(report)
+    if len(frame) > MOST_LINES:
+        frame = attention_first(frame)
+    heads, lines = cells_of(frame.head(MOST_LINES))
+    return heads, lines, max(0, len(frame) - MOST_LINES)
+
+
+def _who(row: Row, names: dict[tuple[str, str], str]) -> tuple[str, str]:
+    return names[key_of(row)[:2]], row["variant"]
+
+
+def _settings(row: Row) -> str:
+    """A recipe in words, without what says nothing."""
+    recipe = row["recipe"]
+    kind = str(recipe.get("kind"))
+    used = USED.get(kind, tuple(recipe))
+    said = [
+        f"{name.replace('_', ' ')} {_setting(value)}"
+        for name, value in recipe.items()
+        if name in used and name != "kind" and value not in (None, [], "")
+    ]
+    return f"{kind.replace('_', ' ')}: {', '.join(said)}" if said else kind
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _seconds(report: Report, names: dict[tuple[str, str], str]) -> dict[str, Any]:
+    rows = [row for row in report.rows if any(row["seconds"].values())][:MOST_LINES]
+    had = dict.fromkeys(stage for row in rows for stage in row["seconds"])
+    stages = sorted(had, key=lambda each: STAGES.index(each) if each in STAGES else len(STAGES))
+    lines = [
+        (_who(row, names), [_amount(row["seconds"].get(stage)) for stage in stages]) for row in rows
+    ]
+    return {"stages": stages, "lines": lines}
+
+
+def _amount(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.2f}"
+
+
+def _environment(report: Report) -> list[tuple[str, str]]:
+    known = report.environment
+    named: Iterable[str] = [*ENVIRONMENT, *(name for name in known if name not in ENVIRONMENT)]
+    return [
+        (ENVIRONMENT.get(name, name.replace("_", " ").capitalize()), _setting(known[name]))
+        for name in named
+        if known.get(name) is not None
+    ]
+
+
+def _time(created: str | None) -> str:
+    """``2026-11-21 10:18 UTC`` of ``2026-11-21T10:18:33+00:00``; any other text as it is."""
+    try:
+        return datetime.fromisoformat(created or "").astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return created or ""

@@ -1,0 +1,1 @@
+"""Plots of the page, one kind a file, drawn by matplotlib as SVG."""

@@ -1,0 +1,55 @@
+"""Models: each model's variants side by side, as plots."""
+
+from typing import NamedTuple
+
+from pytest_quant.report.document import Report
+from pytest_quant.report.plots.classes import classes
+from pytest_quant.report.plots.drawing import own_style
+from pytest_quant.report.plots.pareto import pareto
+from pytest_quant.report.plots.points import Mark, Plot, is_number, mark_of, points_of
+from pytest_quant.report.plots.sizes import sizes
+from pytest_quant.report.plots.speedups import speedups
+from pytest_quant.report.rows import Row, key_of
+
+MOST_MODELS = 8
+
+
+class ModelPlots(NamedTuple):
+    """All plots of one model, and what their marks mean."""
+
+    model: str
+    marks: list[Mark]
+    plots: list[Plot]
+
+
+def plots_of(report: Report) -> list[ModelPlots]:
+    """The plots of the first models that have something to plot.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    names = report.model_names()
+    models: dict[tuple[str, str], list[Row]] = {}
+    for row in report.rows:
+        models.setdefault(key_of(row)[:2], []).append(row)
+    limits = {
+        key_of(verdict): verdict["limit"]
+        for verdict in report.verdicts
+        if verdict["gate"] == "min_speedup" and is_number(verdict["limit"])
+    }
+    found: list[ModelPlots] = []
+    with own_style():
+        for key, rows in models.items():
+            name, model, points = f"plot-{len(found)}", names[key], points_of(rows)
+            drawn = (
+                pareto(f"{name}-pareto", model, points),
+                speedups(f"{name}-speed", model, points, limits),
+                sizes(f"{name}-size", model, points),
+                classes(f"{name}-classes", model, points),
+            )
+            if any(drawn):
+                marks = [mark_of(point) for point in points]
+                found.append(ModelPlots(model, marks, [plot for plot in drawn if plot]))
+            if len(found) == MOST_MODELS:
+                break
+    return found

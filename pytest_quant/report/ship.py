@@ -1,0 +1,202 @@
+"""Ship: may the models ship? Read off how the tests ended; nothing is judged here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pytest_quant.report.rows import key_of
+
+if TYPE_CHECKING:
+    from pytest_quant.report.document import Report
+
+ModelKey = tuple[str, str]  # where, model
+# Outcomes of tests that go on after a gate: a FAIL in these was caught or marked, hence meant.
+MEANT = ("passed", "inconclusive", "xfailed", "xpassed")
+NOTHING = "no gate has judged a quantized variant"
+NONE_HOLDS = "no quantized variant holds all its limits"
+STOPPED = "the run was interrupted, so verdicts are missing"
+
+
+class Answer(StrEnum):
+    """Whether a model may ship; what is not proven either way is undecided."""
+
+    YES = "yes"
+    NO = "no"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class MayShip:
+    """The answer, and why.
+
+    Args:
+        answer: yes, no or undecided.
+        why: what holds, of a yes; else every reason against it, those for a no first.
+        expected: gates that FAIL in tests that passed all the same, or are marked xfail.
+        skipped: tests of variants that did not run.
+    """
+
+    answer: Answer
+    why: tuple[str, ...]
+    expected: tuple[str, ...] = ()
+    skipped: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "answer": str(self.answer),
+            "why": list(self.why),
+            "expected": list(self.expected),
+            "skipped": self.skipped,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What one verdict or test says of a model (None: of which, is not known)."""
+
+    key: ModelKey | None
+    answer: Answer | None  # None: a FAIL that was expected
+    text: str
+
+
+def may_ship(report: "Report") -> MayShip:
+    """The answer on the run: no if no to any model; yes if yes to each of them.
+
+    A FAIL of a test that did not pass, a failed test and an error are reasons for no. An
+    INCONCLUSIVE, a stopped run, and a model of which no quantized variant was judged leave it
+    undecided.
+    """
+    each = may_ship_each(report)
+    findings = [finding for finding in _findings(report) if finding.key is None]
+    no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
+    held: list[str] = []
+    for one in each.values():
+        lists = {Answer.NO: no, Answer.UNDECIDED: undecided, Answer.YES: held}
+        lists[one.answer] += [text for text in one.why if not text.endswith(STOPPED)]
+    if report.interrupted:
+        undecided.append(STOPPED)
+    if not (each or no or undecided):
+        undecided.append(NOTHING)
+    answer = Answer.NO if no else Answer.UNDECIDED if undecided else Answer.YES
+    return MayShip(
+        answer,
+        _once(no + undecided if no or undecided else held),
+        _once([text for one in each.values() for text in one.expected]),
+        sum(test["outcome"] == "skipped" for test in report.tests),
+    )
+
+
+def may_ship_each(report: "Report") -> dict[ModelKey, MayShip]:
+    """The answer on each model of the report, by (where, model)."""
+    names = report.model_names()
+    found: dict[ModelKey, list[_Finding]] = {key: [] for key in _models(report)}
+    for finding in _findings(report):
+        if finding.key is not None:
+            found.setdefault(finding.key, []).append(finding)
+    passed, skipped = _passed(report), _skipped(report)
+    if report.interrupted:
+        for key, findings in found.items():
+            findings.append(_Finding(key, Answer.UNDECIDED, STOPPED))
+    return {
+        key: _answer(names.get(key, key[1]), findings, passed.get(key), skipped.get(key, 0))
+        for key, findings in found.items()
+    }
+
+
+def _answer(
+    name: str, findings: list[_Finding], passed: dict[str, int] | None, skipped: int
+) -> MayShip:
+    expected = _once([f"{name}: {finding.text}" for finding in findings if not finding.answer])
+    no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
+    variants = [variant for variant in passed or () if variant != "fp32"]
+    if not (variants or no or undecided):
+        undecided.append(NONE_HOLDS if expected else NOTHING)
+    if no or undecided:
+        why = _once([f"{name}: {text}" for text in no + undecided])
+        return MayShip(Answer.NO if no else Answer.UNDECIDED, why, expected, skipped)
+    count = sum((passed or {}).values())
+    gates = "its one gate holds" if count == 1 else f"all {count} gates hold"
+    return MayShip(Answer.YES, (f"{name}: {gates} ({', '.join(variants)})",), expected, skipped)
+
+
+def _models(report: "Report") -> list[ModelKey]:
+    """Those to answer on. FP32 may belong to a wider place than its variants, whose data for tuning
+    a folder has overridden; it is then no model of its own."""
+    keys = {key_of(part) for part in (*report.rows, *report.verdicts)}
+    quantized = {key[:2] for key in keys if key[2] != "fp32"}
+    elsewhere = {model for _, model in quantized}
+    return [key for key in report.model_names() if key in quantized or key[1] not in elsewhere]
+
+
+def _findings(report: "Report") -> Iterator[_Finding]:
+    outcomes = {test["nodeid"]: test["outcome"] for test in report.tests}
+    blamed = set()
+    for verdict in report.verdicts:
+        outcome = outcomes.get(verdict["test"])
+        key: ModelKey = (verdict["where"], verdict["model"])
+        if verdict["outcome"] == "FAIL":
+            if outcome in MEANT:
+                yield _Finding(key, None, verdict["sentence"])
+            elif outcome == "skipped":
+                text = f"{verdict['sentence']} (its test was then skipped)"
+                yield _Finding(key, Answer.UNDECIDED, text)
+            else:
+                blamed.add(verdict["test"])
+                yield _Finding(key, Answer.NO, verdict["sentence"])
+        elif verdict["outcome"] == "INCONCLUSIVE" and outcome != "xfailed":
+            yield _Finding(key, Answer.UNDECIDED, verdict["sentence"])
+    for test in report.tests:
+        if test["outcome"] == "error" or (
+            test["outcome"] == "failed" and test["nodeid"] not in blamed
+        ):
+            reason = f": {test['reason']}" if test.get("reason") else ""
+            text = f"{test['nodeid']} {_WORDS[test['outcome']]}{reason}"
+            models = _models_of(test)
+            yield from (_Finding(key, Answer.NO, text) for key in models)
+            if not models:
+                yield _Finding(None, Answer.NO, text)
+    if not report.tests:  # of a script: no test tells of what could not be made
+        for row in report.rows:
+            if row["error"]:
+                text = f"{row['variant']}: {row['error']}"
+                yield _Finding((row["where"], row["model"]), Answer.NO, text)
+
+
+_WORDS = {"error": "could not be run", "failed": "failed"}
+
+
+def _models_of(test: dict[str, Any]) -> list[ModelKey]:
+    keys = ((part["where"], part["model"]) for part in test["variants"])
+    return list(dict.fromkeys(key for key in keys if None not in key))
+
+
+def _passed(report: "Report") -> dict[ModelKey, dict[str, int]]:
+    """For each model how many gates passed on each variant, but for those that also FAIL one."""
+    found: dict[ModelKey, dict[str, int]] = {}
+    for verdict in report.verdicts:
+        counts = found.setdefault((verdict["where"], verdict["model"]), {})
+        if verdict["outcome"] == "PASS":
+            counts[verdict["variant"]] = counts.get(verdict["variant"], 0) + 1
+    for verdict in report.verdicts:
+        if verdict["outcome"] != "PASS":
+            found[(verdict["where"], verdict["model"])].pop(verdict["variant"], None)
+    return found
+
+
+def _skipped(report: "Report") -> dict[ModelKey, int]:
+    found: dict[ModelKey, int] = {}
+    for test in report.tests:
+        if test["outcome"] == "skipped":
+            for key in _models_of(test):
+                found[key] = found.get(key, 0) + 1
+    return found
+
+
+def _texts(findings: list[_Finding], answer: Answer) -> list[str]:
+    return [finding.text for finding in findings if finding.answer is answer]
+
+
+def _once(texts: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,97 @@
+"""What a run writes, and that a run never fails because of it."""
+
+import pytest
+from toyrepo import CONFTEST
+
+GATE = """
+from pytest_quant import assert_max_size
+
+
+def test_dynamic(quant_dynamic):
+    assert_max_size(quant_dynamic, ratio=0.9)
+"""
+
+WITHOUT_MATPLOTLIB = """
+
+def pytest_sessionfinish():
+    import sys
+    sys.modules["matplotlib"] = None  # as if it could not be imported; pytester forgets it
+"""
+
+
+@pytest.fixture
+def repo(pytester):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(GATE)
+    return pytester
+
+
+def run(repo, *arguments):
+    result = repo.runpytest_inprocess("--quant", "--quant-threads=1", *arguments)
+    result.assert_outcomes(passed=1)
+    return result
+
+
+def test_four_files_that_say_when_they_were_made(repo):
+    result = run(repo, "--quant-report=out")
+    names = ["report.csv", "report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in (repo.path / "out").iterdir()) == names
+    result.stdout.fnmatch_lines([f"written: *{name}" for name in ("report.json", "report.html")])
+    page = (repo.path / "out" / "report.html").read_text()
+    assert "May ship: <strong>yes</strong>" in page
+    assert " UTC</span>" in page
+    assert page.count("<svg") == 1  # the size; nothing else was measured
+
+
+def test_without_matplotlib_the_page_has_no_plots_and_says_so(repo):
+    repo.makeconftest(CONFTEST + WITHOUT_MATPLOTLIB)
+    run(repo, "--quant-report=out")
+    page = (repo.path / "out" / "report.html").read_text()
+    assert "<svg" not in page
+    assert "The plots need matplotlib: pip install &#39;pytest-quant[html]&#39;" in page
+
+
+def test_the_step_summary_gets_the_markdown_page(repo, monkeypatch):
+    path = repo.path / "summary.md"
+    path.write_text("# before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    run(repo)
+    text = path.read_text()
+    assert text.startswith("# before\n\n# Quantization report\n\n**May ship: yes**")
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_step_summary_that_cannot_be_written_is_a_line(repo, monkeypatch, full):
+    path = repo.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    if full:
+        path.write_bytes(b"x" * 1024 * 1024)
+    else:
+        path.mkdir()
+    result = run(repo)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["the step summary was not written: *"])
+
+
+def test_a_folder_that_is_lost_during_the_run_is_a_line(repo):
+    repo.makepyfile(
+        """
+        import pathlib
+        import shutil
+
+        def test_dynamic(quant_dynamic, request):
+            folder = request.config.rootpath / "out"
+            shutil.rmtree(folder)
+            folder.write_text("")
+        """
+    )
+    result = run(repo, "--quant-report=out")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["the report was not written: *"])
+
+
+def test_a_run_of_another_part_keeps_the_report_that_is_there(repo):
+    run(repo, "--quant-report=out")
+    repo.makepyfile(GATE.replace("dynamic", "static"))
+    result = run(repo, "--quant-report=out")
+    result.stdout.fnmatch_lines(["kept, of other variants: *report.previous.json"])
