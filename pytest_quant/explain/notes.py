@@ -45,6 +45,10 @@ def notes_on(variant: Variant) -> list[str]:
             f"Recipe({recipe.kind!r}, flow='pt2e') takes the Linear layers of attention, dynamic "
             "quantization LSTM and GRU"
         )
+    if without := getattr(variant.model, "without_kernel", 0):
+        notes.append(
+            f"inductor found no int8 kernel for {without} uses of int8 weights; they are computed in FP32"
+        )
     if recipe and recipe.kind in ("static", "qat") and must_reduce_range(str(recipe.engine)):
         notes.append(
             "activations keep to 7 bits: on this CPU, which has no VNNI, sums of "

@@ -143,7 +143,8 @@ def _fresh(variant: Variant, model: Any) -> Any:
     if not isinstance(model, torch.nn.Module):
         return model
     recipe = variant.recipe
-    engine = nullcontext() if recipe is None else engine_set(str(recipe.engine))
+    named = None if recipe is None else recipe.engine
+    engine = nullcontext() if named is None else engine_set(named)
     with engine, known_warnings_silenced():
         try:
             return copy.deepcopy(model)

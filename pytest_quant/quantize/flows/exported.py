@@ -74,6 +74,10 @@ class Compiled(Exported):
         graph: the converted graph, with int8 weights.
         form: of its outputs, a pytree's spec, which the graph's copies do not keep.
         int8_modules: the user's names of the modules that became int8.
+
+    Attributes:
+        without_kernel: how many uses of int8 weights inductor found no int8 kernel for when it last
+            compiled: they run in FP32, on dequantized weights.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Compiled(Exported):
         self.int8_modules = int8_modules
         self.training = False
         self._largest = self.size or 0
+        self.without_kernel = 0
         self._kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def outputs(self, values: dict[str, Any]) -> Any:
@@ -97,7 +102,8 @@ class Compiled(Exported):
         inputs = list(tensors_in(values))
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._kernels:
-            self._kernels[shapes] = compiled(self.graph, inputs, self.form)
+            self._kernels[shapes], found = compiled(self.graph, inputs, self.form)
+            self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
         return self._kernels[shapes](*inputs)
 
     def train(self, mode: bool = True) -> "Compiled":
@@ -185,6 +191,12 @@ def quantizing_nodes(graph: Any) -> list[Any]:
     return [node for node in graph.graph.nodes if "quantized_decomposed" in str(node.target)]
 
 
+def weight_nodes(graph: Any) -> list[Any]:
+    """The nodes of a converted graph that give a convolution or Linear its int8 weight."""
+    target = torch.ops.quantized_decomposed.dequantize_per_channel.default
+    return [node for node in graph.graph.nodes if node.target is target]
+
+
 def set_training(graph: Any, batchnorm: bool, dropout: bool) -> None:
     """Switch batch normalization and dropout, which `torch.export` fixes in the graph.
 
@@ -207,8 +219,8 @@ def set_training(graph: Any, batchnorm: bool, dropout: bool) -> None:
     graph.recompile()
 
 
-def compiled(graph: Any, inputs: list[Any], form: Any) -> Callable[..., Any]:
-    """The graph compiled by inductor for inputs of just these shapes.
+def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Callable[..., Any], int]:
+    """The graph compiled by inductor for inputs of just these shapes, and its int8 kernels with weights.
 
     Weights are frozen, without which inductor finds no int8 kernel. Its own harmless warnings would
     become errors under ``-W error``.
@@ -217,13 +229,14 @@ def compiled(graph: Any, inputs: list[Any], form: Any) -> Callable[..., Any]:
         QuantStageError: when the graph cannot be compiled, with what is missing.
     """
     inductor = importlib.import_module("torch._inductor")
+    before = _kernels_found()
     try:
         with warnings.catch_warnings(), quietly(), torch.no_grad():
             warnings.simplefilter("ignore")
             with inductor.config.patch(freezing=True):
                 made: Callable[..., Any] = inductor.compile(graph, inputs)
                 made(*inputs)  # what is wrong with a kernel shows when it runs
-                return _in_form(made, form)
+                return _in_form(made, form), _kernels_found() - before
     except Exception as error:
         if "InvalidCxxCompiler" in repr(error):
             raise QuantStageError(
@@ -234,6 +247,12 @@ def compiled(graph: Any, inputs: list[Any], form: Any) -> Callable[..., Any]:
         raise QuantStageError(
             "compile", f"inductor could not compile the quantized model: {in_brief(error)}"
         ) from error
+
+
+def _kernels_found() -> int:
+    """How many int8 convolutions and Linear layers inductor has made in this process."""
+    counters = importlib.import_module("torch._dynamo.utils").counters["inductor"]
+    return sum(counters[f"q{kind}_weight_prepack_matcher_count"] for kind in ("conv", "linear"))
 
 
 def _in_form(made: Callable[..., Any], spec: Any) -> Callable[..., Any]:

@@ -7,11 +7,21 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from pytest_quant.batches import mapped, taken, tensors_in
 from pytest_quant.errors import in_brief
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.engines import must_reduce_range
 from pytest_quant.quantize.flows.example import Example, narrow
+from pytest_quant.quantize.flows.exported import (
+    Compiled,
+    Exported,
+    NamedCall,
+    quietly,
+    set_training,
+    weight_nodes,
+)
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
@@ -35,9 +45,6 @@ def refusal(module: Any, recipe: Recipe) -> str | None:
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     """The module exported, and with observers (static, dynamic) or fake-quantize modules (QAT)."""
-    import torch
-
-    from pytest_quant.quantize.flows.exported import Exported, NamedCall, quietly
 
     fp32_names = kept(module, recipe.keep_fp32)
     values = example.by_name(module)
@@ -84,9 +91,6 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
 
 def convert(prepared: Any, example: Example) -> Any:
     """The graph in int8, compiled; run once, so that what cannot be compiled fails here."""
-    import torch
-
-    from pytest_quant.quantize.flows.exported import Compiled, quietly, set_training
 
     prepared.eval()
     with quietly():
@@ -99,6 +103,7 @@ def convert(prepared: Any, example: Example) -> Any:
                 "convert", NAME, f"could not convert quant_model: {in_brief(error)}"
             ) from error
     set_training(graph, batchnorm=False, dropout=False)
+    _separate_weights(graph)
     _drop_unused(graph)
     return Compiled(prepared, graph, graph._out_spec, _int8_modules(graph))
 
@@ -115,7 +120,6 @@ def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int 
     without which torchao cannot take a ResNet; not strict is for what strict cannot take. A batch of
     one sample would be fixed in the graph, so that two are exported.
     """
-    import torch
 
     size = max(2, batch)
     inputs = {name: taken(value, size) for name, value in given.items()}
@@ -137,7 +141,6 @@ def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int 
 
 def _config(x86: Any, recipe: Recipe) -> Any:
     """The quantizer's own configuration, with the recipe's observer and scheme and the CPU's range."""
-    import torch
 
     dynamic = recipe.kind == "dynamic"
     usual = x86.get_default_x86_inductor_quantization_config(
@@ -165,12 +168,26 @@ def _activation(recipe: Recipe) -> Any:
 
 def _int8_modules(graph: Any) -> frozenset[str]:
     """The user's names of the modules whose weights the graph holds in int8."""
-    names = set()
-    for node in graph.graph.nodes:
-        weights = [arg for arg in node.args[1:2] if "dequantize" in str(getattr(arg, "target", ""))]
-        if node.op == "call_function" and weights and "quantize" not in str(node.target):
-            names.add(_owner(node))
-    return frozenset(names)
+    return frozenset(_owner(user) for node in weight_nodes(graph) for user in node.users)
+
+
+def _separate_weights(graph: Any) -> None:
+    """Give each use of a shared weight scales of its own.
+
+    Inductor merges what is computed twice, and its patterns want a weight that is used once: a layer
+    that is called twice would be dequantized and computed in FP32.
+    """
+    seen = set()
+    for node in weight_nodes(graph):
+        scales = node.args[1]
+        if scales not in seen:
+            seen.add(scales)
+            continue
+        name = f"{scales.target}_of_{node.name}"
+        graph.register_buffer(name, getattr(graph, scales.target).clone())
+        with graph.graph.inserting_before(node):
+            node.update_arg(1, graph.graph.get_attr(name))
+    graph.recompile()
 
 
 def _owner(node: Any) -> str:
@@ -195,7 +212,6 @@ def _batchnorm_literals(graph: Any) -> dict[str, tuple[float, float]]:
 
     torchao fuses it into a pattern with PyTorch's default values and forgets the model's own.
     """
-    import torch
 
     return {
         str(node.args[3].target): (node.args[6], node.args[7])
@@ -205,7 +221,6 @@ def _batchnorm_literals(graph: Any) -> dict[str, tuple[float, float]]:
 
 
 def _restore(graph: Any, literals: dict[str, tuple[float, float]]) -> None:
-    import torch
 
     for node in graph.graph.nodes:
         if node.target is torch.ops.aten.batch_norm.default:

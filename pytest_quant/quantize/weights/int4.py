@@ -17,7 +17,7 @@ ISAS_WITH_KERNEL = ("AVX2", "AVX512")
 
 def int4(weight: Tensor, axis: int, is_linear: bool) -> Compressed:
     """A weight in 4 bits, laid out for PyTorch's kernel where only Linear modules use it."""
-    if is_linear and isa() in ISAS_WITH_KERNEL:
+    if is_linear and isa() in ISAS_WITH_KERNEL and len(weight) >= CHANNELS_AT_ONCE:
         return Int4Tiles(weight)
     return Int4(weight, axis)
 
