@@ -34,6 +34,9 @@ KNOWN_WARNINGS = (
 )
 
 
+FAST_PATH = ("cast", "weight_only")  # kinds of recipes that can take PyTorch's attention fast path
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """What is the same for FP32 and every variant, so that they can be compared.
@@ -113,9 +116,9 @@ def engine_set(engine: str) -> Iterator[None]:
 def running_as_built(model: Any, recipe: "Recipe | None") -> Iterator[None]:
     """In which a quantized model runs as it was built: its engine, inference mode, its attention.
 
-    PyTorch's attention fast path reads FP32 weights and fails on a quantized layer, so it is off
-    around such a model, and only there: off for FP32 too, a variant that is slower than the FP32
-    model that ships would pass.
+    PyTorch's attention fast path reads FP32 weights and fails on an int8 layer, so it is off around
+    such a model, and only there: off for FP32 too, a variant that is slower than the FP32 model
+    that ships would pass. A cast model, and one of compressed weights, can take it.
 
     Args:
         recipe: that it was built after; None for FP32.
@@ -127,7 +130,7 @@ def running_as_built(model: Any, recipe: "Recipe | None") -> Iterator[None]:
         stack.enter_context(torch.inference_mode())
         if recipe is not None and recipe.engine is not None:
             stack.enter_context(engine_set(recipe.engine))
-        if recipe is not None and _has_attention(model):
+        if recipe is not None and recipe.kind not in FAST_PATH and _has_attention(model):
             before = torch.backends.mha.get_fastpath_enabled()
             torch.backends.mha.set_fastpath_enabled(False)
             stack.callback(torch.backends.mha.set_fastpath_enabled, before)

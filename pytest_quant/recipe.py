@@ -40,7 +40,8 @@ class Recipe:
     Args:
         kind: ``dynamic`` (weights int8, activations quantized as they come), ``static``
             (post-training quantization with calibrated observers), ``qat`` (quantization-aware
-            training), ``weight_only`` (weights in fewer bits, arithmetic in FP32), ``cast`` (the
+            training), ``weight_only`` (weights in fewer bits, activations not
+            quantized), ``cast`` (the
             whole model in half precision) or ``custom`` (your own ``build``).
         flow: the PyTorch API that quantizes: ``eager`` (models with ``QuantStub``; dynamic), ``fx``
             (graph mode), ``pt2e`` (`torch.export`, torchao and inductor: compiled), ``parts`` (FX on
@@ -139,8 +140,12 @@ class Recipe:
                 )
         if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
             raise ValueError(f"Recipe: lr is {self.lr!r}; a positive number is meant")
-        if self.bits != _defaults()["bits"] and self.dtype != "codebook":
-            raise ValueError(f"Recipe: bits={self.bits} says nothing to dtype={self.dtype!r}")
+        for name, dtype in (("bits", "codebook"), ("per_channel", "int8")):
+            value = getattr(self, name)
+            if self.dtype not in (None, dtype) and value != _defaults()[name]:
+                raise ValueError(
+                    f"Recipe: {name}={value!r} says nothing to dtype={self.dtype!r}; leave it out"
+                )
 
     @property
     def label(self) -> str:
