@@ -39,10 +39,13 @@ class Lookup:
         self.completed: set[tuple[int, ...]] = set()  # Subjects for which all has been built
 
     def variant(self, request: pytest.FixtureRequest, param: Any) -> Variant:
-        """The variant that a fixture asks for: None is FP32, else a kind, Recipe or (name, Recipe)."""
+        """The variant that a fixture asks for: None is FP32, else a name, Recipe or (name, Recipe)."""
         __tracebackhide__ = True
+        own = self._own_recipes(request)
         if isinstance(param, str) and param in KINDS:
             recipe, name = Recipe(param), param
+        elif isinstance(param, str) and param in own:
+            recipe, name = own[param], param
         elif isinstance(param, Recipe):
             recipe, name = param, param.label
         elif param is not None and isinstance(param, tuple):
@@ -51,8 +54,8 @@ class Lookup:
             recipe, name = None, "fp32"
         else:
             raise TypeError(
-                f"quant_variant was parametrized with {param!r}; expected dynamic, static, qat, a "
-                "Recipe or (name, Recipe)"
+                f"quant_variant was parametrized with {param!r}; expected "
+                f"{', '.join([*KINDS, *own])}, a Recipe or (name, Recipe)"
             )
         subject = self._subject(request, recipe.kind if recipe else "fp32", name)
         try:
@@ -62,6 +65,10 @@ class Lookup:
                 self.completed.add(subject.identity("fp32"))
                 self._complete(request)
         return variant
+
+    def _own_recipes(self, request: pytest.FixtureRequest) -> dict[str, Recipe]:
+        given = request.node.ihook.pytest_quant_recipes(config=request.config)
+        return {name: recipe for recipes in given for name, recipe in recipes.items()}
 
     def _variant(self, subject: Subject, recipe: Recipe | None, name: str) -> Variant:
         __tracebackhide__ = True
@@ -78,10 +85,8 @@ class Lookup:
 
     def _complete(self, request: pytest.FixtureRequest) -> None:
         """Build and measure all kinds and recipes of this model; what fails is a row, no failure."""
-        own = request.node.ihook.pytest_quant_recipes(config=request.config)
         named: dict[str, Recipe | None] = {"fp32": None, **{kind: Recipe(kind) for kind in KINDS}}
-        for recipes in own:
-            named |= recipes
+        named |= self._own_recipes(request)
         for name, recipe in named.items():
             try:
                 subject = self._subject(request, recipe.kind if recipe else "fp32", name)

@@ -105,10 +105,10 @@ class Recipe:
                     f"Recipe: {name}={getattr(self, name)!r} says nothing to kind={self.kind!r}; "
                     "leave it out"
                 )
-        self._check_choices()
-        self._check_numbers()
         if self.kind in DTYPES and self.dtype is None:
             object.__setattr__(self, "dtype", DTYPES[self.kind][0])
+        self._check_choices()
+        self._check_numbers()
 
     def _check_choices(self) -> None:
         for name, allowed in {

@@ -4,7 +4,6 @@ A quantized module cannot be pickled and loaded elsewhere; its state dict can, i
 rebuilt after the same recipe. What is read is never unpickled (``weights_only=True``) beyond tensors.
 """
 
-import copy
 import hashlib
 import json
 import os
@@ -16,11 +15,12 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import mapped
 from pytest_quant.conditions import known_warnings_silenced, running_as_built
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.measure.size import tensors_of
-from pytest_quant.quantize.flows.example import Example, example_of
+from pytest_quant.quantize.described import call_like, described
+from pytest_quant.quantize.flows import parts
+from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.recipe import Recipe
@@ -70,7 +70,7 @@ def save(variant: Variant, path: str | Path) -> Path:
         "version": VERSION,
         "torch": str(torch.__version__),
         "recipe": json.dumps(replace(recipe, keep_fp32=names).to_dict()),
-        "call": json.dumps([_described(example.args), _described(example.kwargs)]),
+        "call": json.dumps(described(_with_parts(example, variant))),
         "fp32": fingerprint(module),
         "state": state,
     }
@@ -101,11 +101,12 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
             f"{path} holds a variant of another model: names, shapes or types of the parameters "
             "differ. Give load_variant the FP32 model that it was made of.",
         )
-    recipe = Recipe.from_dict(json.loads(content["recipe"]))
-    args, kwargs = (_zeros(part) for part in json.loads(content["call"]))
-    with torch.no_grad():
-        example = Example(tuple(args), kwargs, module(*args, **kwargs))
-    made = rebuild(copy.deepcopy(module), recipe, example)
+    try:
+        recipe = Recipe.from_dict(json.loads(content["recipe"]))
+        made = rebuild(module, recipe, call_like(json.loads(content["call"]), module))
+    except Exception as error:
+        reason = error.sentence if isinstance(error, QuantStageError) else in_brief(error)
+        raise QuantStageError("load", f"{path} cannot be rebuilt here: {reason}") from error
     with running_as_built(made, recipe):
         try:
             _fit(made, content["state"])
@@ -118,6 +119,20 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
                 "version.",
             ) from error
     return Loaded(made, recipe, content["torch"])
+
+
+def _with_parts(example: Example, variant: Variant) -> Example:
+    """With the calls of the parts that flow parts has quantized, which depend on the inputs' values."""
+    if variant.recipe is None or variant.recipe.flow != parts.NAME:
+        return example
+    names = [name for name, child in variant.model.named_modules() if parts.is_part(child)]
+    fp32 = variant.fp32.model
+    calls = calls_of(
+        {name: fp32.get_submodule(name) for name in names},
+        lambda: fp32(*example.args, **example.kwargs),
+        alike=True,
+    )
+    return replace(example, parts=calls)
 
 
 def fingerprint(module: Any) -> str:
@@ -207,32 +222,3 @@ def _fit(module: Any, state: dict[str, Any]) -> None:
         own = holder._buffers.get(attribute)
         if own is not None and own.shape != value.shape:
             holder._buffers[attribute] = torch.empty_like(value)
-
-
-def _described(value: Any) -> Any:
-    """Arguments of a call as plain JSON types, with each tensor's shape and type but no values.
-
-    Raises:
-        QuantStageError: for an argument that is neither tensor, nest nor plain value.
-    """
-    described = mapped(value, lambda t: {"shape": list(t.shape), "dtype": str(t.dtype)[6:]})
-    if isinstance(described, tuple):
-        described = list(described)
-    try:
-        json.dumps(described)
-    except TypeError as error:
-        raise QuantStageError(
-            "save",
-            f"the model is called with arguments that JSON has no word for: {in_brief(error)}",
-        ) from error
-    return described
-
-
-def _zeros(described: Any) -> Any:
-    if isinstance(described, dict) and described.keys() == {"shape", "dtype"}:
-        return torch.zeros(described["shape"], dtype=getattr(torch, described["dtype"]))
-    if isinstance(described, dict):
-        return {key: _zeros(item) for key, item in described.items()}
-    if isinstance(described, list):
-        return [_zeros(item) for item in described]
-    return described

@@ -5,8 +5,21 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_quant import Recipe
+from pytest_quant.recipe import (
+    DTYPES,
+    DYNAMIC_FLOWS,
+    ENGINES,
+    FLOWS,
+    KINDS,
+    OBSERVERS,
+    QSCHEMES,
+    SLOW_TO_TRAIN,
+    USED,
+)
 
 
 def halve(module):
@@ -65,9 +78,12 @@ def test_a_recipe_is_plain_json():
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"kind": "ptq"}, r"kind is 'ptq'; allowed: dynamic, static, qat, custom"),
+        (
+            {"kind": "ptq"},
+            r"kind is 'ptq'; allowed: dynamic, static, qat, weight_only, cast, custom",
+        ),
         ({"kind": ["static"]}, r"kind is \['static'\]; allowed"),
-        ({"flow": "jit"}, r"flow is 'jit'; allowed: auto, fx"),
+        ({"flow": "jit"}, r"flow is 'jit'; allowed: auto, eager, fx, pt2e, parts"),
         ({"engine": "cuda"}, r"engine is 'cuda'; allowed: x86, fbgemm, onednn, qnnpack"),
         ({"observer": "mean"}, r"observer is 'mean'; allowed: histogram, minmax, moving_average"),
         ({"calibration_samples": 0}, r"calibration_samples is 0; a whole number from 1"),
@@ -118,3 +134,118 @@ def test_build_goes_with_custom_and_only_with_it(kind, build):
 def test_everything_but_the_kind_is_given_by_name():
     with pytest.raises(TypeError):
         Recipe("static", "fx")
+
+
+SIZES = st.integers(1, 10_000)
+CHOICES = {
+    "flow": st.sampled_from(FLOWS),
+    "engine": st.sampled_from([None, "auto", *ENGINES]),
+    "observer": st.sampled_from([None, *OBSERVERS]),
+    "qscheme": st.sampled_from([None, *QSCHEMES]),
+    "per_channel": st.booleans(),
+    "keep_fp32": st.lists(st.text(max_size=9), max_size=3).map(tuple),
+    "calibration_samples": SIZES,
+    "epochs": SIZES,
+    "lr": st.floats(1e-9, 10.0),
+}
+
+
+@st.composite
+def recipes(draw):
+    """Any recipe but a custom one."""
+    kind = draw(st.sampled_from([kind for kind in KINDS if kind != "custom"]))
+    chosen = {name: draw(CHOICES[name]) for name in USED[kind] if name in CHOICES}
+    if kind == "dynamic":
+        chosen["flow"] = draw(st.sampled_from(DYNAMIC_FLOWS))
+    if kind == "qat":
+        fast = [name for name in OBSERVERS if name not in SLOW_TO_TRAIN]
+        chosen["observer"] = draw(st.sampled_from([None, *fast]))
+    if kind in DTYPES:
+        chosen["dtype"] = draw(st.sampled_from([None, *DTYPES[kind]]))
+        if chosen["dtype"] == "codebook":
+            chosen["bits"] = draw(st.integers(1, 8))
+        if chosen["dtype"] not in (None, "int8"):
+            chosen.pop("per_channel", None)
+    return Recipe(kind, **chosen)
+
+
+@given(recipe=recipes())
+def test_every_recipe_comes_back_from_json(recipe):
+    again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    assert hash(again) == hash(recipe)
+    assert again.label == recipe.label
+
+
+def test_types_come_back_as_their_names():
+    plain = Recipe("static", keep_fp32=(torch.nn.Linear, "fc")).to_dict()
+    assert Recipe.from_dict(plain).keep_fp32 == ("torch.nn.modules.linear.Linear", "fc")
+
+
+def test_a_custom_recipe_cannot_come_back_without_its_build():
+    with pytest.raises(TypeError, match="goes with kind='custom' and only with it"):
+        Recipe.from_dict(Recipe("custom", build=halve).to_dict())
+
+
+@pytest.mark.parametrize(
+    ("plain", "error"), [({"kind": "ptq"}, ValueError), ({"kind": "static", "x": 1}, TypeError)]
+)
+def test_what_no_recipe_says_does_not_come_back(plain, error):
+    with pytest.raises(error):
+        Recipe.from_dict(plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("weight_only", "int8"), ("cast", "bfloat16"), ("static", None), ("dynamic", None)],
+)
+def test_a_type_that_is_not_given_is_the_first(kind, dtype):
+    assert Recipe(kind).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "named"),
+    [
+        ("static", {"qscheme": "affine"}, r"qscheme is 'affine'; allowed: per_tensor_affine, "),
+        ("static", {"engine": "AUTO"}, r"engine is 'AUTO'; allowed: .*auto"),
+        ("weight_only", {"dtype": "int2"}, r"dtype is 'int2'; allowed: int8, int4, float16, "),
+        ("weight_only", {"dtype": "bfloat16"}, r"dtype is 'bfloat16'; allowed: int8"),
+        ("cast", {"dtype": "int8"}, r"dtype is 'int8'; allowed: bfloat16, float16"),
+        ("weight_only", {"dtype": "codebook", "bits": 9}, r"bits is 9; a whole number from 1 to 8"),
+        ("weight_only", {"dtype": "codebook", "bits": 0}, r"bits is 0; a whole number from 1 to 8"),
+        ("weight_only", {"dtype": "int8", "bits": 3}, r"bits=3 says nothing to dtype='int8'"),
+        ("weight_only", {"bits": 3}, r"bits=3 says nothing to dtype='int8'"),
+        ("dynamic", {"flow": "fx"}, r"flow 'fx' has no dynamic quantization; allowed: auto, eager"),
+        ("dynamic", {"flow": "parts"}, r"flow 'parts' has no dynamic quantization"),
+        ("qat", {"observer": "percentile"}, r"observer 'percentile' is for static quantization"),
+        ("qat", {"observer": "entropy"}, r"QAT learns with moving_average, minmax or histogram"),
+        ("qat", {"observer": "mse"}, r"observer 'mse' is for static quantization"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(kind, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        Recipe(kind, **arguments)
+
+
+GIVEN = {
+    "flow": "fx",
+    "engine": "onednn",
+    "observer": "minmax",
+    "qscheme": "per_tensor_symmetric",
+    "per_channel": False,
+    "keep_fp32": ("fc",),
+    "calibration_samples": 7,
+    "dtype": "int4",
+    "bits": 3,
+    "epochs": 7,
+    "lr": 0.5,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_kind_has_no_use_for_is_refused(kind):
+    build = {"build": halve} if kind == "custom" else {}
+    for name, value in GIVEN.items():
+        if name not in USED[kind]:
+            with pytest.raises(ValueError, match=f"{name}=.* says nothing to kind='{kind}'"):
+                Recipe(kind, **build, **{name: value})

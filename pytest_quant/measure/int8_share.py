@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.conditions import known_warnings_silenced
-from pytest_quant.measure.size import parts_of, plain_tensors, tensors_of, unique
+from pytest_quant.measure.size import parts_of, plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant import Variant
 
 
@@ -50,7 +50,7 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
         if own is None:
             own = {name for name in owners if _became_int8(variant.model, name, owners)}
-        became = own & set(owners)
+        became = (own | functional_int8(variant.model)) & set(owners)
     total = sum(parameter.numel() for parameter in module.parameters())
     parameters = min(1.0, fewer_bits / total) if total else 0.0
     macs = multiply_adds(variant)
@@ -60,6 +60,15 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         sum(macs.get(name, 0) for name in became) / sum(macs.values()) if known else None,
         tuple(name for name in owners if name not in became and not _is_norm(module, name)),
     )
+
+
+def functional_int8(model: Any) -> set[str]:
+    """Names of the layers that are functions in a traced graph, and that it computes in int8."""
+    return {
+        f"{name}.{layer}" if name else layer
+        for name, child in model.named_modules()
+        for layer in getattr(child, "int8_functional", ())
+    }
 
 
 def in_fewer_bits(model: Any) -> int:
@@ -73,7 +82,7 @@ def in_fewer_bits(model: Any) -> int:
         if (count := getattr(child, "packed_parameters", None)) is not None:
             packed[id(child)] = int(count)
             inside += (f"{name}." if name else "",)
-    state = {key: value for key, value in model.state_dict().items() if not key.startswith(inside)}
+    state = {key: value for key, value in state_of(model).items() if not key.startswith(inside)}
     tensors = [*tensors_of(state)]
     tensors += [tensor for name, tensor in plain_tensors(model) if not name.startswith(inside)]
     counted = sum(tensor.numel() for tensor in unique(tensors) if _is_low_bit(tensor))
@@ -88,6 +97,8 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
     """
     import torch
 
+    from pytest_quant.measure.functional import FunctionalLinear
+
     nn = torch.nn
     counts: dict[str, int] = {}
     handles = []
@@ -99,19 +110,23 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
         return hook
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+    weights = dict[int, str]()
     for name, module in variant.fp32.model.named_modules():
         if isinstance(module, kinds):
             handles.append(module.register_forward_hook(count(name), with_kwargs=True))
+        if isinstance(module, nn.Linear):
+            weights[id(module.weight)] = name
+    functional = FunctionalLinear(weights)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would go past the hooks
     try:
-        with torch.inference_mode(), known_warnings_silenced():
+        with torch.inference_mode(), known_warnings_silenced(), functional:
             variant.fp32.forward(variant.admitted.first_inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
             handle.remove()
-    return counts
+    return {**functional.counts, **counts}
 
 
 def _module_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:

@@ -53,11 +53,10 @@ def measure_size(variant: Variant) -> Size:
             f"{type(model).__name__}, not a torch.nn.Module. Give it an attribute size_bytes.",
         )
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
-        state = model.state_dict()
         file: Any = _Counted()
-        torch.save(state, file)
+        torch.save(model.state_dict(), file)
         unregistered = [value for _, value in plain_tensors(model)]
-        total = bytes_of([*tensors_of(state), *unregistered])
+        total = bytes_of([*tensors_of(state_of(model)), *unregistered])
     return Size(total, file.bytes)
 
 
@@ -74,6 +73,20 @@ class _Counted:
 
     def flush(self) -> None:
         pass
+
+
+def state_of(model: Any) -> dict[str, Any]:
+    """A module's state dict, with what belongs to a shared submodule under its first name alone.
+
+    Packed weights are unpacked anew under each name, so that their tensors do not tell.
+    """
+    seen, again = set[int](), list[str]()
+    for name, module in model.named_modules(remove_duplicate=False):
+        if id(module) in seen:
+            again.append(f"{name}.")
+        seen.add(id(module))
+    state = model.state_dict()
+    return {key: value for key, value in state.items() if not key.startswith(tuple(again))}
 
 
 def tensors_of(value: Any) -> Iterator[Any]:

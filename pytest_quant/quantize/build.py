@@ -107,7 +107,12 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
     module, engine = copy.deepcopy(admitted.module), str(recipe.engine)
     if recipe.kind == "dynamic" and flow.NAME == "eager":
         with _stage("convert", seconds):
-            converted = dynamic.convert(module, recipe, engine)
+            converted = dynamic.convert(
+                module,
+                recipe,
+                engine,
+                lambda copied: call(copied, admitted.first_inputs, subject.forward),
+            )
             _check_runs(converted, admitted, recipe)
         return Built(converted, recipe, seconds=seconds)
     who = f"{subject.label} {recipe.kind}"

@@ -1,5 +1,6 @@
 """What this CPU and this PyTorch can do: instruction sets, VNNI, quantized engines."""
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -7,6 +8,13 @@ from pathlib import Path
 from pytest_quant.errors import QuantStageError
 
 VNNI_FLAGS = ("avx512_vnni", "avx_vnni")
+# Which of them oneDNN still uses where its dispatcher is capped to an older instruction set; any other
+# cap leaves both (oneDNN's developer guide, "CPU Dispatcher Control").
+VNNI_UNDER_CAP: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), ()),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), ("avx_vnni",)),
+    **dict.fromkeys(("AVX512_CORE_VNNI", "AVX512_CORE_BF16"), ("avx512_vnni",)),
+}
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # the last one as Arm names it
 # Engines whose int8 kernels add in 16 bits where the CPU has no VNNI: 8-bit activations overflow.
 SATURATING = ("onednn",)
@@ -24,8 +32,14 @@ def cpu_flags() -> frozenset[str]:
 
 
 def has_vnni() -> bool:
-    """Whether int8 products are added in 32 bits (VNNI), so that 8-bit activations are safe."""
-    return any(flag in cpu_flags() for flag in VNNI_FLAGS)
+    """Whether int8 products are added in 32 bits (VNNI), so that 8-bit activations are safe.
+
+    A cap on oneDNN's instruction set (`ONEDNN_MAX_CPU_ISA`, once `DNNL_MAX_CPU_ISA`) is honoured; set
+    it before Python starts, since oneDNN reads it once.
+    """
+    cap = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    usable = VNNI_UNDER_CAP.get(cap.upper(), VNNI_FLAGS)
+    return any(flag in cpu_flags() for flag in usable)
 
 
 def has_bfloat16() -> bool:

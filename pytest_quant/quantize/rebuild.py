@@ -31,7 +31,12 @@ def rebuild(module: Any, recipe: Recipe, example: Example) -> Any:
         engine = engine_for(recipe.engine)
         with engine_set(engine):
             if recipe.kind == "dynamic" and recipe.flow == "eager":
-                return dynamic.convert(module, recipe, engine)
+                return dynamic.convert(
+                    module,
+                    recipe,
+                    engine,
+                    lambda copied: copied(*example.args, **example.kwargs),
+                )
             flow = FLOWS[recipe.flow]
             prepared = flow.prepare(module.train(recipe.kind == "qat"), recipe, engine, example)
             with torch.no_grad():

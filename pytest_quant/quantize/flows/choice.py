@@ -44,12 +44,18 @@ def first_that_can(
         return made, (f"quantized by flow {name}, since {reasons}",)
     if len(refused) == 1:
         raise next(iter(refused.values()))
-    sentences = " ".join(error.sentence for error in refused.values())
+    sentences = " ".join(_sentence(*item) for item in refused.items())
     raise QuantStageError("prepare", f"no flow takes quant_model. {sentences}")
 
 
 def _reason(flow: str, error: QuantStageError) -> str:
-    return getattr(error, "reason", f"{flow} failed: {error.sentence}")
+    return getattr(error, "reason", f"{flow} failed: {error.sentence.rstrip('.')}")
+
+
+def _sentence(flow: str, error: QuantStageError) -> str:
+    if isinstance(error, FlowRefusal):
+        return error.sentence
+    return f"flow {flow} failed: {error.sentence.rstrip('.')}."
 
 
 def candidates(module: Any, recipe: Recipe) -> tuple[str, ...]:

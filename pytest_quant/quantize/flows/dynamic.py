@@ -1,8 +1,11 @@
 """Dynamic quantization: int8 weights, activations quantized as they come (`quantize_dynamic`)."""
 
+import copy
 import importlib
+from collections.abc import Callable, Collection
 from typing import Any
 
+from pytest_quant.conditions import running_as_built
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.names import kept
 from pytest_quant.recipe import Recipe
@@ -10,13 +13,19 @@ from pytest_quant.recipe import Recipe
 COVERED = "Linear, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Embedding and EmbeddingBag"
 
 
-def convert(module: Any, recipe: Recipe, engine: str) -> Any:
+def convert(
+    module: Any, recipe: Recipe, engine: str, run: Callable[[Any], object] | None = None
+) -> Any:
     """The module with every layer quantized for which PyTorch has dynamic kernels.
+
+    A layer that the model never calls, since it reads its weights itself, stays FP32 where the model
+    could not run otherwise: a quantized layer's weight is no tensor.
 
     Args:
         module: our own copy of the FP32 model.
         recipe: `per_channel` applies to Linear; recurrent layers have one scale for each weight.
         engine: already set by the caller.
+        run: makes one call of a module like this one.
 
     Raises:
         QuantStageError: when there is nothing to quantize, or PyTorch cannot.
@@ -46,6 +55,15 @@ def convert(module: Any, recipe: Recipe, engine: str) -> Any:
         )
     if "" in chosen:  # the model is itself such a layer, and quantize_dynamic only swaps children
         return convert_alone(module, chosen[""])
+    uncalled = _uncalled(module, chosen, recipe, run) if run else set()
+    if run and uncalled and not _runs(_converted(copy.deepcopy(module), chosen), recipe, run):
+        rest = {name: qconfig for name, qconfig in chosen.items() if name not in uncalled}
+        chosen = rest or chosen  # with none left, let the model fail on its own
+    return _converted(module, chosen)
+
+
+def _converted(module: Any, chosen: dict[str, Any]) -> Any:
+    ao: Any = importlib.import_module("torch.ao.quantization")
     try:
         return ao.quantize_dynamic(module, chosen, inplace=True)
     except Exception as error:
@@ -54,6 +72,33 @@ def convert(module: Any, recipe: Recipe, engine: str) -> Any:
             f"quantize_dynamic could not take quant_model: {in_brief(error)}. Keep the "
             "layer FP32 with keep_fp32, or use static quantization.",
         ) from error
+
+
+def _uncalled(
+    module: Any, names: Collection[str], recipe: Recipe, run: Callable[[Any], object]
+) -> set[str]:
+    """Which of these submodules the model does not call; off attention's fast path, which calls none."""
+    called = set[str]()
+    hooks = [
+        module.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
+        for name in names
+    ]
+    try:
+        with running_as_built(module, recipe):
+            run(module)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return set(names) - called
+
+
+def _runs(converted: Any, recipe: Recipe, run: Callable[[Any], object]) -> bool:
+    try:
+        with running_as_built(converted, recipe):
+            run(converted)
+    except Exception:
+        return False
+    return True
 
 
 def convert_alone(layer: Any, qconfig: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.batches import mapped, tensors_in
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
@@ -133,15 +134,23 @@ def _keep(module: Any, name: str, qconfig: Any) -> None:
 
 
 class Floating(torch.nn.Module):
-    """A module that computes in float, between int8 neighbours."""
+    """A module that computes in float, whether its neighbours do or compute in int8."""
 
     def __init__(self, inner: Any, qconfig: Any) -> None:
         super().__init__()
         ao: Any = importlib.import_module("torch.ao.quantization")
-        self.before = ao.DeQuantStub()
         self.inner = inner
         self.after = ao.QuantStub()
         self.after.qconfig = qconfig
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.after(self.inner(*map(self.before, args), **kwargs))
+        in_int8 = any(tensor.is_quantized for tensor in tensors_in([args, kwargs]))
+        outputs = self.inner(*mapped(args, _to_float), **mapped(kwargs, _to_float))
+        is_converted = not hasattr(self.after, "activation_post_process")
+        if is_converted and not in_int8:
+            return outputs
+        return mapped(outputs, lambda t: self.after(t) if t.is_floating_point() else t)
+
+
+def _to_float(tensor: Any) -> Any:
+    return tensor.dequantize() if tensor.is_quantized else tensor

@@ -3,10 +3,10 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_quant.batches import call, size_of
+from pytest_quant.batches import call, size_of, tensors_in
 from pytest_quant.errors import QuantStageError
 from pytest_quant.subject import Admitted
 
@@ -20,11 +20,13 @@ class Example:
     Args:
         args, kwargs: that the model is called with, whoever calls it.
         outputs: what it returned.
+        parts: calls of submodules by name, where it is known which of them flow parts is to trace.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: Any
+    parts: dict[str, "Example"] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
@@ -58,15 +60,25 @@ def example_of(module: Any, admitted: Admitted) -> Example:
     return calls[""]
 
 
-def calls_of(modules: Mapping[str, Any], run: Callable[[], Any]) -> dict[str, Example]:
-    """The first call of each of these modules while `run` runs; those never called are left out."""
+def calls_of(
+    modules: Mapping[str, Any], run: Callable[[], Any], *, alike: bool = False
+) -> dict[str, Example]:
+    """The first call of each of these modules while `run` runs; those never called are left out.
+
+    Args:
+        alike: leave out also those that are called in more than one way: with other flags, or with
+            an argument that is a tensor only at times.
+    """
     import torch
 
     caught: dict[str, Example] = {}
+    unlike = set[str]()
 
     def catch(name: str) -> Callable[..., None]:
         def hook(_: Any, args: Any, kwargs: Any, outputs: Any) -> None:
-            caught.setdefault(name, Example(args, kwargs, outputs))
+            first = caught.setdefault(name, Example(args, kwargs, outputs))
+            if _plain(first.args, first.kwargs) != _plain(args, kwargs):
+                unlike.add(name)
 
         return hook
 
@@ -80,23 +92,34 @@ def calls_of(modules: Mapping[str, Any], run: Callable[[], Any]) -> dict[str, Ex
     finally:
         for hook in hooks:
             hook.remove()
-    return caught
+    return {name: call for name, call in caught.items() if not (alike and name in unlike)}
+
+
+def _plain(args: Any, kwargs: Any) -> dict[Any, Any]:
+    """Arguments, by place or name, with all that hold tensors alike."""
+    given = {**dict(enumerate(args)), **kwargs}
+    return {key: value if holds_no_tensor(value) else ... for key, value in given.items()}
+
+
+def holds_no_tensor(value: Any) -> bool:
+    """Whether an argument says what forward does; a traced graph has it as a constant."""
+    return next(tensors_in(value), None) is None
 
 
 def narrow(module: Any, example: Example) -> "Rebuild | None":
     """Give the module a forward with just the call's arguments, that returns what can be traced.
 
     A tracer makes a value of every parameter of forward, also of those that are None, and would then
-    take both branches of ``if labels is not None``. An argument given as None is still accepted, and
-    is a constant inside. An output object (``.logits``) becomes the tuple of its tensors, from which
-    `Rebuild` makes the object again.
+    take both branches of ``if labels is not None``. An argument without a tensor (None, a flag, a
+    number) is still accepted, but inside it is a constant, the example's. An output object
+    (``.logits``) becomes the tuple of its tensors, from which `Rebuild` makes the object again.
     """
     original = type(module).forward
     parameters = inspect.signature(original).parameters
     rebuild = Rebuild(example.outputs) if _is_object(example.outputs) else None
     given = example.by_name(module)
     whole = given is None or (
-        len(parameters) == len(given) + 1 and all(v is not None for v in given.values())
+        len(parameters) == len(given) + 1 and not any(map(holds_no_tensor, given.values()))
     )
     if whole and rebuild is None:
         return None
@@ -104,14 +127,15 @@ def narrow(module: Any, example: Example) -> "Rebuild | None":
     if given is not None:
         accepted, passed = [], []
         for name, value in given.items():
-            optional = optional or value is None
-            accepted.append(f"{name}=None" if optional else name)
-            inner = "None" if value is None else name
+            optional = optional or holds_no_tensor(value)
+            accepted.append(f"{name}=_omitted.get({name!r})" if optional else name)
+            inner = f"_given[{name!r}]" if holds_no_tensor(value) else name
             positional = parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY
             passed.append(inner if positional else f"{name}={inner}")
     outputs = "outputs" if rebuild is None else f"({''.join(f'{p}, ' for p in rebuild.places)})"
-    body = f"outputs = original(self, {', '.join(passed)})\n    return {outputs}"
-    space: dict[str, Any] = {"original": original}
+    body = f"outputs = _original(self, {', '.join(passed)})\n    return {outputs}"
+    omitted = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    space: dict[str, Any] = {"_original": original, "_given": given, "_omitted": omitted}
     exec(f"def forward(self, {', '.join(accepted)}):\n    {body}", space)
     module.__class__ = type(type(module).__name__, (type(module),), {"forward": space["forward"]})
     return rebuild

@@ -1,24 +1,16 @@
 """Exported: a graph of `torch.export` that is called, trained and compiled like the user's module."""
 
-import contextlib
 import copy
-import importlib
 import inspect
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from pytest_quant.batches import mapped, size_of, taken, tensors_in
-from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.quantize.flows.example import Rebuild
-
-NOISY_LOGGERS = ("torch.utils._pytree", "torch.utils.cpp_extension")
+from pytest_quant.quantize.flows.example import Rebuild, holds_no_tensor
+from pytest_quant.quantize.flows.kernel import Kernel, compiled
 
 
 class Exported(torch.nn.Module):
@@ -89,7 +81,7 @@ class Compiled(Exported):
         self.training = False
         self._largest = self.size or 0
         self.without_kernel = 0
-        self._kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._kernels: dict[tuple[Any, ...], Kernel] = {}
 
     def outputs(self, values: dict[str, Any]) -> Any:
         if not self.call.is_batched:
@@ -100,11 +92,11 @@ class Compiled(Exported):
 
     def run(self, values: dict[str, Any]) -> Any:
         inputs = list(tensors_in(values))
-        shapes = tuple(tensor.shape for tensor in inputs)
-        if shapes not in self._kernels:
-            self._kernels[shapes], found = compiled(self.graph, inputs, self.form)
+        key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        if key not in self._kernels:
+            self._kernels[key], found = compiled(self.graph, inputs, self.form)
             self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
-        return self._kernels[shapes](*inputs)
+        return self._kernels[key](inputs)
 
     def train(self, mode: bool = True) -> "Compiled":
         return self
@@ -146,30 +138,37 @@ class NamedCall:
 
     Args:
         signature: of the user's forward, without self.
-        names: of the arguments that are not None, in order.
+        names: of the arguments with tensors, in order.
+        plain: the other arguments that are not None, which are constants in the graph.
         rebuild: makes the model's output object from a tuple of tensors.
         is_batched: whether every output has a row for each sample, so that rows can be dropped.
     """
 
     signature: inspect.Signature
     names: tuple[str, ...]
+    plain: dict[str, Any]
     rebuild: Rebuild | None
     is_batched: bool
 
     def arguments(self, args: Any, kwargs: Any) -> dict[str, Any]:
-        """The arguments by forward's names, without those that are None.
+        """The arguments with tensors, by forward's names.
 
         Raises:
             TypeError: when they are not those that the model was exported with.
         """
         bound = self.signature.bind(*args, **kwargs).arguments
-        values = {name: value for name, value in bound.items() if value is not None}
-        if tuple(values) != self.names:
+        values = {name: value for name, value in bound.items() if not holds_no_tensor(value)}
+        plain = {k: v for k, v in bound.items() if v is not None and k not in values}
+        if tuple(values) != self.names or plain != self.plain:
             raise TypeError(
                 f"a model of flow pt2e takes the arguments that it was exported with, "
-                f"{', '.join(self.names)}; given {', '.join(values) or 'none'}"
+                f"{_listed(self.names, self.plain)}; given {_listed(values, plain) or 'none'}"
             )
         return values
+
+
+def _listed(names: Iterable[str], plain: dict[str, Any]) -> str:
+    return ", ".join([*names, *(f"{name}={value!r}" for name, value in plain.items())])
 
 
 def in_chunks(run: Callable[[Any], Any], values: dict[str, Any], size: int) -> Any:
@@ -217,65 +216,6 @@ def set_training(graph: Any, batchnorm: bool, dropout: bool) -> None:
             rate = node.meta.setdefault("dropout_p", node.args[4])
             node.update_arg(4, rate if dropout else 0.0)
     graph.recompile()
-
-
-def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Callable[..., Any], int]:
-    """The graph compiled by inductor for inputs of just these shapes, and its int8 kernels with weights.
-
-    Weights are frozen, without which inductor finds no int8 kernel. Its own harmless warnings would
-    become errors under ``-W error``.
-
-    Raises:
-        QuantStageError: when the graph cannot be compiled, with what is missing.
-    """
-    inductor = importlib.import_module("torch._inductor")
-    before = _kernels_found()
-    try:
-        with warnings.catch_warnings(), quietly(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            with inductor.config.patch(freezing=True):
-                made: Callable[..., Any] = inductor.compile(graph, inputs)
-                made(*inputs)  # what is wrong with a kernel shows when it runs
-                return _in_form(made, form), _kernels_found() - before
-    except Exception as error:
-        if "InvalidCxxCompiler" in repr(error):
-            raise QuantStageError(
-                "compile",
-                "flow pt2e compiles the model and found no C++ compiler; install g++ "
-                "(Debian: apt-get install g++), or set CXX.",
-            ) from error
-        raise QuantStageError(
-            "compile", f"inductor could not compile the quantized model: {in_brief(error)}"
-        ) from error
-
-
-def _kernels_found() -> int:
-    """How many int8 convolutions and Linear layers inductor has made in this process."""
-    counters = importlib.import_module("torch._dynamo.utils").counters["inductor"]
-    return sum(counters[f"q{kind}_weight_prepack_matcher_count"] for kind in ("conv", "linear"))
-
-
-def _in_form(made: Callable[..., Any], spec: Any) -> Callable[..., Any]:
-    """With the outputs nested as the graph's are; inductor may give them as a flat list."""
-    pytree = importlib.import_module("torch.utils._pytree")
-    if spec.is_leaf():
-        return lambda *inputs: pytree.tree_leaves(made(*inputs))[0]
-    return lambda *inputs: pytree.tree_unflatten(pytree.tree_leaves(made(*inputs)), spec)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without PyTorch's notices about CUDA and itself, and the graphs that it prints when it fails."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _size(values: dict[str, Any]) -> int:

@@ -5,9 +5,14 @@ import importlib
 from collections.abc import Collection
 from typing import Any
 
+import torch
+
 from pytest_quant.errors import in_brief
 from pytest_quant.quantize.flows.example import Example, narrow
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.owners import weight_owners
+from pytest_quant.quantize.flows.scalars import part_ranges
+from pytest_quant.quantize.flows.softmax import free_scores
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.qconfigs import qconfig_mapping
@@ -54,6 +59,9 @@ def prepare_but(
             "Rewrite it without control flow that depends on values, keep the submodule out with "
             "keep_fp32, or quantize it yourself with Recipe('custom', build=...).",
         ) from error
+    free_scores(prepared)
+    part_ranges(prepared)
+    _refuse_other_constants(prepared, values or {})
     if rebuild is not None:
         _end_with(prepared, rebuild)
     return prepared
@@ -64,8 +72,9 @@ def convert(prepared: Any, example: Example) -> Any:
     fx: Any = importlib.import_module("torch.ao.quantization.quantize_fx")
     prepared.eval()
     without_training(prepared)
+    functional = frozenset(weight_owners(prepared).values())
     try:
-        return fx.convert_fx(prepared).eval()
+        converted = fx.convert_fx(prepared).eval()
     except Exception as error:
         raise FlowRefusal(
             "convert",
@@ -73,6 +82,8 @@ def convert(prepared: Any, example: Example) -> Any:
             f"could not convert quant_model: {in_brief(error)}",
             "Keep the layer FP32 with keep_fp32.",
         ) from error
+    converted.int8_functional = functional  # layers that are functions in the graph
+    return converted
 
 
 def rehearsal(prepared: Any) -> Any:
@@ -84,8 +95,6 @@ def rehearsal(prepared: Any) -> Any:
 
 def without_training(graph_module: Any) -> None:
     """Switch off functional dropout that tracing in train mode has fixed in the graph as on."""
-    import torch
-
     # function -> keyword and position of what says whether, or how much, it drops; and off
     drops = {
         torch.dropout: ("train", 2, False),
@@ -116,8 +125,6 @@ def _custom_config(not_traced: list[str]) -> Any:
 
 def is_whole(module: Any) -> bool:
     """Whether FX takes a module of PyTorch's as one operation: layers, attention, encoders."""
-    import torch
-
     looked_into = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
     own = type(module).__module__.startswith("torch.nn.modules.")
     return own and not isinstance(module, looked_into)
@@ -130,6 +137,24 @@ def _sealed(module: Any) -> list[str]:
     """
     whole = [f"{name}." for name, child in module.named_modules() if name and is_whole(child)]
     return [name for name, _ in module.named_modules() if name.startswith(tuple(whole))]
+
+
+def _refuse_other_constants(graph_module: Any, values: dict[str, Any]) -> None:
+    """Let the traced graph take no other flag or number than it was traced with."""
+    graph = graph_module.graph
+    placeholders = graph.find_nodes(op="placeholder")
+    with graph.inserting_after(placeholders[-1]):
+        for node in placeholders:
+            if isinstance(value := values.get(node.target, ()), bool | int | float | str | None):
+                graph.call_function(must_equal, (node, value, node.target))
+    graph_module.recompile()
+
+
+@torch.fx.has_side_effect
+def must_equal(given: Any, traced: Any, name: str) -> None:
+    """Refuse an argument that differs from the one that is a constant in the graph."""
+    if isinstance(given, torch.Tensor) or given != traced:
+        raise TypeError(f"a model of flow fx was traced with {name}={traced!r} and takes no other")
 
 
 def _end_with(graph_module: Any, rebuild: Any) -> None:

@@ -27,7 +27,7 @@ def refusal(module: Any, recipe: Recipe) -> str | None:
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     """The model as it is, with each outermost submodule replaced that FX can trace."""
     fp32_names = kept(module, recipe.keep_fp32)
-    calls = _calls(module, example)
+    calls = example.parts or _calls(module, example)
     done: dict[int, tuple[Any, Any]] = {}
 
     def prepared(name: str, child: Any) -> Any:
@@ -60,7 +60,7 @@ def convert(prepared: Any, example: Example) -> Any:
     done: dict[int, tuple[Any, Any]] = {}
 
     def converted(_: str, child: Any) -> Any:
-        if isinstance(child, torch.fx.GraphModule) and observers_of(child):
+        if is_part(child) and observers_of(child):
             return fx.convert(child, example)
         _replace(child, converted, done)
         return child
@@ -77,6 +77,11 @@ def rehearsal(prepared: Any) -> Any:
     return copied
 
 
+def is_part(module: Any) -> bool:
+    """Whether a submodule is one that was traced."""
+    return isinstance(module, torch.fx.GraphModule)
+
+
 def _is_called_by_name(example: Example) -> bool:
     """Whether a call is more than one positional argument, which is all that a Sequential takes."""
     return len(example.args) != 1 or bool(example.kwargs)
@@ -88,7 +93,9 @@ def _calls(module: Any, example: Example) -> dict[str, Example]:
     module.eval()
     try:
         return calls_of(
-            dict(module.named_modules()), lambda: module(*example.args, **example.kwargs)
+            dict(module.named_modules()),
+            lambda: module(*example.args, **example.kwargs),
+            alike=True,
         )
     finally:
         for child, mode in training.items():
@@ -103,11 +110,13 @@ def _replace(
     Args:
         done: id of a child -> (the child, so that its id stays its own, and what it became).
     """
-    for name, child in parent.named_children():
+    for name, child in parent._modules.items():  # named_children would leave out the second name
+        if child is None:
+            continue
         if id(child) not in done:
             done[id(child)] = (child, change(name, child))
-        setattr(parent, name, done[id(child)][1])
+        parent._modules[name] = done[id(child)][1]
 
 
 def _parts(module: Any) -> Iterator[Any]:
-    return (child for child in module.modules() if isinstance(child, torch.fx.GraphModule))
+    return filter(is_part, module.modules())

@@ -13,16 +13,17 @@ from pytest_quant.batches import mapped, taken, tensors_in
 from pytest_quant.errors import in_brief
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.engines import must_reduce_range
-from pytest_quant.quantize.flows.example import Example, narrow
+from pytest_quant.quantize.flows.example import Example, holds_no_tensor, narrow
 from pytest_quant.quantize.flows.exported import (
     Compiled,
     Exported,
     NamedCall,
-    quietly,
     set_training,
     weight_nodes,
 )
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.kernel import quietly
+from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.recipe import Recipe
@@ -54,11 +55,12 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
         )
     signature = inspect.signature(module.forward)
     rebuild = narrow(module, example)
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if not holds_no_tensor(value)}
+    plain = {k: v for k, v in values.items() if v is not None and k not in given}
     is_batched = all(
         tensor.ndim and tensor.shape[0] == example.batch for tensor in tensors_in(example.outputs)
     )
-    call = NamedCall(signature, tuple(given), rebuild, is_batched)
+    call = NamedCall(signature, tuple(given), plain, rebuild, is_batched)
     with quietly():
         x86 = importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
         pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
@@ -93,6 +95,7 @@ def convert(prepared: Any, example: Example) -> Any:
     """The graph in int8, compiled; run once, so that what cannot be compiled fails here."""
 
     prepared.eval()
+    owners = weight_owners(prepared.graph)
     with quietly():
         pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
         try:
@@ -104,8 +107,9 @@ def convert(prepared: Any, example: Example) -> Any:
             ) from error
     set_training(graph, batchnorm=False, dropout=False)
     _separate_weights(graph)
+    _hold_zero(graph)
     _drop_unused(graph)
-    return Compiled(prepared, graph, graph._out_spec, _int8_modules(graph))
+    return Compiled(prepared, graph, graph._out_spec, _int8_modules(graph, owners))
 
 
 def rehearsal(prepared: Any) -> Any:
@@ -166,9 +170,10 @@ def _activation(recipe: Recipe) -> Any:
     return fake.FakeQuantize.with_args(observer=observer, eps=EPS)
 
 
-def _int8_modules(graph: Any) -> frozenset[str]:
+def _int8_modules(graph: Any, owners: dict[str, str]) -> frozenset[str]:
     """The user's names of the modules whose weights the graph holds in int8."""
-    return frozenset(_owner(user) for node in weight_nodes(graph) for user in node.users)
+    users = [user for node in weight_nodes(graph) for user in node.users]
+    return frozenset(name for u in users for name in (_owner(u), owners.get(u.name, _owner(u))))
 
 
 def _separate_weights(graph: Any) -> None:
@@ -187,6 +192,25 @@ def _separate_weights(graph: Any) -> None:
         graph.register_buffer(name, getattr(graph, scales.target).clone())
         with graph.graph.inserting_before(node):
             node.update_arg(1, graph.graph.get_attr(name))
+    graph.recompile()
+
+
+def _hold_zero(graph: Any) -> None:
+    """Let each range that is found as activations come hold zero.
+
+    Inductor takes the range from the lowest to the highest value, and then clamps the zero point: what
+    is positive throughout would be clipped far below its highest value.
+    """
+    aten = torch.ops.aten
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.quantized_decomposed.choose_qparams.tensor:
+            with graph.graph.inserting_before(node):
+                low = graph.graph.call_function(aten.amin.default, (node.args[0],))
+                high = graph.graph.call_function(aten.amax.default, (node.args[0],))
+                low = graph.graph.call_function(aten.clamp_max.default, (low, 0))
+                high = graph.graph.call_function(aten.clamp_min.default, (high, 0))
+                ends = graph.graph.call_function(aten.stack.default, ([low, high],))
+            node.update_arg(0, ends)
     graph.recompile()
 
 
