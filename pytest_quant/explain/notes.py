@@ -42,8 +42,8 @@ def notes_on(variant: Variant) -> list[str]:
         notes.append(
             f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "
             f"{100 * share.macs:.1f} % of the multiply-adds became int8: "
-            f"Recipe({recipe.kind!r}, flow='pt2e') takes the Linear layers of attention, dynamic "
-            "quantization LSTM and GRU"
+            f"Recipe({recipe.kind!r}, flow='pt2e') takes the feed-forward layers of "
+            "nn.TransformerEncoder, dynamic quantization LSTM and GRU"
         )
     if without := getattr(variant.model, "without_kernel", 0):
         notes.append(
