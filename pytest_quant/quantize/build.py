@@ -59,7 +59,12 @@ def build(admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
             with engine_set(engine):
                 return _custom(copy.deepcopy(admitted.module), replace(recipe, engine=engine))
         if recipe.kind == "static":
-            calibrate.check_calibration_data(admitted)
+            calibrate.calibration_source(
+                subject
+            )  # what is missing is said before anything is built
+
+        if recipe.kind != "dynamic":
+            example_of(copy.deepcopy(admitted.module), admitted)  # or no flow can trace the call
 
         def attempt(flow: Flow) -> Built:
             own = flow.ENGINE or engine
@@ -136,9 +141,7 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
         train.freeze_observers(fake_quantized)
     elif recipe.kind == "static":
         with _stage("calibrate", seconds):
-            tuned_on = calibrate.calibrate(
-                prepared, subject, recipe.calibration_samples, who, conditions.progress
-            )
+            tuned_on = calibrate.calibrate(prepared, admitted, recipe, who, conditions.progress)
         _refuse_unobserved(prepared, admitted, "calibrate")
     else:  # observers of weights look when the model runs; there are none of activations
         with torch.no_grad():

@@ -6,61 +6,57 @@ from pytest_quant.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
 from pytest_quant.progress import Progress
+from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.recipe import Recipe
 from pytest_quant.subject import Admitted, Subject, forward
 
 
 def calibrate(
-    prepared: Any, subject: Subject, samples: int, who: str, progress: Progress
+    prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress: Progress
 ) -> set[bytes]:
-    """Run about `samples` samples of the calibration data through the prepared model.
+    """Run about as many samples of the calibration data through the prepared model as the recipe says.
 
     Returns:
         Digests of the inputs seen, so that a sample of the eval data among them is found.
 
     Raises:
-        QuantStageError: when the data is missing, or is the eval data.
+        FlowRefusal: when the prepared model cannot run what FP32 can.
+        QuantStageError: when the data is missing, yields nothing, is the eval data, or fits not even
+            FP32.
     """
     import torch
 
+    subject, samples = admitted.subject, recipe.calibration_samples
     fixture, data = calibration_source(subject)
     seen: set[bytes] = set()
     done = 0
+
+    def run(model: Any, whose: str, inputs: Any) -> None:
+        forward(subject, model, inputs, whose, stage="calibrate", fixture=fixture)
+
     with torch.no_grad(), progress(f"calibrate {who}", samples, "samples") as advance:
         for batch in each_batch(data, fixture):
             inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
             count = min(size_of(inputs), samples - done) or 1
             inputs = taken(inputs, count)
-            forward(
-                subject, prepared, inputs, "the prepared model", stage="calibrate", fixture=fixture
-            )
+            try:
+                run(prepared, "the prepared model", inputs)
+            except QuantStageError as error:
+                run(admitted.module, "FP32", inputs)
+                reason = f"prepared what cannot run: {error.sentence.rstrip('.')}"
+                raise FlowRefusal("calibrate", recipe.flow, reason) from error
             seen.update(digests(inputs, count))
             advance(count)
             done += count
             if done >= samples:
                 break
-    return seen
-
-
-def check_calibration_data(admitted: Admitted) -> None:
-    """Let FP32 run the first calibration batch, so that what fails later is not the data's fault.
-
-    Raises:
-        QuantStageError: when the data is missing, empty, the eval data, or does not fit the model.
-    """
-    import torch
-
-    subject = admitted.subject
-    fixture, data = calibration_source(subject)
-    batch = next(each_batch(data, fixture), None)
-    if batch is None:
+    if not done:
         raise QuantStageError(
             "calibrate",
             f"{fixture} yielded nothing; static quantization needs inputs to observe "
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
         )
-    inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
-    with torch.no_grad():
-        forward(subject, admitted.module, inputs, "FP32", stage="calibrate", fixture=fixture)
+    return seen
 
 
 def calibration_source(subject: Subject) -> tuple[str, Any]:

@@ -758,7 +758,7 @@ def test_a_marker_with_a_wrong_limit_is_a_usage_error(model_repo, switch, argume
 OPTIONS = {
     "--quant-variants=static,statik": "--quant-variants: unknown statik; known: fp32, dynamic, static, qat",
     "--quant-variants=,": "--quant-variants is ','; expected names such as static,qat",
-    "--quant-engine=cuda": "quant_engine is 'cuda'; allowed: x86, fbgemm, onednn, qnnpack",
+    "--quant-engine=cuda": "quant_engine is 'cuda'; allowed: x86, fbgemm, onednn, qnnpack, auto",
     "--quant-format=exel": "quant_format is 'exel'; allowed: *simple*",
     "--quant-inconclusive=pass": "quant_inconclusive is 'pass'; allowed: auto, fail, report",
     "--quant-threads=0": "quant_threads is 0; a positive number is expected",

@@ -24,7 +24,7 @@ def first_that_can(
 
     Raises:
         QuantStageError: of the flow that the recipe names; with ``auto``, when no flow can: each
-            one's reason. What fails in training fails at once: it is not the flow's fault.
+            one's reason. What the data or the training is to blame for fails at once.
     """
     refused: dict[str, QuantStageError] = {}
     for name in candidates(module, recipe):
@@ -34,7 +34,8 @@ def first_that_can(
                 raise FlowRefusal("prepare", name, f"cannot take quant_model: {reason}")
             made = attempt(flow)
         except QuantStageError as error:
-            if recipe.flow != "auto" or error.stage in ("fixture", "train"):
+            datas = error.stage == "calibrate" and not isinstance(error, FlowRefusal)
+            if recipe.flow != "auto" or error.stage in ("fixture", "train") or datas:
                 raise
             refused[name] = error
             continue
