@@ -1,5 +1,6 @@
 """The controlling side of one contender's process: start it, let it run a round, end it."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -64,7 +65,8 @@ class Process:
     def end(self) -> None:
         """The worker leaves when its input ends."""
         if self._process.stdin:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has died, which its error says
+                self._process.stdin.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

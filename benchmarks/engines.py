@@ -42,8 +42,10 @@ STATIC = (*(f"fx/{engine}" for engine in ENGINES), "pt2e")
 DYNAMIC = (*(f"dynamic/{engine}" for engine in ENGINES), "dynamic")  # the last by flow pt2e
 PEERS = ("onnxruntime int8", "openvino int8")
 CONVOLUTIONAL = (*FP32, *STATIC, *PEERS)
+# Of a ViT only engines that are anybody's choice, since all at once fill 24 GB of memory.
+OF_VIT = ("fx/x86", "fx/onednn", "pt2e", *PEERS, "dynamic/x86", "dynamic/onednn", "dynamic")
 CONTENDERS = {
-    "vit_b_16": (*CONVOLUTIONAL, *DYNAMIC, "onnxruntime dynamic int8"),
+    "vit_b_16": (*FP32, *OF_VIT, "onnxruntime dynamic int8"),
     "lstm": (*FP32, *DYNAMIC, "fx/x86", "pt2e", "onnxruntime dynamic int8", "openvino int8"),
 }
 HEADER = ("contender", "ms", "speed-up", "quartiles", "SQNR dB", "MB", "build s")
