@@ -33,6 +33,8 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     def prepared(name: str, child: Any) -> Any:
         if name in fp32_names or not any(True for _ in child.parameters()):
             return child
+        if isinstance(child, torch.nn.modules.batchnorm._BatchNorm):
+            return child  # left alone by a layer that stays FP32, it would only round
         inner = {kept[len(name) + 1 :] for kept in fp32_names if kept.startswith(f"{name}.")}
         whole = fx.is_whole(child)
         if name in calls and not (whole and _is_called_by_name(calls[name])):

@@ -220,5 +220,11 @@ def test_a_model_of_parts_that_no_tracer_takes_is_an_error():
 
 
 def test_a_model_that_fx_could_take_whole_may_be_taken_in_parts():
-    assert parts_of(built(made(Convolutional), in_parts())) == ["conv", "norm", "fc"]
+    assert parts_of(built(made(Convolutional), in_parts())) == ["conv", "fc"]
     assert parts_of(built(made(Two), in_parts(), numbers)) == ["first", "last"]
+
+
+def test_a_batchnorm_behind_a_layer_that_stays_fp32_stays_fp32_too():
+    model = built(made(Convolutional), Recipe("static", flow="parts", keep_fp32=("conv",)))
+    assert parts_of(model) == ["fc"]
+    assert type(model.model.norm) is nn.BatchNorm2d
