@@ -104,22 +104,22 @@ class Variant:
     @property
     def evaluation(self) -> "Evaluation":
         """Scores on the eval data: one pass, however many gates ask."""
-        return self._once("evaluation", lambda: self._measures.evaluate(self))
+        return self.once("evaluation", lambda: self._measures.evaluate(self))
 
     @property
     def prefix(self) -> "Prefix | None":
         """Scores on a part of the eval data, in a random order; None where it has no order."""
-        return self._once("prefix", lambda: self._measures.prefix(self))
+        return self.once("prefix", lambda: self._measures.prefix(self))
 
     @property
     def size(self) -> "Size":
         """Bytes of the tensors that the model needs to run."""
-        return self._once("size", lambda: self._measures.size(self), "size")
+        return self.once("size", lambda: self._measures.size(self), "size")
 
     @property
     def int8_share(self) -> "Int8Share":
         """How much of the model is stored in, and computes with, fewer bits than FP32."""
-        return self._once("int8_share", lambda: self._measures.int8_share(self), "size")
+        return self.once("int8_share", lambda: self._measures.int8_share(self), "size")
 
     def pair(self, baseline: str = "given") -> "Pair":
         """The timed pair of FP32 and this variant; gates on it share its rounds.
@@ -128,12 +128,12 @@ class Variant:
             baseline: ``given``: FP32 as the user gave it; ``best``: the fastest FP32 of as given
                 and channels_last.
         """
-        return self._once(f"pair {baseline}", lambda: self._measures.pair(self, baseline))
+        return self.once(f"pair {baseline}", lambda: self._measures.pair(self, baseline))
 
     @property
     def format_gain(self) -> float:
         """How many times as fast FP32 is in channels_last as given; 1.0 without convolutions."""
-        return self._once("format_gain", lambda: self._measures.format_gain(self.fp32))
+        return self.once("format_gain", lambda: self._measures.format_gain(self.fp32))
 
     def measured(self, what: str) -> Any:
         """A measurement if it has been made, else None; never makes one, never raises."""
@@ -142,9 +142,10 @@ class Variant:
 
     @property
     def error(self) -> str | None:
-        """Why a measurement failed, the first of them; None when none has."""
+        """Why a measurement failed, the first of them; None when none has. What cannot be explained
+        is measured all the same."""
         errors = (known for known in self._known.values() if isinstance(known, QuantStageError))
-        return next(map(str, errors), None)
+        return next((str(error) for error in errors if error.stage != "explain"), None)
 
     def forward(self, inputs: Any) -> Any:
         """Outputs for one batch of inputs, called as `quant_forward` says."""
@@ -177,7 +178,41 @@ class Variant:
             spent = time.perf_counter() - start
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
-    def _once(self, what: str, make: Callable[[], T], stage: str | None = None) -> T:
+    def sibling(
+        self,
+        name: str,
+        model: Any,
+        recipe: "Recipe | None" = None,
+        tuned_on: frozenset[bytes] | None = None,
+    ) -> "Variant":
+        """Another model of the same Subject, beside the same FP32, measured in the same way.
+
+        Args:
+            name: for progress and messages.
+            model: takes the FP32 model's inputs.
+            recipe: that it was made after; default this variant's.
+            tuned_on: digests of the inputs that tuned it; default this variant's.
+        """
+        return Variant(
+            name,
+            self.admitted,
+            model,
+            self._measures,
+            recipe=recipe or self.recipe,
+            fp32=self.fp32,
+            tuned_on=self.tuned_on if tuned_on is None else tuned_on,
+        )
+
+    def keep(self, what: str, value: Any) -> None:
+        """Keep something that was made of this variant; `measured` gives it later."""
+        self._known[what] = value
+
+    def once(self, what: str, make: Callable[[], T], stage: str | None = None) -> T:
+        """Something that is made when it is first asked for and kept; `measured` gives it later.
+
+        Raises:
+            QuantStageError: the same one each time.
+        """
         if what not in self._known:
             try:
                 with self.timed(stage) if stage else nullcontext():

@@ -133,16 +133,21 @@ def parts_of(tensor: Any) -> Iterator[Any]:
 
 def bytes_of(tensors: Iterable[Any]) -> int:
     """Bytes of all tensors; those that share a storage need no more than that storage."""
-    needed: dict[int, int] = {}
+    return sum(needed for _, needed in bytes_each(tensors))
+
+
+def bytes_each(tensors: Iterable[Any]) -> Iterator[tuple[Any, int]]:
+    """Each tensor, or part of a wrapper, once, with the bytes that it adds to those before it."""
     room: dict[int, float] = {}
     for tensor in unique(part for whole in tensors for part in parts_of(whole)):
         key, most = id(tensor), math.inf
         if not tensor.is_quantized and tensor.layout is _strided():
             storage = tensor.untyped_storage()
             key, most = storage.data_ptr() or key, storage.nbytes()
-        needed[key] = needed.get(key, 0) + stored_bytes(tensor)
-        room[key] = most
-    return sum(int(min(needed[key], room[key])) for key in needed)
+        left = room.get(key, most)
+        needed = min(stored_bytes(tensor), left)
+        room[key] = left - needed
+        yield tensor, int(needed)
 
 
 def unique(tensors: Any) -> list[Any]:

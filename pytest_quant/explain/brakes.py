@@ -1,0 +1,229 @@
+"""Brakes: what keeps a variant from being fast, in sentences with a remedy each."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pytest_quant.conditions import available_cores
+from pytest_quant.explain.operators import UNNAMED, Profile
+from pytest_quant.measure.work import work_of
+from pytest_quant.quantize.engines import has_bfloat16
+from pytest_quant.recipe import Recipe
+from pytest_quant.variant import Variant
+
+if TYPE_CHECKING:
+    from pytest_quant.explain.slowness import Slowness
+
+MOST = 3
+NAMED = 3  # things in one list of a sentence
+MUCH = 0.5  # share of the multiply-adds, or of the time
+CONVERTING = 0.1  # share of the time from which on conversions are worth a sentence
+CALLING = 0.01  # ms; operators that take less on average cost little more than being called
+OUTSIDE = 0.4  # the same of the time between the int8 layers
+NOT_FASTER = (
+    1 / 1.5
+)  # of FP32's time for the same layers, from which on int8 kernels gain too little
+HEAVY = ("convolution", "linear", "recurrent", "attention")
+INT8, FLOAT = ([f"{how} {what}" for what in HEAVY] for how in ("int8", "float"))
+FAST_PATH = ("_transformer_encoder_layer_fwd", "_native_multi_head_attention")
+FOR_SPEED = "For speed take Recipe('static'), the fixture quant_static."
+
+
+def brakes_on(
+    variant: Variant, slowness: "Slowness", own: Profile, fp32: Profile
+) -> tuple[str, ...]:
+    """Where the time goes, and the first causes that the measurement supports; three at most."""
+    recipe = variant.recipe
+    causes = [] if recipe is None else [*_causes(variant, recipe, slowness, own, fp32)]
+    if not causes and recipe is not None and recipe.kind in ("static", "qat"):
+        share = own.share_of(*INT8)
+        already = f"; {_percent(share)} of the time is in int8 layers already"
+        causes = [f"No single cause stands out{_others(recipe) or already}."]
+    return (_where(slowness, own), *causes)[:MOST]
+
+
+def _where(slowness: "Slowness", own: Profile) -> str:
+    shares: dict[str, float] = {}
+    for each in own.operators:
+        what = each.does or each.name.removeprefix("aten::")
+        shares[what] = shares.get(what, 0.0) + each.share
+    largest = sorted(shares.items(), key=lambda item: -item[1])[:NAMED]
+    listed = ", ".join(f"{_percent(share)} {what}" for what, share in largest if share >= 0.01)
+    batch = f"a batch of {slowness.batch}" if slowness.batch else "its inputs"
+    under = " under the profiler" if own.is_distorted else ""
+    return (
+        f"{slowness.variant} takes {slowness.ms:.3g} ms for {batch}, FP32 {slowness.fp32_ms:.3g} ms; "
+        f"of its time{under}: {listed}."
+    )
+
+
+def _causes(
+    variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profile, fp32: Profile
+) -> Iterator[str]:
+    """Each cause that applies, those first whose remedy gains most."""
+    yield from _of_kind(variant, recipe, slowness)
+    if slowness.threads > (cores := available_cores()):
+        yield (
+            f"{slowness.threads} threads share {cores} cores, so that they wait for each other: "
+            f"--quant-threads={cores}."
+        )
+    if _has_fast_path(fp32) and not _has_fast_path(own):
+        yield (
+            "FP32 takes PyTorch's fast path for attention, which a model with int8 layers cannot; "
+            "Recipe('cast') can, in half precision."
+        )
+    if (slowness.conversion_share or 0) >= CONVERTING:
+        yield _converting(variant, recipe, slowness)
+    if without := getattr(variant.model, "without_kernel", 0):
+        yield (
+            f"inductor found no int8 kernel for {without} uses of int8 weights and computes them in "
+            f"float: Recipe({recipe.kind!r}, flow='fx') takes other kernels."
+        )
+    calls = sum(each.calls for each in fp32.operators)
+    if fp32.share_of(*FLOAT) < MUCH and fp32.ms < CALLING * calls:
+        yield _small(slowness, calls, _is_compiled(variant), recipe.kind)
+    if (slowness.int8_macs or 0) < MUCH:
+        return
+    int8, before = own.ms * own.share_of(*INT8), fp32.ms * fp32.share_of(*FLOAT)
+    before *= slowness.int8_macs or 0
+    careful = not (own.is_distorted or fp32.is_distorted)
+    if careful and before and int8 > NOT_FASTER * before:
+        yield _no_faster(slowness, recipe, int8, before)
+    if int8 and (sentence := _outside(slowness, recipe, own)):
+        yield sentence + (
+            f" It could be {fp32.ms / (own.ms - int8):.2f}x as fast as FP32 at most."
+            if careful
+            else ""
+        )
+
+
+def _outside(slowness: "Slowness", recipe: Recipe, own: Profile) -> str:
+    """How much of the time int8 layers cannot shorten, and where it is."""
+    others: dict[str, float] = {}
+    for each in own.operators:
+        if not each.does.startswith("int8") and each.name != UNNAMED:
+            name = each.does or each.name.removeprefix("aten::")
+            others[name] = others.get(name, 0.0) + each.share
+    share = sum(others.values())
+    if share < OUTSIDE:
+        return ""
+    largest = sorted(others, key=lambda name: -others[name])[:NAMED]
+    where = f", as {slowness.stretches[0]}" if slowness.stretches else ""
+    compiling = ""
+    if recipe.kind in ("static", "qat") and recipe.flow != "pt2e":
+        compiling = f"; Recipe({recipe.kind!r}, flow='pt2e') compiles it"
+    return (
+        f"{_percent(share)} of the time is between the int8 layers ({', '.join(largest)}{where}), which "
+        f"faster int8 layers cannot shorten{compiling}."
+    )
+
+
+def _of_kind(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Iterator[str]:
+    """What no int8 kernel can mend, since the work is not done in int8."""
+    if recipe.kind == "weight_only":
+        yield (
+            "weight_only makes a model smaller, not faster: it computes in float with weights that it "
+            f"unpacks at each call. {FOR_SPEED}"
+        )
+    elif recipe.kind == "cast" and not has_bfloat16():
+        yield (
+            "This CPU has no bfloat16 instructions, so that half precision makes a model smaller, not "
+            f"faster. {FOR_SPEED}"
+        )
+    elif slowness.int8_macs is not None and slowness.int8_macs < MUCH and recipe.kind != "cast":
+        yield _little_int8(variant, recipe, slowness)
+
+
+def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
+    work = work_of(variant) or {}
+    if recipe.kind == "dynamic" and work.get("convolution", 0) >= MUCH:
+        return (
+            "Dynamic quantization has no int8 convolutions, and they are "
+            f"{_percent(work['convolution'])} of this model's multiply-adds: take Recipe('static') "
+            "(the fixture quant_static; it needs quant_calibration_data)."
+        )
+    listed = ", ".join(
+        f"{each.name or 'the model itself'} ({_percent(each.macs)})"
+        for each in slowness.stayed[:NAMED]
+    )
+    int8 = _percent(slowness.int8_macs or 0)
+    text = f"Only {int8} of the multiply-adds are in int8; FP32 stayed {listed}"
+    if recipe.keep_fp32:
+        return f"{text}: name fewer layers in keep_fp32, which is {_names(recipe.keep_fp32)}."
+    if recipe.kind in ("static", "qat") and recipe.flow in ("fx", "parts"):
+        if work.get("recurrent", 0) >= MUCH:
+            return f"{text}: static quantization has no int8 LSTM or GRU; Recipe('dynamic') has."
+        return f"{text}: Recipe({recipe.kind!r}, flow='pt2e') may take more of them."
+    if recipe.kind == "dynamic":
+        return f"{text}: dynamic quantization takes Linear, recurrent and embedding layers only."
+    return f"{text}."
+
+
+def _converting(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
+    text = (
+        f"{_percent(slowness.conversion_share or 0)} of the time goes into {slowness.conversions:.3g} "
+        "conversions between float and int8"
+    )
+    if not slowness.stretches:
+        return f"{text}; the fewer changes between int8 and FP32 layers, the fewer of them (keep_fp32)."
+    text += f", around {slowness.stretches[0]}"
+    if more := len(slowness.stretches) - 1:
+        text += f" and in {more} more {'place' if more == 1 else 'places'}"
+    names = {name for name, _ in variant.fp32.model.named_modules()}
+    first = slowness.stretches[0]
+    near = tuple(name for name in (*first.after[:1], *first.before[:1]) if name in names)
+    keep = f"keep the layers around them FP32 (keep_fp32={near!r}, ...)"
+    if recipe.kind in ("static", "qat") and recipe.flow != "pt2e":
+        keep += f", or let them be compiled into the loops (Recipe({recipe.kind!r}, flow='pt2e'))"
+    return f"{text}: {keep}."
+
+
+def _small(slowness: "Slowness", calls: float, compiled: bool, kind: str) -> str:
+    larger, ms = max(32, 4 * slowness.batch), slowness.fp32_ms or 0.0
+    text = (
+        f"FP32's {ms:.2g} ms are {calls:.0f} operators of {1e3 * ms / calls:.1f} µs on average, mostly the "
+        "cost of calling them, which int8 does not shorten: time a larger batch "
+        f"(--quant-latency-batch={larger}) if batches are larger in use"
+    )
+    if kind in ("static", "qat") and not compiled:
+        text += f", or compile the model (Recipe({kind!r}, flow='pt2e'))"
+    return f"{text}."
+
+
+def _no_faster(slowness: "Slowness", recipe: Recipe, int8: float, before: float) -> str:
+    text = f"The int8 layers take {int8:.3g} ms where FP32 takes {before:.3g} ms for the same"
+    larger = 0 < slowness.batch < 8
+    if not (others := _others(recipe)) and not larger:
+        return f"{text}: this CPU gains little from int8 here."
+    if larger:
+        batch = "a larger batch (--quant-latency-batch=32) if batches are larger in use"
+        others = f"{others}, or {batch}" if others else f": try {batch}"
+    return f"{text}{others}."
+
+
+def _others(recipe: Recipe) -> str:
+    """Other kernels than those that a recipe took, as the end of a sentence; empty without any."""
+    if recipe.flow == "pt2e" or recipe.kind not in ("dynamic", "static", "qat"):
+        return ""
+    measured = (
+        f"Recipe({recipe.kind!r}, engine='auto'), which measures the engines ({recipe.engine} here)"
+    )
+    if recipe.kind == "dynamic":
+        return f": try {measured}"
+    return f": try {measured}, or Recipe({recipe.kind!r}, flow='pt2e'), which compiles the model"
+
+
+def _has_fast_path(profile: Profile) -> bool:
+    return any(each.name.removeprefix("aten::") in FAST_PATH for each in profile.operators)
+
+
+def _is_compiled(variant: Variant) -> bool:
+    return hasattr(variant.model, "int8_modules")
+
+
+def _percent(share: float) -> str:
+    """For a person: whole per cents, and two digits below ten."""
+    return f"{100 * share:.0f} %" if share >= 0.1 or not share else f"{100 * share:.2g} %"
+
+
+def _names(kept: tuple[str | type, ...]) -> str:
+    return ", ".join(repr(item) if isinstance(item, str) else item.__name__ for item in kept)

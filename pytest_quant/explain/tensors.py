@@ -1,0 +1,237 @@
+"""Tensors: which layers hold a variant's bytes, which of them are still FP32, and what to do about it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tabulate import tabulate
+
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.explain.held import Held, held_by
+from pytest_quant.explain.least import least_bytes, takes
+from pytest_quant.measure.size import MB
+from pytest_quant.quantize.names import kept
+from pytest_quant.recipe import Recipe
+from pytest_quant.variant import Variant
+
+SHOWN = 6  # lines of the table, which is to fit on a screen
+NAMED = 3  # layers in one sentence
+LITTLE = 0.05  # share of the bytes, below which FP32 is not what makes a model large
+OTHERS = (
+    Recipe("dynamic"),
+    Recipe("static"),
+    Recipe("weight_only"),
+    Recipe("weight_only", dtype="int4"),
+)
+MUCH_SMALLER = 0.9  # of what this kind can reach, from which on another kind is worth a sentence
+HEADER = ("layer", "type", "stored as", "MB", "share")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """Which layers hold a variant's bytes.
+
+    Args:
+        variant, model, where: whose.
+        bytes, fp32_bytes: of the variant's tensors and of FP32's; None where it is not known.
+        held: what each layer holds, those with most first; together ``bytes``.
+        float_bytes: of those, what is still stored as FP32.
+        least_ratio: of FP32's bytes, that this kind of quantization could reach here if it took all that
+            it can; None where it is not known.
+        sentences: what it means and what to do, for a person; three at most.
+        notes: what could not be told, and why.
+    """
+
+    variant: str
+    model: str
+    where: str
+    bytes: int | None = None
+    fp32_bytes: int | None = None
+    held: tuple[Held, ...] = ()
+    float_bytes: int | None = None
+    least_ratio: float | None = None
+    sentences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float | None:
+        """The variant's bytes to FP32's."""
+        return self.bytes / self.fp32_bytes if self.bytes is not None and self.fp32_bytes else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        lists = {name: list(getattr(self, name)) for name in ("sentences", "notes")}
+        return {**asdict(self), **lists, "held": [held.to_dict() for held in self.held]}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Tensors":
+        """What `to_dict` wrote."""
+        return cls(
+            **{
+                **plain,
+                "held": tuple(Held(**held) for held in plain["held"]),
+                "sentences": tuple(plain["sentences"]),
+                "notes": tuple(plain["notes"]),
+            }
+        )
+
+    def __str__(self) -> str:
+        return "\n".join([*self.sentences, "", self.table(), *self.notes]).strip()
+
+    def table(self, most: int = SHOWN) -> str:
+        """The layers that hold most, as text."""
+        if not self.held:
+            return ""
+        whole = self.bytes or 1
+        lines = [
+            (
+                held.layer or "(none)",
+                _type(held),
+                held.dtype,
+                _mb(held.bytes),
+                f"{100 * held.bytes / whole:.0f} %",
+            )
+            for held in self.held[:most]
+        ]
+        align = ("left", "left", "left", "right", "right")
+        text = tabulate(lines, HEADER, disable_numparse=True, colalign=align)
+        rest = self.held[most:]
+        left = _mb(sum(held.bytes for held in rest))
+        return f"{text}\n... and {len(rest)} more with {left} MB" if rest else text
+
+
+def weigh(variant: Variant) -> Tensors:
+    """What the variant's layers hold; never raises: what went wrong is a note."""
+    found = Tensors(variant.name, variant.subject.label, variant.subject.where)
+    try:
+        return _measured(variant, found)
+    except QuantStageError as error:
+        return replace(found, notes=(f"what holds the bytes is not known: {error.sentence}",))
+    except Exception as error:  # a failed gate must still be reported
+        return replace(found, notes=(f"what holds the bytes is not known: {in_brief(error)}",))
+
+
+def _measured(variant: Variant, found: Tensors) -> Tensors:
+    held, recipe = held_by(variant), variant.recipe
+    found = replace(
+        found,
+        bytes=variant.size.tensor_bytes,
+        fp32_bytes=variant.fp32.size.tensor_bytes,
+        held=held,
+        float_bytes=sum(part.bytes for part in held if part.dtype == "FP32") if held else None,
+    )
+    if not held or not found.fp32_bytes:
+        note = "which layers hold the bytes cannot be seen: the build returned no torch.nn.Module"
+        return replace(found, notes=(note,))
+    least = None if recipe is None else least_bytes(recipe, held)
+    if least is not None:
+        found = replace(found, least_ratio=least / found.fp32_bytes)
+    return replace(found, sentences=(_how_large(found), *_remedies(variant, found)))
+
+
+def _how_large(tensors: Tensors) -> str:
+    whole, still = tensors.bytes or 0, tensors.float_bytes or 0
+    text = f"{tensors.variant} holds {_mb(whole)} MB, {tensors.ratio:.3f} of FP32's"
+    if still < LITTLE * whole:
+        return f"{text}; all but {_mb(still)} MB of it are in fewer bits than FP32 already."
+    largest, *others = _floats(tensors)
+    others = [held for held in others if held.bytes >= LITTLE * whole]
+    listed = ", ".join(_shown(held) for held in [largest, *others][:NAMED])
+    return f"{text}; {_mb(still)} MB of it are still FP32, most in {listed}."
+
+
+def _remedies(variant: Variant, tensors: Tensors) -> Iterator[str]:
+    recipe, fp32_bytes = variant.recipe, tensors.fp32_bytes or 1
+    fp32 = held_by(variant.fp32)
+    others = {each.label: least_bytes(each, fp32) or 0 for each in OTHERS}
+    if recipe is None:
+        listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each.label])} MB" for each in OTHERS)
+        yield f"Quantized it could come to about: {listed}."
+        return
+    if (tensors.float_bytes or 0) >= LITTLE * (tensors.bytes or 1):
+        yield from _of_floats(variant, recipe, tensors)
+    if tensors.least_ratio is None:
+        return
+    least = round(tensors.least_ratio * fp32_bytes)
+    text = (
+        f"With all that {_named(recipe)} can take it would be {tensors.least_ratio:.3f} of FP32 "
+        f"({_mb(least)} MB): it cannot meet a limit below that"
+    )
+    smaller = [each for each in OTHERS if others[each.label] < MUCH_SMALLER * least]
+    if smaller:
+        best = smaller[0]
+        text += f"; Recipe{_call(best)} could come to about {others[best.label] / fp32_bytes:.2f}"
+        text += " (smaller, but no faster than FP32)" if best.kind == "weight_only" else ""
+    yield f"{text}."
+
+
+def _of_floats(variant: Variant, recipe: Recipe, tensors: Tensors) -> Iterator[str]:
+    """What would take the layers whose weights are still FP32, where they are enough to matter."""
+    names, enough = kept(variant.fp32.model, recipe.keep_fp32), LITTLE * (tensors.bytes or 1)
+    weights = [held for held in _floats(tensors) if held.weight_bytes]
+    by_choice = [held for held in weights if held.layer in names]
+    if _bytes(by_choice) >= enough:
+        saved = _bytes(by_choice) - (least_bytes(recipe, by_choice) or 0)
+        yield (
+            f"keep_fp32 keeps {_layers(by_choice)}; without it the model would be {_mb(saved)} MB smaller."
+        )
+        return
+    untaken = [held for held in weights if not takes(recipe, held)]
+    left = [held for held in weights if takes(recipe, held)]
+    parts = []
+    if recipe.kind == "custom":
+        parts.append(f"the recipe's own build has left {_layers(weights)} FP32")
+    elif _bytes(untaken) >= enough:
+        untaken = [held for held in untaken if held.bytes >= LITTLE * _bytes(untaken)]
+        types = ", ".join(dict.fromkeys(_type(held) or "unnamed" for held in untaken))
+        same = (Recipe(recipe.kind, flow="fx"),) if recipe.kind in ("static", "qat") else ()
+        able = (each for each in (*same, *OTHERS) if all(takes(each, held) for held in untaken))
+        taking = next(able, None)
+        text = f"{_named(recipe)} does not take {types} layers"
+        parts.append(f"{text}; Recipe{_call(taking)} does" if taking else text)
+    if _bytes(left) >= enough:
+        other = "fx" if recipe.flow == "pt2e" else "pt2e"
+        another = f"flow={other!r} or " if recipe.kind in ("static", "qat") else ""
+        found = f"flow {recipe.flow} found no way to take {_layers(left)}"
+        parts.append(f"{found}: {another}Recipe('weight_only') may")
+    if parts:
+        yield f"{'; '.join(parts)}."
+
+
+def _bytes(parts: list[Held]) -> int:
+    return sum(held.bytes for held in parts)
+
+
+def _layers(parts: list[Held]) -> str:
+    listed = ", ".join(held.layer or "the model's own" for held in parts[:NAMED])
+    return f"{listed} and {len(parts) - NAMED} more" if len(parts) > NAMED else listed
+
+
+def _floats(tensors: Tensors) -> list[Held]:
+    return [held for held in tensors.held if held.dtype == "FP32"]
+
+
+def _shown(held: Held) -> str:
+    return f"{held.layer or 'no layer'} ({_type(held) or 'tensors'}, {_mb(held.bytes)} MB)"
+
+
+def _type(held: Held) -> str:
+    return "Linear of attention" if held.type.startswith("NonDynamically") else held.type
+
+
+def _named(recipe: Recipe) -> str:
+    """What decides what a recipe takes: ``static in flow pt2e``."""
+    if recipe.kind == "weight_only":
+        return f"weight_only in {recipe.dtype}"
+    return f"{recipe.kind} in flow pt2e" if recipe.flow == "pt2e" else recipe.kind
+
+
+def _call(recipe: Recipe) -> str:
+    dtype = f", dtype={recipe.dtype!r}" if recipe.dtype not in (None, "int8") else ""
+    flow = f", flow={recipe.flow!r}" if recipe.flow != "auto" else ""
+    return f"({recipe.kind!r}{dtype}{flow})"
+
+
+def _mb(count: float) -> str:
+    """Bytes in 10**6; of little, two digits."""
+    return f"{count / MB:.2f}" if count >= MB / 10 else f"{count / MB:.2g}"

@@ -1,0 +1,171 @@
+"""Choice: which kind of quantization, from planted rows."""
+
+import copy
+
+import pytest
+from builders import latency_cells, metric_cells, plain_row, plain_verdict
+
+from pytest_quant.explain.choice import which_kind
+
+CONVOLUTIONAL = {"convolution": 0.995, "linear": 0.005, "recurrent": 0.0, "attention": 0.0}
+RECURRENT = {"convolution": 0.0, "linear": 0.2, "recurrent": 0.8, "attention": 0.0}
+
+
+def fp32(work=None):
+    row = plain_row(variant="fp32", metrics=[metric_cells()], size={"tensor_bytes": 1000})
+    return row | ({"work": work} if work else {})
+
+
+def row(
+    kind, drop=0.0, speed=2.0, size=0.25, *, name=None, samples=1000, unit="fraction", value=0.9
+):
+    """A row as it is measured; None leaves a measurement out."""
+    metric = metric_cells(drop=drop, samples=samples, unit=unit, value=value)
+    return plain_row(
+        variant=name or kind,
+        recipe={"kind": kind},
+        metrics=[] if drop is None else [metric],
+        size=None if size is None else {"tensor_bytes": round(1000 * size)},
+        fp32_size=1000,
+        latency=None if speed is None else latency_cells(speed),
+    )
+
+
+DYNAMIC = row("dynamic", speed=1.0, size=1.0)
+STATIC = row("static", drop=0.001)
+
+
+def taken(*rows, verdicts=()):
+    text = which_kind(rows, verdicts)
+    return text.split(" take ")[1].split(" ")[0] if " take " in text else None
+
+
+def test_nothing_is_said_where_no_quantized_variant_was_measured():
+    assert which_kind([]) == ""
+    assert which_kind([fp32(CONVOLUTIONAL)]) == ""
+    assert which_kind([fp32(), plain_row(variant="static")]) == ""
+    assert which_kind([fp32(), row("weight_only")]) == ""
+
+
+def test_static_for_a_convolutional_net_since_dynamic_gives_nothing():
+    text = which_kind([fp32(CONVOLUTIONAL), DYNAMIC, STATIC])
+    assert text.startswith("Net: take static on this CPU: static loses 0.10 pt of top-1, is 2.00x")
+    assert "calibration data, which was at hand" in text
+    assert "do 0.5 % of the multiply-adds (convolution the rest)" in text
+    assert "Not measured: QAT; --quant-all" in text
+
+
+def test_dynamic_where_static_gives_no_more():
+    rows = [fp32(RECURRENT), row("dynamic", speed=1.9), row("static", speed=1.95)]
+    assert taken(*rows) == "dynamic"
+    assert "it needs no data" in which_kind(rows)
+
+
+def test_static_where_it_is_notably_faster_and_loses_little():
+    assert taken(fp32(), row("dynamic", speed=1.5), row("static", drop=0.005, speed=2)) == "static"
+
+
+def test_a_faster_kind_that_loses_more_than_a_point_needs_a_gate_that_allows_it():
+    rows = [fp32(), row("dynamic", speed=1.5), row("static", drop=0.03, speed=2)]
+    assert taken(*rows) == "dynamic"
+    assert taken(*rows, verdicts=[plain_verdict(rows[2], quantity="accuracy")]) == "static"
+
+
+def test_without_speeds_the_smaller_one_is_taken():
+    rows = [fp32(), row("dynamic", speed=None, size=0.9), row("static", speed=None, size=0.25)]
+    assert taken(*rows) == "static"
+    assert "the speed of dynamic and the speed of static" in which_kind(rows)
+
+
+def test_qat_where_it_wins_back_what_static_loses():
+    rows = [fp32(), row("static", drop=0.02), row("qat", drop=0.003)]
+    assert taken(*rows) == "QAT"
+    assert "training, which was done" in which_kind(rows)
+
+
+def test_what_training_gains_beyond_fp32_is_no_reason_for_qat():
+    rows = [fp32(), row("static", drop=0.0), row("qat", drop=-0.01)]
+    assert taken(*rows) == "static"
+    assert "training bought 1.00 pt over static (10 of 1000 samples)" in which_kind(rows)
+
+
+def test_one_sample_of_difference_counts_for_nothing():
+    rows = [fp32(), row("static", drop=0.01, samples=100), row("qat", drop=0.0, samples=100)]
+    assert taken(*rows) == "static"
+    assert "bought no accuracy over static that counts" in which_kind(rows)
+
+
+def test_a_gate_that_fails_decides_before_any_figure():
+    rows = [fp32(), row("static", speed=4.0), row("qat", speed=3.9)]
+    verdicts = [
+        plain_verdict(rows[1], "FAIL", "accuracy"),
+        plain_verdict(rows[2], "PASS", "accuracy"),
+        plain_verdict(rows[2], "PASS", "speed-up"),
+    ]
+    text = which_kind(rows, verdicts)
+    assert text.startswith("Net: take QAT")
+    assert "holds 2 gates" in text
+    assert (
+        "static loses nothing of top-1, is 4.00x as fast as FP32 and has 0.25 of its size, and "
+        in text
+    )
+    assert "fails its gate on accuracy" in text
+
+
+def test_verdicts_on_other_models_do_not_count():
+    rows = [fp32(), STATIC]
+    other = plain_verdict(plain_row("Other", "static"), "FAIL")
+    assert taken(*rows, verdicts=[other]) == "static"
+
+
+def test_where_none_holds_its_gates_none_is_taken():
+    rows = [fp32(), STATIC]
+    text = which_kind(rows, [plain_verdict(STATIC, "FAIL", "speed-up")])
+    assert text.startswith("Net: no kind that was measured holds all its gates on this CPU.")
+    assert "fails its gate on speed-up" in text
+
+
+def test_a_kind_that_is_neither_faster_nor_smaller_is_not_taken():
+    text = which_kind([fp32(CONVOLUTIONAL), DYNAMIC])
+    assert text.startswith("Net: no kind that was measured is worth it on this CPU.")
+    assert "Not measured: static and QAT" in text
+
+
+def test_what_is_undecided_is_named():
+    text = which_kind([fp32(), STATIC], [plain_verdict(STATIC, "INCONCLUSIVE", "speed-up")])
+    assert "speed-up is undecided" in text
+
+
+def test_what_could_not_be_made_says_why():
+    failed = plain_row(variant="static") | {"error": "calibrate ERROR: no data."}
+    text = which_kind([fp32(), row("dynamic"), failed])
+    assert "static could not be made: calibrate ERROR: no data." in text
+    assert "Not measured: QAT;" in text
+
+
+def test_work_that_is_unknown_is_left_out():
+    assert "multiply-adds" not in which_kind([fp32(), DYNAMIC, STATIC])
+
+
+def test_an_own_recipe_stands_for_its_kind_only_where_there_is_no_other():
+    own = row("static", speed=9.0, name="static-minmax")
+    assert "static-minmax" in which_kind([fp32(), own])
+    assert "static-minmax" not in which_kind([fp32(), own, STATIC])
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"), [("perplexity", "loses 5.00 % of"), ("raw", "loses 0.05 of")]
+)
+def test_a_drop_is_shown_in_its_own_unit(unit, shown):
+    assert shown in which_kind([fp32(), row("static", drop=0.05, unit=unit)])
+
+
+def test_rows_are_only_read():
+    rows = [fp32(CONVOLUTIONAL), DYNAMIC, STATIC]
+    before = copy.deepcopy(rows)
+    which_kind(rows, [plain_verdict(STATIC)])
+    assert rows == before
+
+
+def test_a_drop_that_is_no_number_is_no_figure():
+    assert "top-1" not in which_kind([fp32(), row("static", drop=float("nan"))])
