@@ -78,6 +78,19 @@ OPTIONS = (
     Option("force", "bool", "--quant-save of a partial or a red run too", in_ini=False),
     Option("compare", "string", "show what changed since baseline NAME", "NAME"),
     Option("baselines", "string", "folder of the baselines; default reports/baselines", "DIR"),
+    Option("explain", "bool", "say of every variant in which layers it loses accuracy"),
+    Option(
+        "explain_seconds",
+        "float",
+        "what a failed accuracy gate may take to say where it is lost; 0 for nothing; default 30",
+        "S",
+    ),
+    Option(
+        "mend",
+        "bool",
+        "after a failed accuracy gate look for a recipe that holds the limit, and measure it",
+    ),
+    Option("mend_seconds", "float", "what one such search may take; default 300", "S"),
     Option("durations", "bool", "show how many seconds each stage of each variant took"),
     *(Option(name, "float", f"limit: {unit}", "X") for name, (unit, _) in LIMITS.items()),
 )

@@ -11,7 +11,8 @@ from pytest_quant import recorder
 from pytest_quant.conditions import Conditions
 from pytest_quant.endings import ending_of, mark, uncollected
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.causes import cause
+from pytest_quant.explain.causes import Effort, cause
+from pytest_quant.explain.locate import explain
 from pytest_quant.items import limits_of, variants_of
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.lookup import Lookup
@@ -91,7 +92,9 @@ class Run:
         told_before = call.when == "teardown" and not test.verdicts
         if told_later or told_before:
             return report
-        report.sections += [("cause and remedy", text) for text in _causes(test)]
+        report.sections += [("cause and remedy", text) for text in self._causes(test)]
+        if self.settings.explain and call.when == "call":
+            _explained(test)
         if call.when == "call" and report.outcome == "passed":
             _mark_inconclusive(report, item, test)
         report.quant = self._payload(test)
@@ -111,6 +114,18 @@ class Run:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if self.worker is None and report.failed:
             self.report.add_test(uncollected(report))
+
+    def _causes(self, test: Running) -> list[str]:
+        settings, found = self.settings, list[str]()
+        seconds = settings.mend_seconds if settings.mend else 0.0
+        effort = Effort(settings.explain_seconds, seconds)
+        for verdict in test.verdicts:
+            for variant in test.variants:
+                if variant.name != verdict.variant:
+                    continue
+                if text := cause(verdict, variant, effort):
+                    found.append(f"{verdict.sentence}\n{text}")
+        return found
 
     def _payload(self, test: Running) -> dict[str, Any]:
         from pytest_quant.environment import environment
@@ -190,13 +205,14 @@ def _threads_of_environment() -> int | None:
     return int(asked) if asked.isdigit() and int(asked) else None
 
 
-def _causes(test: Running) -> list[str]:
-    found = []
-    for verdict in test.verdicts:
-        for variant in test.variants:
-            if variant.name == verdict.variant and (text := cause(verdict, variant)):
-                found.append(f"{verdict.sentence}\n{text}")
-    return found
+def _explained(test: Running) -> None:
+    """Look into every variant of a test, as --quant-explain asks; what cannot be looked into says so."""
+    for variant in test.variants:
+        if not variant.is_fp32:
+            try:
+                explain(variant)
+            except QuantStageError as error:
+                variant.notes.append(f"could not be explained: {error.sentence}")
 
 
 def _mark_inconclusive(report: Any, item: pytest.Item, test: Running) -> None:

@@ -29,6 +29,9 @@ class Settings:
         baselines: folder of the saved baselines.
         save: the name of the baseline to save this run as; `force` when it may be partial or red.
         compare: the baseline to show changes since.
+        explain: whether every variant is looked into, layer by layer.
+        explain_seconds: what a failed accuracy gate may take to say where it is lost.
+        mend: whether a remedy is looked for after a failed accuracy gate; `mend_seconds` for each.
         durations: whether the seconds of each stage are shown.
         limits: from command line, then ini.
     """
@@ -48,6 +51,10 @@ class Settings:
     save: str | None = None
     force: bool = False
     compare: Baseline | None = None
+    explain: bool = False
+    explain_seconds: float = 30.0
+    mend: bool = False
+    mend_seconds: float = 300.0
     durations: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
 
@@ -81,6 +88,10 @@ class Settings:
             save=save,
             force=bool(config.getoption("quant_force")),
             compare=_baseline(get("compare"), folder),
+            explain=bool(get("explain")),
+            explain_seconds=_budget("explain_seconds", get("explain_seconds"), 30.0),
+            mend=bool(get("mend")),
+            mend_seconds=_positive("mend_seconds", get("mend_seconds")) or 300.0,
             durations=bool(get("durations")),
             limits=_limits(get),
         )
@@ -138,6 +149,10 @@ def _table_formats() -> tuple[str, ...]:
     from tabulate import tabulate_formats
 
     return tuple(tabulate_formats)
+
+
+def _budget(name: str, given: float | None, usual: float) -> float:
+    return 0.0 if given == 0 else _positive(name, given) or usual
 
 
 def _baseline(name: str | None, folder: Path) -> Baseline | None:

@@ -1,13 +1,40 @@
-"""Causes: why a gate failed, and what would mend it."""
+"""Causes: why a gate failed, and what would mend it, as text that fits a screen."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.explain.locate import explain
+from pytest_quant.explain.mending import mend
+from pytest_quant.explain.slowness import slowness_of
+from pytest_quant.explain.tensors import weigh
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant import Variant
 
-FEW_MACS = 0.5  # with less than half of the work in int8 there is not much speed to gain
+TABLE = 4  # layers that a failure message lists
+MENDABLE = ("dynamic", "static", "qat", "weight_only")
+OBSERVING = 2.0  # times the calibration: what looking into a model takes before the first layer
 
 
-def cause(verdict: Verdict, variant: Variant) -> str | None:
-    """A sentence with cause and remedy for a FAIL or INCONCLUSIVE; None for a PASS."""
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What may be spent on finding a cause.
+
+    Args:
+        explain_seconds: on where a failed accuracy gate loses it; 0 for nothing.
+        mend_seconds: on a search for a remedy; 0 for none.
+    """
+
+    explain_seconds: float = 30.0
+    mend_seconds: float = 0.0
+
+
+NO_EFFORT = Effort(0.0, 0.0)
+
+
+def cause(verdict: Verdict, variant: Variant, effort: Effort = NO_EFFORT) -> str | None:
+    """Cause and remedy of a FAIL or INCONCLUSIVE, as lines; None for a PASS. Never raises."""
     if verdict.outcome is Outcome.PASS or verdict.evidence.get("reason") == "refused":
         return None
     if verdict.gate == "no_regression" and verdict.outcome is Outcome.FAIL:
@@ -19,9 +46,9 @@ def cause(verdict: Verdict, variant: Variant) -> str | None:
     if verdict.gate == "min_speedup" or verdict.quantity == "speed-up":
         return _slow(verdict, variant) if "differs" not in verdict.evidence else None
     if verdict.gate in ("max_size_ratio", "max_size_mb"):
-        return _large(variant)
+        return _told(lambda: variant.once("tensors", lambda: weigh(variant)))
     if verdict.gate in ("max_accuracy_drop", "max_flips"):
-        return _inaccurate(variant)
+        return _inaccurate(verdict, variant, effort)
     if verdict.gate == "min_int8_share" and variant.recipe and variant.recipe.kind == "dynamic":
         return (
             "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
@@ -37,38 +64,70 @@ def _slow(verdict: Verdict, variant: Variant) -> str:
             "the usual speed-up, give the gate more time (quant_timing_seconds), or time on a "
             "quieter machine."
         )
-    share = variant.int8_share
-    if share.macs is not None and share.macs < FEW_MACS:
-        kind = variant.recipe.kind if variant.recipe else ""
-        remedy = (
-            "Dynamic quantization covers Linear, recurrent and embedding layers only: try static "
-            "or QAT."
-            if kind == "dynamic"
-            else f"Stayed FP32: {', '.join(share.stayed_fp32[:5])}; check keep_fp32."
+    return _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
+
+
+class _Finding(Protocol):
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """For a person."""
+
+    def table(self) -> str:
+        """The figures behind them."""
+
+
+def _told(find: Callable[[], _Finding]) -> str:
+    try:
+        found = find()
+    except Exception as error:  # a gate that failed stays failed, whatever its cause does
+        return f"The cause could not be looked for: {error}"
+    return "\n".join([*found.sentences, found.table()])
+
+
+def _inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    lines = _where(variant, effort)
+    is_drop = verdict.gate == "max_accuracy_drop" and verdict.outcome is Outcome.FAIL
+    mendable = variant.recipe is not None and variant.recipe.kind in MENDABLE
+    if not (is_drop and mendable):
+        return "\n".join([*lines, _usual(variant)])
+    if not effort.mend_seconds:
+        return "\n".join(
+            [*lines, _usual(variant), "--quant-mend looks for a recipe that holds the limit."]
         )
-        return f"Only {100 * share.macs:.2f} % of the multiply-adds became int8. {remedy}"
-    return (
-        "Most of the work is int8, so look at the engine (Recipe(engine=...)), at the batch size of "
-        "one call (quant_latency_inputs), whose small batches gain little, and at threads."
-    )
+    try:
+        remedy = mend(
+            variant,
+            verdict.limit,
+            relative=bool(verdict.evidence.get("relative")),
+            metric=verdict.metric,
+            seconds=effort.mend_seconds,
+        )
+    except QuantStageError as error:
+        return "\n".join([*lines, f"No remedy could be looked for: {error.sentence}"])
+    return "\n".join([*lines, "", str(remedy)])
 
 
-def _large(variant: Variant) -> str:
-    share = variant.int8_share
-    stayed = ", ".join(share.stayed_fp32[:5]) or "none"
-    shown = "unknown" if share.parameters is None else f"{100 * share.parameters:.2f} %"
-    return (
-        f"int8 share of the parameters: {shown}; modules that stayed FP32: {stayed}. Quantize those, "
-        "or raise the limit."
-    )
+def _where(variant: Variant, effort: Effort) -> list[str]:
+    """Where it is lost, if there is the time to see it."""
+    known = variant.measured("explanation")
+    needed = OBSERVING * variant.seconds.get("calibrate", 0.0)
+    if known is None and effort.explain_seconds < max(needed, 1e-9):
+        hint = f" (about {2 * needed:.0f} s)" if needed else ""
+        return [f"--quant-explain says which layers lose it{hint}."]
+    try:
+        explanation = explain(variant, seconds=max(1.0, effort.explain_seconds - needed))
+    except QuantStageError as error:
+        return [f"Which layers lose it could not be found out: {error.sentence}"]
+    return [*explanation.sentences, explanation.table(TABLE)]
 
 
-def _inaccurate(variant: Variant) -> str:
+def _usual(variant: Variant) -> str:
+    """What helps variants of this kind in general."""
     kind = variant.recipe.kind if variant.recipe else ""
     remedies = {
         "dynamic": "Keep the most sensitive layers FP32 (keep_fp32), or try static or QAT.",
-        "static": "Try other observers (Recipe('static', observer='minmax')), more or more typical "
-        "calibration samples, the first and last layer in FP32 (keep_fp32), or QAT.",
+        "static": "Keep the worst layers FP32 (Recipe('static', keep_fp32=[...])), calibrate on more "
+        "typical samples or with another observer, or try QAT.",
         "qat": "Train longer or with another learning rate (Recipe('qat', epochs=..., lr=...)), or "
         "give your own loop (quant_train).",
         "custom": "Look at the ranges and at which layers its build quantizes.",

@@ -1,0 +1,67 @@
+"""Proposal: a candidate that was built as its recipe says, measured, and said in a line."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_quant.explain.pasted import pasted
+from pytest_quant.explain.trial import Limit
+from pytest_quant.judge.honesty import not_quantized
+from pytest_quant.quantize.build import build
+from pytest_quant.recipe import Recipe
+from pytest_quant.variant import Variant
+
+ROUNDS, ROUND_SECONDS = 13, 5.0  # of the speed-up that a line tells
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """A built candidate.
+
+    Args:
+        variant: as built.
+        recipe: to build it again.
+        kept: layers that it keeps FP32, beyond those of the variant that it mends.
+        drop: on the eval data, in the metric's unit.
+    """
+
+    variant: Variant
+    recipe: Recipe
+    kept: tuple[str, ...]
+    drop: float = 0.0
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether anything is left of it to ship."""
+        return not not_quantized(self.variant)
+
+    def measured(self, limit: Limit) -> dict[str, Any]:
+        """Its line, size and speed, and how to use it."""
+        size = self.variant.size.tensor_bytes / self.variant.fp32.size.tensor_bytes
+        pair = self.variant.pair()
+        pair.add_rounds(ROUNDS, ROUND_SECONDS)
+        text = pasted(self.recipe)
+        drop = limit.metric.shown_change(self.drop)
+        line = (
+            f"{text}  # drop {drop}, {1 / size:.2f}x smaller, {pair.ratio:.2g}x as fast, measured"
+        )
+        sentences = [
+            f'In conftest.py: def pytest_quant_recipes(config): return {{"mended": {text}}}; '
+            'then @pytest.mark.parametrize("quant_variant", ["mended"], indirect=True).'
+        ]
+        return {
+            "line": line,
+            "size_ratio": float(size),
+            "speedup": float(pair.ratio),
+            "sentences": sentences,
+        }
+
+
+def proposed(variant: Variant, recipe: Recipe, kept: tuple[str, ...]) -> Proposal:
+    """Build a candidate beside the variant that it is to mend.
+
+    Raises:
+        QuantStageError: when it cannot be built.
+    """
+    built = build(variant.admitted, recipe, variant.conditions)
+    made = variant.sibling("mended", built.module, built.recipe, tuned_on=built.tuned_on)
+    return Proposal(made, recipe, kept)

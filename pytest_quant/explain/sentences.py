@@ -1,0 +1,77 @@
+"""Sentences: what an explanation comes to, for a person who knows pytest and not quantization."""
+
+from dataclasses import replace
+
+from pytest_quant.explain.explanation import Explanation
+from pytest_quant.quantize.engines import has_vnni, must_reduce_range
+from pytest_quant.variant import Variant
+
+CLEAR = 6.0  # dB, a bit: what counts as more than the rest
+MOST = 0.8  # of the noise is worth naming the layers that make it
+CLEAN = 30.0  # dB; at which a classifier seldom changes its mind
+
+
+def sentences_on(explanation: Explanation, variant: Variant) -> Explanation:
+    """The explanation with its sentences."""
+    found = [*_worst(explanation), *_side(explanation, variant), *_range(explanation, variant)]
+    return replace(explanation, sentences=tuple(found))
+
+
+def _worst(explanation: Explanation) -> list[str]:
+    ranked = [layer for layer in explanation.ranked if layer.share]
+    if not ranked:
+        return []
+    names, total = list[str](), 0.0
+    for layer in ranked:
+        names.append(layer.name)
+        total += layer.share or 0.0
+        if total >= MOST:
+            break
+    count = len(explanation.layers)
+    if len(names) > max(3, count // 5):
+        return [
+            f"No layer stands out: {len(names)} of {count} layers make {100 * total:.0f} % of the noise."
+        ]
+    first = ranked[0]
+    why = f" ({'; '.join(first.faults)})" if first.faults else ""
+    if len(names) == 1:
+        return [f"{first.name} makes {100 * total:.0f} % of the noise in the outputs{why}."]
+    rest = ", ".join(names[1:])
+    return [
+        f"{len(names)} of {count} layers make {100 * total:.0f} % of the noise in the outputs: "
+        f"{first.name}{why}, {rest}."
+    ]
+
+
+def _side(explanation: Explanation, variant: Variant) -> list[str]:
+    """Weights or activations, and what helps against either."""
+    weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]
+    recipe = variant.recipe
+    if weights is None or activations is None or recipe is None or recipe.kind == "custom":
+        return []
+    pair = f"weights alone {weights:.0f} dB, activations alone {activations:.0f} dB"
+    if weights + CLEAR < activations:
+        remedy = (
+            "one scale for each channel helps: per_channel=True"
+            if not recipe.per_channel
+            else "keep the layers above FP32 (keep_fp32), or train with QAT"
+        )
+        return [f"It is the rounding of weights that costs ({pair}): {remedy}."]
+    if activations + CLEAR < weights:
+        return [
+            f"It is the rounding of activations that costs ({pair}): other observers, more typical "
+            "calibration samples, or the layers above in FP32 (keep_fp32)."
+        ]
+    return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
+
+
+def _range(explanation: Explanation, variant: Variant) -> list[str]:
+    engine = str(variant.recipe.engine) if variant.recipe else ""
+    activations, weights = explanation.sqnr["activations"], explanation.sqnr["weights"]
+    if activations is None or weights is None or activations > weights:
+        return []
+    if must_reduce_range(engine):
+        return ["Activations have 7 bits: this CPU has no VNNI."]
+    if engine in ("x86", "fbgemm") and has_vnni():
+        return [f"Activations have 7 bits on engine {engine}; engine='onednn' gives them 8 here."]
+    return []

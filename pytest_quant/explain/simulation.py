@@ -1,0 +1,315 @@
+"""Simulation: a statically quantized model in float arithmetic, each layer's quantization on or off.
+
+Weights and activations are rounded to the levels that the recipe's own observers set, at the places
+where int8 kernels round: the input of a layer, its weight, and its output behind BatchNorm and ReLU.
+What additions, poolings and attention round between layers is left out. So any set of layers can be
+tried at the cost of an FP32 forward, without another conversion or compilation.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pytest_quant.batches import call, tensors_in
+from pytest_quant.explain.following import FUSED, Following, Site, Tag
+from pytest_quant.explain.grid import Grid
+from pytest_quant.quantize.qconfigs import qconfig_mapping
+from pytest_quant.recipe import Recipe
+from pytest_quant.subject import Subject
+
+CLAMPED = FUSED | {"relu6", "relu6_", "hardtanh", "hardtanh_"}  # what pt2e makes part of a layer
+
+
+@dataclass(slots=True, eq=False)
+class Switches:
+    """What is quantized at the moment.
+
+    Args:
+        layers: names of those that are.
+        weights, activations: whether these are.
+        others: whether operations without a weight round, as int8's additions and poolings do.
+        own_only: whether a layer rounds just what is its own: its weight, its output, and an input
+            that no layer made. For all of them at once that is the whole model; for one alone it
+            blames no tensor on two layers.
+    """
+
+    layers: frozenset[str] = frozenset()
+    weights: bool = True
+    activations: bool = True
+    others: bool = False
+    own_only: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Noise:
+    """What a layer's output lost, summed up: powers of signal and noise, [values]."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, reference: Any, values: Any) -> None:
+        """Count one output."""
+        self.signal += float(reference.double().square().sum())
+        self.noise += float((reference.double() - values.double()).square().sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulation:
+    """A float model whose layers can be quantized.
+
+    Args:
+        module: in eval mode; its parameters are read, never written.
+        subject: says how it is called.
+        layers: name -> the module of each layer that can be quantized, in the order of the network.
+        weights: name -> the rounded weight.
+        scales: name -> what the BatchNorm behind a layer multiplies its channels by, [channels].
+        grids: of activations by place.
+        takers: name -> the layers that take its output, straight or moved.
+        compiled: whether it is of flow pt2e: ReLU6 is part of the layer before it, additions and
+            poolings are not rounded on their own, nor is what the model gives.
+    """
+
+    module: Any
+    subject: Subject
+    layers: Mapping[str, Any]
+    weights: Mapping[str, Any]
+    scales: Mapping[str, Any]
+    grids: Mapping[Site, Grid]
+    takers: Mapping[str, tuple[str, ...]]
+    compiled: bool
+
+    @property
+    def fused(self) -> Collection[str]:
+        """Functions that are part of the layer before them."""
+        return CLAMPED if self.compiled else FUSED
+
+    def outputs(self, inputs: Any, switches: Switches, noise: Noise | None = None) -> Any:
+        """Outputs of a batch with just that quantized; `noise` sums up what the one layer lost."""
+        mode = _Rounding(self, switches, noise)
+        return mode.forward(lambda: call(self.module, inputs, self.subject.forward))
+
+    def model(self, switches: Switches) -> Callable[..., Any]:
+        """A callable like the model, with just that quantized, for an evaluation."""
+        mode = _Rounding(self, switches, None)
+        return _Callable(self.module, mode)
+
+    def alone(self, layer: str) -> Switches:
+        """This layer alone, with what is its own."""
+        return Switches(frozenset([layer]), own_only=True)
+
+    def without(self, kept: Collection[str] = (), **changed: bool) -> Switches:
+        """The model as it is built, but for these layers."""
+        rest = frozenset(self.layers) - frozenset(kept)
+        return Switches(rest, **{"others": bool(rest), **changed})
+
+
+class _Callable:
+    """Called like the module, and otherwise the module, for a `quant_forward` that looks at it."""
+
+    def __init__(self, module: Any, mode: Following) -> None:
+        self._module = module
+        self._mode = mode
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._mode.forward(lambda: self._module(*args, **kwargs))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def simulation_of(
+    module: Any, subject: Subject, recipe: Recipe, names: Iterable[str], batches: Iterable[Any]
+) -> Simulation:
+    """Observe the activations of a float model, and set up the rounding of its layers.
+
+    Args:
+        module: a copy of the FP32 model in eval mode, or of what QAT made of its weights.
+        recipe: static or QAT, with the flow and engine that were taken.
+        names: of the layers that became int8.
+        batches: inputs to observe.
+    """
+    layers = {name: module.get_submodule(name) for name in names}
+    layers = {n: layer for n, layer in layers.items() if _has_weight(layer)}
+    settings = Recipe("static", **_static(recipe))
+    mapping = qconfig_mapping(settings, str(recipe.engine))
+
+    def qconfig(layer: Any) -> Any:
+        return mapping.object_type_qconfigs.get(type(layer)) or mapping.global_qconfig
+
+    compiled = recipe.flow == "pt2e"
+    ids = {id(layer.weight): name for name, layer in layers.items()}
+    watch = _Observing(ids, compiled, lambda name: qconfig(layers.get(name)).activation())
+    with torch.no_grad():
+        for inputs in batches:
+            watch.seen.clear()
+            watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
+        called = {name: layers[name] for name in watch.order if name in layers}
+        weights = {
+            name: _rounded_weight(layer, qconfig(layer).weight(), watch.scales.get(name))
+            for name, layer in called.items()
+        }
+        grids = {site: grid for site, o in watch.observers.items() if (grid := Grid.of(o))}
+    takers = {name: tuple(taking) for name, taking in watch.takers.items()}
+    return Simulation(module, subject, called, weights, watch.scales, grids, takers, compiled)
+
+
+def _static(recipe: Recipe) -> dict[str, Any]:
+    """What a static recipe has in common with this one, which may be of QAT."""
+    return {
+        "observer": recipe.observer,
+        "qscheme": recipe.qscheme,
+        "per_channel": recipe.per_channel,
+    }
+
+
+def _has_weight(layer: Any) -> bool:
+    return isinstance(getattr(layer, "_parameters", {}).get("weight"), torch.Tensor)
+
+
+def _rounded_weight(layer: Any, observer: Any, scale: Any) -> Any:
+    """The weight that int8 can hold; BatchNorm's scale, [channels], is in it when it is rounded."""
+    weight = layer.weight.detach()
+    if scale is not None and not getattr(layer, "transposed", False):
+        factor = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        factor = torch.where(factor == 0, torch.ones_like(factor), factor)
+    else:
+        factor = torch.ones(())
+    folded = weight * factor
+    observer(folded)
+    grid = Grid.of(observer)
+    return weight if grid is None else grid.rounded(folded) / factor
+
+
+class _Observing(Following):
+    """Lets observers see the activations of a float model, place by place."""
+
+    def __init__(
+        self, names: Mapping[int, str], compiled: bool, observer: Callable[[str], Any]
+    ) -> None:
+        super().__init__(names, CLAMPED if compiled else FUSED, not compiled)
+        self.observers: dict[Site, Any] = {}
+        self.scales: dict[str, Any] = {}
+        self.order: dict[str, None] = {}
+        self.takers: dict[str, dict[str, None]] = {}
+        self.seen: set[Site] = set()
+        self._observer = observer
+
+    def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
+        self.order[layer] = None
+        if tag is not None:
+            self.takers.setdefault(tag.layer, {})[layer] = None
+        if tag is None or not tag.rounded:
+            self._observe(site, values)
+        return values
+
+    def passing(self, values: Any, tag: Tag) -> Any:
+        self._observe(tag.site, values)
+        return values
+
+    def normalized(self, layer: str, scale: Any) -> None:
+        self.scales[layer] = scale
+
+    def leaving(self, values: Any, tag: Tag) -> Any:
+        self._observe(tag.site, values)
+        return values
+
+    def _observe(self, site: Site, values: Any) -> None:
+        if site in self.seen or not values.is_floating_point():
+            return
+        self.seen.add(site)
+        if site not in self.observers:
+            self.observers[site] = self._observer(site[0])
+        self.observers[site](values.detach())
+
+
+class _Rounding(Following):
+    """Rounds what the switches say."""
+
+    def __init__(self, simulation: Simulation, switches: Switches, noise: Noise | None) -> None:
+        names = {id(layer.weight): name for name, layer in simulation.layers.items()}
+        super().__init__(names, simulation.fused, not simulation.compiled)
+        self.simulation = simulation
+        self.switches = switches
+        self.noise = noise
+
+    def weight(self, layer: str, weight: Any) -> Any:
+        on = self.switches.weights and layer in self.switches.layers
+        return self.simulation.weights[layer] if on else weight
+
+    def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
+        takes = layer in self.switches.layers and (
+            tag is None or not tag.layer or not self.switches.own_only
+        )
+        made = tag is not None and self._is_int8(tag)
+        rounded = values
+        if (takes or made) and not (tag and tag.rounded):
+            rounded = self._rounded(site, values)
+        if made and tag is not None:
+            self._count(tag, rounded)
+        return rounded
+
+    def passing(self, values: Any, tag: Tag) -> Any:
+        is_int8 = self.switches.others or self._is_int8(tag)
+        return self._rounded(tag.site, values) if is_int8 else values
+
+    def _is_int8(self, tag: Tag) -> bool:
+        return tag.layer in self.switches.layers if tag.layer else self.switches.others
+
+    def reference(self, layer: str, call: Callable[[], Any]) -> Any:
+        return call() if self.noise is not None and layer in self.switches.layers else None
+
+    def leaving(self, values: Any, tag: Tag) -> Any:
+        if not self._is_int8(tag):
+            return values
+        rounded = self._rounded(tag.site, values)
+        self._count(tag, rounded)
+        return rounded
+
+    def ending(self, values: Any, tag: Tag) -> Any:
+        if not self.simulation.compiled:
+            return self.leaving(values, tag)
+        self._count(tag, values)
+        return values
+
+    def _rounded(self, site: Site, values: Any) -> Any:
+        grid = self.simulation.grids.get(site) if self.switches.activations else None
+        return values if grid is None else grid.rounded(values)
+
+    def _count(self, tag: Tag, values: Any) -> None:
+        if self.noise is not None and tag.reference is not None:
+            self.noise.add(tag.reference, values)
+
+
+@contextmanager
+def in_float() -> Iterator[None]:
+    """In which a float model runs as if it were one that is quantized: without the fast path of
+    attention, whose fused kernels hide the layers inside."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def noise_share(reference: Any, outputs: Any) -> float:
+    """Noise in a model's outputs as a share of their signal, in power.
+
+    The signal is what differs between the values of a sample: a logit that all classes share decides
+    nothing. Of a single value for each sample it is what differs between samples.
+    """
+    signal = noise = 0.0
+    for x, y in zip(tensors_in(reference), tensors_in(outputs), strict=True):
+        if not x.is_floating_point() or not x.numel():
+            continue
+        x, y = x.double(), y.double()
+        axis = -1 if x.ndim and x.shape[-1] > 1 else 0
+        if x.ndim and x.shape[axis] > 1:
+            x, y = x - x.mean(axis, keepdim=True), y - y.mean(axis, keepdim=True)
+        signal += float(x.square().sum())
+        noise += float((x - y).square().sum())
+    return noise / signal if signal else (0.0 if noise == 0 else float("inf"))

@@ -1,0 +1,147 @@
+"""Mend: what it proposes was built and holds, and keeps as few layers as it can."""
+
+from dataclasses import replace
+
+import planted
+import pytest
+import torch
+from builders import ONE_THREAD, toy_subject, toy_variant
+
+from pytest_quant import Recipe, assert_max_accuracy_drop
+from pytest_quant.explain import mend
+from pytest_quant.explain.proposal import Proposal
+from pytest_quant.explain.remedy import Remedy
+from pytest_quant.session import open_store
+
+SEEDS = 20
+LIMIT = 0.03
+MENDABLE = [fault for fault in planted.FAULTS if fault is not planted.wrong_fold]
+
+
+@pytest.fixture(autouse=True)
+def without_timing(monkeypatch):
+    """One round is enough to see that a speed-up is told."""
+    monkeypatch.setattr("pytest_quant.explain.proposal.ROUNDS", 1)
+
+
+def variant(fault, seed=0, recipe=None):
+    subject, own, layer = fault(seed)
+    return open_store(ONE_THREAD).variant(subject, recipe or own), layer
+
+
+@pytest.mark.parametrize("fault", MENDABLE, ids=lambda fault: fault.__name__)
+def test_a_planted_fault_is_mended_by_that_layer_and_at_most_two_others(fault):
+    own, layer = variant(fault, seed=2)
+    remedy = mend(own, LIMIT, cheap=False)
+    assert remedy.found
+    assert layer in remedy.kept
+    assert len(remedy.kept) <= 3
+    assert remedy.drop <= LIMIT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", MENDABLE, ids=lambda fault: fault.__name__)
+def test_so_it_is_in_19_of_20_seeds_that_fail(fault):
+    failing = mended = seed = 0
+    while failing < SEEDS:
+        own, layer = variant(fault, seed)
+        seed += 1
+        assert seed < 3 * SEEDS, "the fault does not hurt"
+        drop = own.fp32.evaluation.values["top-1"] - own.evaluation.values["top-1"]
+        if drop <= LIMIT:
+            continue
+        failing += 1
+        remedy = mend(own, LIMIT, cheap=False)
+        mended += layer in remedy.kept and len(remedy.kept) <= 3
+    assert mended >= 19
+
+
+def test_the_line_builds_a_variant_that_holds_the_limit():
+    own, _ = variant(planted.outlier_channel)
+    remedy = mend(own, LIMIT, cheap=False)
+    recipe = eval(remedy.line.partition("  #")[0], {"Recipe": Recipe})
+    again = open_store(ONE_THREAD).variant(own.subject, recipe)
+    assert assert_max_accuracy_drop(again, LIMIT).observed == pytest.approx(remedy.drop)
+    assert remedy.size_ratio == again.size.tensor_bytes / again.fp32.size.tensor_bytes
+    assert "measured" in remedy.line
+    assert remedy.builds >= 1
+
+
+def test_a_cheap_remedy_comes_before_layers_in_fp32():
+    own, _ = variant(planted.depthwise_per_tensor)
+    remedy = mend(own, LIMIT)
+    assert remedy.found
+    assert remedy.kept == ()
+    assert Recipe.from_dict(dict(remedy.recipe)).per_channel
+
+
+def test_layers_that_were_kept_stay_kept():
+    own, layer = variant(
+        planted.outlier_channel, seed=2, recipe=Recipe("static", keep_fp32=("head",))
+    )
+    remedy = mend(own, LIMIT, cheap=False)
+    assert layer in remedy.kept
+    assert Recipe.from_dict(dict(remedy.recipe)).keep_fp32 == ("head", *remedy.kept)
+
+
+def test_what_holds_the_limit_needs_no_remedy():
+    remedy = mend(toy_variant("static"), 0.5)
+    assert not remedy.found
+    assert "holds the limit as it is" in str(remedy)
+
+
+def test_none_found_says_so_and_what_is_next(monkeypatch):
+    monkeypatch.setattr(Proposal, "is_quantized", property(lambda self: False))
+    own, _ = variant(planted.head_that_must_stay)
+    remedy = mend(own, LIMIT, cheap=False)
+    assert not remedy.found
+    assert remedy.line == ""
+    assert "None found in" in str(remedy)
+    assert "QAT is the next step" in str(remedy)
+    assert remedy.trials[0].startswith("as it is: ")
+
+
+def test_without_time_it_says_that_the_time_was_up():
+    own, _ = variant(planted.head_that_must_stay)
+    assert "when the time was up" in str(mend(own, LIMIT, seconds=0))
+
+
+def test_qat_that_lost_it_in_training_is_told_to_train_otherwise():
+    subject, _, _ = planted.none(0)
+    wrong = [(x, torch.zeros(len(x), dtype=torch.long)) for x in subject.calibration_data]
+    own = open_store(ONE_THREAD).variant(
+        replace(subject, train_data=wrong), Recipe("qat", epochs=30, lr=0.1)
+    )
+    remedy = mend(own, LIMIT)
+    assert not remedy.found
+    assert "It is not the rounding that costs" in str(remedy)
+
+
+def test_a_custom_variant_is_not_ours_to_mend():
+    own, _ = variant(planted.wrong_fold)
+    assert "not ours to mend" in str(mend(own, LIMIT))
+
+
+def test_a_weight_only_variant_is_mended_as_it_is_built():
+    own, _ = variant(
+        planted.outlier_channel, recipe=Recipe("weight_only", dtype="codebook", bits=3)
+    )
+    remedy = mend(own, 0.02)
+    assert remedy.found
+    assert remedy.kept == ("last.0",)
+
+
+def test_it_is_kept_and_crosses_processes():
+    own, _ = variant(planted.head_that_must_stay)
+    remedy = mend(own, LIMIT, cheap=False)
+    assert own.measured("remedy") is remedy
+    assert Remedy.from_dict(remedy.to_dict()) == remedy
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(TypeError, match="expected a quantized Variant"):
+        mend(open_store(ONE_THREAD).fp32(toy_subject()))
+    with pytest.raises(ValueError, match="allowed: bytes, time"):
+        mend(toy_variant("static"), weigh="layers")
+    with pytest.raises(ValueError, match="not among quant_metric's"):
+        mend(toy_variant("static"), metric="f1")
