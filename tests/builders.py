@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from pytest_quant.conditions import Conditions
+from pytest_quant.explain.layer import Layer
 from pytest_quant.metrics import Metric
 from pytest_quant.quantize.build import Built, build
 from pytest_quant.recipe import Recipe
@@ -197,3 +198,72 @@ def plain_test(row, outcome="passed", reason=None, **changed):
         "variants": [looked_at],
         "reason": reason,
     } | changed
+
+
+def layer_cells(name="features.0", share=0.5, sqnr=14.2, faults=(), **known):
+    """One layer of an explanation."""
+    numbers = (432, 10**6, sqnr, 38.0, 0.01, 0.4, share, share)
+    return Layer(name, "Conv2d", *numbers, tuple(faults)).to_dict() | known
+
+
+def explanation_cells(*layers, **known):
+    """What explains a variant: by default three layers, of which the first makes most of the noise."""
+    layers = layers or (
+        layer_cells("features.0", 0.72, 14.2, ("depthwise, per-tensor",)),
+        layer_cells("features.3", 0.08, 31.0),
+        layer_cells("classifier", 0.20, 26.5, ("saturates 2.1 % of activations",)),
+    )
+    return {
+        "variant": "static", "model": "Net", "where": "", "layers": list(layers),
+        "sqnr": {"whole": 13.6, "weights": 14.0, "activations": 33.1}, "samples": 64, "seconds": 1.5,
+        "sentences": [
+            "features.0 makes 72 % of the noise in the outputs (depthwise, per-tensor).",
+            "It is the rounding of weights that costs (weights alone 14 dB, activations alone 33 dB).",
+            "Activations have 7 bits: this CPU has no VNNI.",
+        ],
+        "notes": ["pooling was left out"],
+    } | known  # fmt: skip
+
+
+def remedy_cells(found=True, **known):
+    """What `mend` found for a variant, or that it found nothing."""
+    line = 'Recipe("static", keep_fp32=["features.0"]) # drop 0.40 pt, 3.70x smaller, 1.8x as fast'
+    return {
+        "variant": "static", "model": "Net", "where": "", "max_drop": 0.01,
+        "drop": 0.004 if found else 0.03, "recipe": {"kind": "static"} if found else None,
+        "line": line if found else "", "kept": ["features.0"] if found else [],
+        "size_ratio": 0.27 if found else None, "speedup": 1.8 if found else None,
+        "evaluations": 5, "builds": 2, "seconds": 34.2,
+        "trials": ["1 layer FP32: drop 0.40 pt", "built: drop 0.40 pt"],
+        "sentences": ["It holds the limit." if found else "Nothing that was tried holds the limit."],
+    } | known  # fmt: skip
+
+
+def slowness_cells(**known):
+    """Where the time of a variant goes."""
+    operator = {"name": "quantized::conv2d_relu", "does": "int8 convolution"}
+    operator |= {"calls": 3.0, "ms": 1.2, "share": 0.6}
+    return {
+        "variant": "static", "model": "Net", "where": "", "batch": 32, "threads": 1, "ms": 2.0,
+        "fp32_ms": 2.1, "operators": [operator], "fp32_operators": [operator | {"name": "aten::conv2d"}],
+        "conversions": 4.0, "conversion_share": 0.21,
+        "stretches": [{"after": ["features.0"], "operations": ["sigmoid"], "before": ["features.3"]}],
+        "stayed": [{"name": "attention", "type": "MultiheadAttention", "macs": 0.31}], "int8_macs": 0.69,
+        "seconds": 0.8, "sentences": ["4 conversions take 21 % of the time."], "notes": [],
+    } | known  # fmt: skip
+
+
+def tensors_cells(**known):
+    """Which layers of a variant hold its bytes."""
+    held = {"layer": "classifier", "type": "Linear", "dtype": "FP32", "bytes": 900_000}
+    return {
+        "variant": "static", "model": "Net", "where": "", "bytes": 1_250_000, "fp32_bytes": 4_000_000,
+        "held": [held, held | {"layer": "", "dtype": "int8", "bytes": 350_000}],
+        "float_bytes": 900_000, "least_ratio": 0.26,
+        "sentences": ["static holds 1.25 MB; 0.90 MB of it are still FP32."], "notes": [],
+    } | known  # fmt: skip
+
+
+def work_cells(convolution=0.9, linear=0.1):
+    """Which kinds of layers FP32's work is in."""
+    return {"convolution": convolution, "linear": linear, "recurrent": 0.0, "attention": 0.0}

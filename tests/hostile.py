@@ -1,6 +1,18 @@
 """Names and values that somebody may bring, in a report of everything."""
 
-from builders import latency_cells, metric_cells, plain_row, plain_test, plain_verdict
+from builders import (
+    explanation_cells,
+    latency_cells,
+    layer_cells,
+    metric_cells,
+    plain_row,
+    plain_test,
+    plain_verdict,
+    remedy_cells,
+    slowness_cells,
+    tensors_cells,
+    work_cells,
+)
 
 from pytest_quant.report.document import Report
 
@@ -47,6 +59,24 @@ def hostile_report(names=HOSTILE, numbers=NUMBERS):
             "seconds": {name: number}, "fp32_size": 10**6,
             "size": {"tensor_bytes": 10**6, "file_bytes": None},
             "int8_share": {"parameters": number, "macs": None, "stayed_fp32": [name]},
+            "explanation": explanation_cells(
+                *[layer_cells(name, number, other, (name,), type=name)] * (1 + 30 * (index % 2)),
+                sentences=[name, name], notes=[name], sqnr={"whole": number, name: other},
+            ),
+            "remedy": remedy_cells(
+                bool(index % 2), trials=[name], sentences=[name], seconds=number, drop=other,
+                **({"line": name} if index % 2 else {}),
+            ),
+            "slowness": slowness_cells(
+                sentences=[name], notes=[name], ms=number, conversions=other, conversion_share=number,
+                stretches=[{"after": [name], "operations": [name], "before": [name]}],
+                stayed=[{"name": name, "type": name, "macs": 0.5}],
+            ),
+            "tensors": tensors_cells(
+                sentences=[name], notes=[name], least_ratio=number,
+                held=[{"layer": name, "type": name, "dtype": name, "bytes": 7, "weight_bytes": 0}],
+            ),
+            "work": work_cells(),
         }  # fmt: skip
         rows += [plain_row(name, "fp32", **known), plain_row(name, name, **known)]
         verdict = plain_verdict(

@@ -219,7 +219,7 @@ def _size(row: Row) -> float | None:
 def _notable(row: Row) -> float:
     """How much of a drop counts: more than one sample, and more than noise of the last digits."""
     metric = row["metrics"][0]
-    least = NOTABLE.get(metric["unit"], 0.01 * abs(metric["value"]))
+    least = NOTABLE.get(metric["unit"], 0.01 * abs(metric["value"] or 0.0))
     if metric["unit"] == "fraction":
         least = max(least, (FEWEST_SAMPLES - 0.5) / max(1, metric["samples"]))
     return float(least)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pytest_quant.report.choices import choices_of
 from pytest_quant.report.form import checked_report
 from pytest_quant.report.rows import Row, key_of
 from pytest_quant.report.ship import may_ship, may_ship_each
@@ -116,7 +117,7 @@ class Report:
             {"where": where, "model": model, **each.to_dict()}
             for (where, model), each in may_ship_each(self).items()
         ]}  # fmt: skip
-        return {"version": VERSION, "may_ship": answer, **parts}
+        return {"version": VERSION, "may_ship": answer, **parts, "choices": choices_of(self)}
 
     def to_json(self) -> str:
         """The text of report.json. Numbers that JSON has no word for become null."""
@@ -125,10 +126,14 @@ class Report:
 
 def _joined(old: Row, new: Row) -> Row:
     """Two rows of one variant, which two workers may have measured: the latter wins where it knows."""
-    filled = {name: new[name] if new[name] not in (None, [], {}) else old[name] for name in new}
+    filled = {**old, **{name: new[name] for name in new if _tells(new[name]) or name not in old}}
     filled["notes"] = list(dict.fromkeys([*old["notes"], *new["notes"]]))
     filled["error"] = new["error"] or old["error"]
     return filled
+
+
+def _tells(value: Any) -> bool:
+    return value not in (None, [], {})
 
 
 def _rank(variant: str) -> int:

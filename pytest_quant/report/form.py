@@ -45,7 +45,7 @@ def checked_report(document: Any, version: int) -> dict[str, Any]:
     if missing := [name for name in known if name not in document]:
         raise ValueError(f"no report of pytest-quant: {', '.join(missing)} is missing")
     given = document["version"]
-    if isinstance(given, int) and given > version:
+    if _is(given, "integer") and given > version:
         raise ValueError(
             f"the report is of version {given}, and this pytest-quant reads up to {version}; "
             "read it with the pytest-quant that wrote it, or a later one"

@@ -7,10 +7,12 @@ from importlib.resources import files
 from typing import Any
 
 from pytest_quant.recipe import USED
+from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.gates import gates_of
+from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
 from pytest_quant.report.rows import Row, key_of
 from pytest_quant.report.ship import Answer, may_ship, may_ship_each
@@ -20,6 +22,7 @@ from pytest_quant.report.text import MOST_NAME, clipped, printable
 
 ORDER = (Answer.NO, Answer.UNDECIDED, Answer.YES)
 MOST_LINES = 300  # of a table of the page; the rest is in report.json
+MOST_CHOICES = 40
 WITHOUT_PLOTS = "The plots need matplotlib: pip install 'pytest-quant[html]'"
 ENVIRONMENT = {
     "torch": "PyTorch",
@@ -54,11 +57,13 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_fit_to_show,
-    ).from_string(_file("page.html.jinja"))
+        loader=jinja2.FunctionLoader(_file),
+    ).get_template("page.html.jinja")
     drawn, missing = _plots(report, plots)
     heads, lines, left_out = _table(report)
     gates, notes_ = gates_of(report), list(notes(report))
-    names = report.model_names()
+    losses, losses_left_out = losses_of(report)
+    names, choices = report.model_names(), shown_choices(report)
     recipes = [row for row in report.rows if row["recipe"]]
     return page.render(
         style=_as_markup(_file("page.css")),
@@ -75,6 +80,11 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         models_unplotted=max(0, len(names) - len(drawn)) if drawn else 0,
         gates=gates[:MOST_LINES],
         gates_left_out=max(0, len(gates) - MOST_LINES),
+        losses=losses,
+        losses_left_out=losses_left_out,
+        as_markup=_as_markup,
+        choices=choices[:MOST_CHOICES],
+        choices_left_out=max(0, len(choices) - MOST_CHOICES),
         recipes=[(_who(row, names), _settings(row)) for row in recipes[:MOST_LINES]],
         recipes_left_out=max(0, len(recipes) - MOST_LINES),
         seconds=_seconds(report, names),

@@ -1,17 +1,27 @@
 """Markdown: the report as a page for a pull request or a release checklist, of under 60 lines."""
 
+import re
 from collections.abc import Sequence
 
+from pytest_quant.explain.layer import Layer
+from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
+from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.gates import MARKS, Gate, gates_of
+from pytest_quant.report.plots.points import is_number
 from pytest_quant.report.ship import Answer, MayShip, may_ship
 from pytest_quant.report.table import attention_first, table_of
-from pytest_quant.report.terminal import header, notes
-from pytest_quant.report.text import MOST_NAME, in_markdown
+from pytest_quant.report.terminal import header, notes, remedy_text
+from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, in_markdown
 
 MOST_LINES = 59
 FRAME_LINES = 23  # of these: headings, heads of tables, what is between, "... and N more"
+CAUSE_LINES = 7  # of one variant, at most
+CAUSE_FRAME, CHOICE_FRAME = 4, 4
+MOST_CHOICES = 4
+WORST = 3  # layers
+MOST_SAID = 1000  # characters of two sentences, or of the paragraph on a choice
 ANSWER_MARKS = {Answer.YES: "✅", Answer.NO: "❌", Answer.UNDECIDED: "❔"}
 HEADS = ("", "model", "variant", "gate", "limit", "observed", "evidence")
 REST = "... and {} more in report.json"
@@ -21,8 +31,13 @@ def markdown_of(report: Report) -> str:
     """The page: whether the models may ship and why, the table, a line for each gate, notes."""
     ship, frame, gates = may_ship(report), frame_of(report), gates_of(report)
     why, said = _reasons(ship), list(notes(report))
-    parts = (why, range(len(frame)), gates, said)
-    room = _shares([len(part) for part in parts], MOST_LINES - FRAME_LINES)
+    chosen = [f"{model}: {text}" for model, text in shown_choices(report)]
+    causes = [_cause(each) for each in explained_of(report) if each.failed]
+    more = range(CAUSE_LINES * max(0, len(causes) - 1))  # there is always room for the first
+    parts = (why, range(len(frame)), gates, said, chosen[:MOST_CHOICES], more)
+    frame_lines = FRAME_LINES + (CHOICE_FRAME if chosen else 0)
+    frame_lines += CAUSE_FRAME + CAUSE_LINES if causes else 0
+    room = _shares([len(part) for part in parts], MOST_LINES - frame_lines)
     lines = [
         "# Quantization report",
         "",
@@ -41,6 +56,12 @@ def markdown_of(report: Report) -> str:
         lines += ["", "## Gates", "", _row(HEADS), "|:--" * len(HEADS) + "|"]
         lines += [_row(_cells(gate)) for gate in gates[: room[2]]]
         lines += _rest(len(gates) - room[2])
+    if causes:
+        shown = causes[: 1 + room[5] // CAUSE_LINES]
+        lines += ["", "## Causes and remedies", *(line for cause in shown for line in cause)]
+        lines += _rest(len(causes) - len(shown))
+    if chosen:
+        lines += ["", "## Which kind to choose", "", *_listed(chosen, room[4], MOST_SAID)]
     if said:
         lines += ["", "## Notes", "", *_listed(said, room[3])]
     return "\n".join(lines) + "\n"
@@ -51,9 +72,35 @@ def _reasons(ship: MayShip) -> list[str]:
     return [*ship.why, *(f"expected by its test: {text}" for text in ship.expected), *skipped]
 
 
-def _listed(texts: Sequence[str], room: int) -> list[str]:
+def _cause(each: Explained) -> list[str]:
+    """Why a variant FAILed and what would mend it, as lines of which the first is empty."""
+    explanation = each.explanation
+    sentences = [*explanation.sentences[:2]] if explanation else []
+    sentences += [
+        noun.sentences[0] for noun in (each.slowness, each.tensors) if noun and noun.sentences
+    ]
+    who = f"{in_markdown(each.model, MOST_NAME)} {in_markdown(each.variant, MOST_NAME)}"
+    lines = ["", f"- **{who}**: {in_markdown(' '.join(sentences[:3]), MOST_SAID)}".rstrip(": ")]
+    if explanation and explanation.layers:
+        lines.append(f"- worst layers: {'; '.join(map(_layer, explanation.ranked[:WORST]))}")
+    if each.remedy is not None and not each.remedy.line:
+        lines.append(f"- remedy: {in_markdown(remedy_text(each.remedy), MOST_SAID)}")
+    elif each.remedy is not None:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", each.remedy.line)), default=0))
+        lines += ["", f"{fence}python", each.remedy.line, fence]
+    return lines
+
+
+def _layer(layer: Layer) -> str:
+    said = [layer.type] if layer.type else []
+    said += [f"{100 * layer.share:.0f} % of the noise"] if is_number(layer.share) else []
+    said += [f"{layer.sqnr:.1f} dB"] if is_number(layer.sqnr) else []
+    return in_markdown(f"{layer.name} ({', '.join([*said, *layer.faults])})")
+
+
+def _listed(texts: Sequence[str], room: int, most: int = MOST_SENTENCE) -> list[str]:
     rest = [f"- {REST.format(len(texts) - room)}"] if room < len(texts) else []
-    return [f"- {_at_start(in_markdown(text))}" for text in texts[:room]] + rest
+    return [f"- {_at_start(in_markdown(text, most))}" for text in texts[:room]] + rest
 
 
 def _at_start(line: str) -> str:

@@ -9,6 +9,7 @@ from pytest_quant.judge.speedup import shown_interval
 from pytest_quant.measure.evaluation import Evaluation, by_class, flipped
 from pytest_quant.metrics import Metric
 from pytest_quant.packed import fingerprint_of
+from pytest_quant.report import explained
 from pytest_quant.variant import Variant
 
 Row = dict[str, Any]
@@ -30,6 +31,7 @@ def row_of(variant: Variant) -> Row:
         "fp32_size": _fp32_bytes(variant),
         "int8_share": None if share is None else share.to_dict(),
         "latency": _latency(variant),
+        **explained.cells_of(variant),
         "seconds": dict(variant.seconds),
         "notes": notes_on(variant),
         "error": variant.error,
@@ -49,6 +51,7 @@ def failed_row(model: str, where: str, variant: str, error: str) -> Row:
         "fp32_size": None,
         "int8_share": None,
         "latency": None,
+        **explained.UNKNOWN,
         "seconds": {},
         "notes": [],
         "error": error,

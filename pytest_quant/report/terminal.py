@@ -1,18 +1,27 @@
 """Terminal: the lines of the summary at the end of a run."""
 
-from collections.abc import Iterator
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator
 
+from pytest_quant.explain.remedy import Remedy
+from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
+from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.ship import may_ship
 from pytest_quant.report.table import table_of
 from pytest_quant.report.text import clipped, printable
 
 MOST_REASONS = 3
+WIDTH = 100  # columns of a paragraph, or the terminal's where it has fewer
+MOST_EXPLAINED = 20  # variants; the rest is in report.json
+MOST_CHOICES, MOST_CHOICE = 8, 1500  # models, characters of one
+LAYERS = 3  # of a variant, so that it takes a dozen lines at most
 
 
 def summary_lines(report: Report, format: str) -> Iterator[str]:
-    """Header, table, notes and errors.
+    """Header, table, notes and errors, where variants lose, and which kind fits each model.
 
     Args:
         report: of the run.
@@ -22,6 +31,8 @@ def summary_lines(report: Report, format: str) -> Iterator[str]:
         yield header(report)
     yield from table_of(frame_of(report), format).splitlines()
     yield from map(printable, remarks(report))
+    yield from explanations(report)
+    yield from choices(report)
 
 
 def answer_line(report: Report) -> str:
@@ -75,3 +86,59 @@ def notes(report: Report) -> Iterator[str]:
             yield f"{who}: {row['error']}"
         for note in row["notes"]:
             yield f"{who}: {note}"
+
+
+def explanations(report: Report) -> Iterator[str]:
+    """Where each variant loses what it loses, and what would mend it.
+
+    The failed test of one that FAILed has told it already, so only its remedy is repeated.
+    """
+    found = explained_of(report)
+    for each in found[:MOST_EXPLAINED]:
+        who = f"{each.model} {each.variant}"
+        if not each.failed:
+            yield f"{who}: where it is lost"
+            yield from _told(each)
+        if each.remedy is not None:
+            start = "  " if not each.failed else f"{who}: "
+            yield f"{start}remedy: {remedy_text(each.remedy)}"
+    if len(found) > MOST_EXPLAINED:
+        yield f"... and {len(found) - MOST_EXPLAINED} variants more in report.json"
+
+
+def choices(report: Report) -> Iterator[str]:
+    """Which kind fits each model, as a paragraph."""
+    found = shown_choices(report)
+    for model, text in found[:MOST_CHOICES]:
+        yield from paragraph([clipped(f"{clipped(model)}: {text}", MOST_CHOICE)], indent="")
+    if len(found) > MOST_CHOICES:
+        yield f"... and {len(found) - MOST_CHOICES} models more in report.json"
+
+
+def remedy_text(remedy: Remedy) -> str:
+    """Its line to paste; where none was found, why."""
+    return remedy.line or " ".join(remedy.sentences[:2]) or "none was found"
+
+
+def paragraph(sentences: Iterable[str], most: int | None = None, indent: str = "  ") -> list[str]:
+    """Sentences as lines of text, at most so many; what is cut ends in dots."""
+    columns = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    return textwrap.wrap(
+        " ".join(sentences),
+        max(40, columns),
+        initial_indent=indent,
+        subsequent_indent="  ",
+        max_lines=most,
+        placeholder=" ...",
+        break_on_hyphens=False,
+    )
+
+
+def _told(each: Explained) -> Iterator[str]:
+    others = [noun.sentences[:1] for noun in (each.slowness, each.tensors) if noun is not None]
+    if each.explanation is not None:
+        yield from paragraph(each.explanation.sentences, 4 - len(others))
+        layers = LAYERS - (len(others) > 1)
+        yield from (f"  {line}" for line in each.explanation.table(layers).splitlines())
+    for sentences in others:
+        yield from paragraph(sentences, 2)

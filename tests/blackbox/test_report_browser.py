@@ -4,6 +4,15 @@ from pathlib import Path
 
 import browser
 import pytest
+from builders import (
+    explanation_cells,
+    layer_cells,
+    measured_rows,
+    plain_verdict,
+    remedy_cells,
+    slowness_cells,
+    tensors_cells,
+)
 
 from pytest_quant.report.document import Report
 from pytest_quant.report.html import html_of
@@ -53,6 +62,27 @@ def page(report, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """A page of two networks that were explained, one of 300 layers with long names."""
+    rows = [*measured_rows("Net"), *measured_rows("Long")]
+    rows[1] |= {"explanation": explanation_cells(), "remedy": remedy_cells()}
+    fault = "activations: outlier channel, max 43x the median"
+    layers = [
+        layer_cells(f"encoder.layers.encoder_layer_{index}.self_attention.out_proj",
+                    0.4 if index in (20, 200) else 0.0006, faults=(fault,) * (index % 3))
+        for index in range(300)
+    ]  # fmt: skip
+    rows[3] |= {
+        "explanation": explanation_cells(*layers), "remedy": remedy_cells(False),
+        "slowness": slowness_cells(), "tensors": tensors_cells(), "recipe": {"kind": "static"},
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("explained") / "report.html"
+    verdicts = [plain_verdict(rows[1], "FAIL")]
+    path.write_text(html_of(Report({}, rows, verdicts)), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
@@ -86,6 +116,41 @@ def test_nothing_sticks_out_of_the_window(chromium, page, width):
     chromium.open(page)
     assert chromium.value("document.documentElement.scrollWidth") <= width
     assert chromium.value(STICKS_OUT) == []
+
+
+@pytest.mark.parametrize("width", [320, *WIDTHS])
+def test_where_it_is_lost_fits_into_the_window(chromium, explained, width):
+    chromium.look(width)
+    chromium.open(explained)
+    assert chromium.value("document.documentElement.scrollWidth") <= width
+    assert chromium.value(STICKS_OUT) == []
+    assert chromium.complaints() == []
+    wide = "[...document.querySelectorAll('.layers')].map(each => each.scrollWidth)"
+    assert max(chromium.value(wide)) <= width  # is read without being pushed to and fro
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_bars_are_as_long_as_the_shares_and_the_worst_are_told_apart(chromium, explained, width):
+    chromium.look(width)
+    chromium.open(explained)
+    bars = "[...document.querySelector('.layers').querySelectorAll('.bar span')]"
+    first, second, third = chromium.value(f"{bars}.map(each => each.getBoundingClientRect().width)")
+    assert first > 60
+    assert second / first == pytest.approx(0.08 / 0.72, rel=0.05)
+    assert third / first == pytest.approx(0.20 / 0.72, rel=0.05)
+    red, grey, _ = chromium.value(f"{bars}.map(each => getComputedStyle(each).backgroundColor)")
+    assert red != grey
+    strip = "[...document.querySelectorAll('.strip rect')]"
+    heights = chromium.value(f"{strip}.map(each => each.getBoundingClientRect().height)")
+    assert len(heights) == 300
+    assert [index for index, height in enumerate(heights) if height > 50] == [20, 200]
+
+
+def test_where_it_is_lost_prints(chromium, explained):
+    chromium.look(690, media="print")
+    chromium.open(explained)
+    assert chromium.value("document.documentElement.scrollWidth") <= 690
+    assert chromium.pdf().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -1,5 +1,7 @@
 """What a run writes, and that a run never fails because of it."""
 
+import json
+
 import pytest
 from toyrepo import CONFTEST
 
@@ -30,6 +32,27 @@ def run(repo, *arguments):
     result = repo.runpytest_inprocess("--quant", "--quant-threads=1", *arguments)
     result.assert_outcomes(passed=1)
     return result
+
+
+EXPLAINED = """
+from pytest_quant import assert_max_size
+
+
+def test_dynamic(quant_dynamic):
+    from pytest_quant.explain.explanation import Explanation
+    from pytest_quant.explain.layer import Layer
+
+    first = Layer("0", "Linear", share=0.9, sqnr=12.5, faults=("<so> wide",))
+    layers, sqnr = (first, Layer("2", "Linear", share=0.1)), {"whole": 12.0}
+    found = Explanation("dynamic", "Net", "", layers, sqnr, 64, 0.1, ("Layer 0 loses it.",))
+    quant_dynamic.once("explanation", lambda: found)
+    quant_dynamic.fp32.evaluation
+    assert_max_size(quant_dynamic, ratio=0.9)
+
+
+def test_fp32(quant_fp32):
+    quant_fp32.evaluation
+"""
 
 
 def test_four_files_that_say_when_they_were_made(repo):
@@ -95,3 +118,24 @@ def test_a_run_of_another_part_keeps_the_report_that_is_there(repo):
     repo.makepyfile(GATE.replace("dynamic", "static"))
     result = run(repo, "--quant-report=out")
     result.stdout.fnmatch_lines(["kept, of other variants: *report.previous.json"])
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2", "-p", "xdist"]], ids=["alone", "workers"])
+def test_what_was_found_out_reaches_the_terminal_and_all_files(repo, workers):
+    repo.makepyfile(EXPLAINED)
+    result = repo.runpytest_inprocess(
+        "--quant", "--quant-threads=1", "--quant-report=out", *workers
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines([
+        "Sequential dynamic: where it is lost", "  Layer 0 loses it.", "  0 *Linear *90 % *12.5  <so> wide",
+        "Sequential: Take dynamic on this CPU*",
+    ])  # fmt: skip
+    rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
+    assert [row["variant"] for row in rows] == ["fp32", "dynamic"]
+    assert rows[0]["work"]["linear"] == 1.0
+    assert [layer["share"] for layer in rows[1]["explanation"]["layers"]] == [0.9, 0.1]
+    page = (repo.path / "out" / "report.html").read_text()
+    assert "<h2>Where it is lost</h2>" in page
+    assert "&lt;so&gt; wide" in page
+    assert "## Which kind to choose" in (repo.path / "out" / "report.md").read_text()

@@ -6,18 +6,28 @@ import json
 import jsonschema
 import pytest
 from builders import (
+    explanation_cells,
     latency_cells,
+    layer_cells,
     measured_rows,
     metric_cells,
     plain_row,
     plain_test,
     plain_verdict,
+    remedy_cells,
+    slowness_cells,
+    tensors_cells,
+    work_cells,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_quant.report.document import VERSION, Report
+from pytest_quant.report.explained import UNKNOWN
 from pytest_quant.report.form import faults, schema
+from pytest_quant.report.html import html_of
+from pytest_quant.report.markdown import markdown_of
+from pytest_quant.report.terminal import summary_lines
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 NAMES = st.text(max_size=12)
@@ -36,6 +46,14 @@ METRICS = st.builds(
     drop=NUMBERS | st.none(),
     flips=st.integers(0, 9) | st.none(),
 )
+LAYERS = st.builds(
+    layer_cells, NAMES, NUMBERS | st.none(), NUMBERS | st.none(), st.lists(NAMES, max_size=2)
+)
+EXPLANATIONS = st.builds(
+    lambda layers, sentences: explanation_cells(layers=layers, sentences=sentences),
+    st.lists(LAYERS, max_size=30),
+    st.lists(NAMES, max_size=2),
+)
 ROWS = st.builds(
     plain_row,
     NAMES,
@@ -46,7 +64,14 @@ ROWS = st.builds(
     seconds=st.dictionaries(NAMES, NUMBERS | st.none(), max_size=2),
     notes=st.lists(NAMES, max_size=2),
     error=st.none() | NAMES,
-    recipe=st.none() | st.dictionaries(NAMES, PLAIN, max_size=2),
+    recipe=st.none()
+    | st.dictionaries(NAMES, PLAIN, max_size=2)
+    | st.builds(lambda kind: {"kind": kind}, st.sampled_from(["dynamic", "static", "qat"])),
+    explanation=st.none() | EXPLANATIONS,
+    remedy=st.none() | st.builds(remedy_cells, st.booleans(), trials=st.lists(NAMES, max_size=2)),
+    slowness=st.none() | st.builds(slowness_cells, ms=NUMBERS | st.none()),
+    tensors=st.none() | st.builds(tensors_cells, bytes=st.integers(0, 2**50) | st.none()),
+    work=st.none() | st.builds(work_cells, st.floats(0, 1)),
 )
 OUTCOMES = ("passed", "failed", "error", "inconclusive", "skipped", "xfailed", "xpassed")
 
@@ -73,6 +98,14 @@ def _is_environment(known):
 
 def full_document():
     rows = [*measured_rows(), plain_row(variant="qat", error="train ERROR: no data")]
+    rows[1]["recipe"] = {"kind": "static"}
+    rows[0]["work"] = work_cells()
+    rows[1] |= {
+        "explanation": explanation_cells(),
+        "remedy": remedy_cells(),
+        "slowness": slowness_cells(),
+        "tensors": tensors_cells(),
+    }
     rows[1]["metrics"][0]["classes"] = [{"label": 3, "samples": 20, "value": 0.9, "drop": 0.05}]
     report = Report({"torch": "2.15.0", "threads": 2, "vnni": True}, rows)
     report.add({"verdicts": [plain_verdict(rows[1]), plain_verdict(rows[1], "FAIL")]})
@@ -118,6 +151,16 @@ def test_what_is_written_is_read_again(report):
     assert Report.from_json(report.to_json()) == report
 
 
+@settings(max_examples=25, deadline=None)
+@given(reports())
+def test_what_the_schema_allows_can_be_shown(report):
+    document = json.loads(report.to_json())
+    read = Report.from_dict(document)
+    assert html_of(read, plots=lambda report: []).endswith("</html>")
+    assert len(markdown_of(read).splitlines()) < 60
+    assert list(summary_lines(read, "simple"))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_reader_refuses_what_the_schema_refuses(data):
@@ -152,6 +195,7 @@ def test_the_reader_refuses_what_the_schema_refuses(data):
         ({"version": "1.0", "results": []}, "no report of pytest-quant: environment, rows, verdicts"),
         (full_document() | {"version": VERSION + 1}, f"of version {VERSION + 1}, and this pytest-quant "
                                                      f"reads up to {VERSION}"),
+        (full_document() | {"version": 2.0}, "of version 2.0, and this pytest-quant reads up to"),
         (full_document() | {"version": 0}, "damaged: report.version is 0; the least is 1"),
         (full_document() | {"version": True}, "damaged: report.version is true or false, not a whole"),
         (full_document() | {"rows": {}}, "damaged: report.rows is an object, not a list"),
@@ -187,3 +231,17 @@ def test_a_report_from_before_tests_were_kept_is_read():
         del document[name]
     report = Report.from_dict(document)
     assert (report.tests, report.created) == ([], None)
+
+
+def test_a_report_from_before_explanations_is_read_and_shown():
+    document = full_document()
+    del document["choices"]
+    for row in document["rows"]:
+        for name in UNKNOWN:
+            del row[name]
+    VALIDATOR.validate(document)
+    report = Report.from_dict(document)
+    assert "Where it is lost" not in html_of(report)
+    assert "## Causes" not in markdown_of(report)
+    assert not any("where it is lost" in line for line in summary_lines(report, "simple"))
+    VALIDATOR.validate(report.to_dict())

@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+import re
 
 import pytest
-from builders import measured_rows, plain_row, plain_verdict
+from builders import explanation_cells, measured_rows, plain_row, plain_verdict
 from hostile import HOSTILE, hostile_report
 from tabulate import tabulate_formats
 
@@ -52,13 +53,21 @@ def test_a_table_for_markdown_has_as_many_bars_in_each_line(report, format):
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 
 
+def without_code(text):
+    """A page without what is in fences, as Markdown finds their ends."""
+    return re.sub(r"^(`{3,})python\n.*\n\1$", "", text, flags=re.M)
+
+
 def test_markdown_has_no_html_formula_or_heading_of_theirs(report):
     text = markdown_of(report)
     assert len(text.splitlines()) < 60
+    text = without_code(text)
     assert "<" not in text
     assert "$" not in text
     headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert headings == ["# Quantization report", "## Gates", "## Notes"]
+    assert headings == [
+        "# Quantization report", "## Gates", "## Causes and remedies", "## Notes",
+    ]  # fmt: skip
     assert len(text.encode("utf-8")) < 60_000
 
 
@@ -73,6 +82,8 @@ def test_a_spreadsheet_has_the_same_cells_in_each_line_and_no_formula(report):
 @pytest.mark.slow
 def test_ten_thousand_rows_are_written(tmp_path):
     rows = [row for index in range(5000) for row in measured_rows(f"Net {index}")]
+    for row in rows[1::2]:
+        row |= {"recipe": {"kind": "static"}, "explanation": explanation_cells()}
     verdicts = [plain_verdict(row) for row in rows]
     verdicts.append(plain_verdict(plain_row("Net 4999"), "FAIL"))
     report = Report({}, rows, verdicts)
@@ -81,4 +92,4 @@ def test_ten_thousand_rows_are_written(tmp_path):
         assert "Net 4999" in text
     assert len(markdown_of(report).splitlines()) < 60
     assert len(html_of(report)) < 2_000_000
-    assert len(list(summary_lines(report, "simple"))) == 10_002
+    assert 10_002 < len(list(summary_lines(report, "simple"))) < 10_300

@@ -1,7 +1,16 @@
 """Markdown: the report as a page, in which every text stays text."""
 
 import pytest
-from builders import measured_rows, metric_cells, plain_row, plain_test, plain_verdict
+from builders import (
+    explanation_cells,
+    measured_rows,
+    metric_cells,
+    plain_row,
+    plain_test,
+    plain_verdict,
+    remedy_cells,
+    slowness_cells,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,8 +127,13 @@ def test_a_page_is_under_60_lines_whatever_comes(models, verdicts, notes, failur
     given += [
         plain_verdict(rows[-1], "FAIL", sentence=f"size FAIL: {index}") for index in range(failures)
     ]
+    for row in rows[::2]:
+        row["recipe"], row["size"] = {"kind": "static"}, {"tensor_bytes": 7, "file_bytes": None}
+        row |= {"explanation": explanation_cells(), "remedy": remedy_cells()}
     text = page(*rows, verdicts=given, environment=ENVIRONMENT)
     assert len(text.splitlines()) < 60
+    if failures and rows[-1]["remedy"]:
+        assert remedy_cells()["line"] in text.splitlines()
     assert text.count("## Gates") == bool(given)
 
 
@@ -140,3 +154,60 @@ def test_a_report_that_fits_is_not_cut():
     rows = [*measured_rows("A"), *measured_rows("B"), *measured_rows("C"), *measured_rows("D")]
     verdicts = [plain_verdict(row) for row in rows for _ in range(2)]
     assert "more in report.json" not in page(*rows, verdicts=verdicts)
+
+
+def test_a_failed_variant_has_its_cause_worst_layers_and_remedy():
+    row = plain_row(explanation=explanation_cells(), remedy=remedy_cells())
+    lines = page(row, verdicts=[plain_verdict(row, "FAIL")]).splitlines()
+    at = lines.index("## Causes and remedies")
+    assert lines[at + 1 : at + 8] == [
+        "",
+        "- **Net static**: features.0 makes 72 % of the noise in the outputs (depthwise, per-tensor). It "
+        "is the rounding of weights that costs (weights alone 14 dB, activations alone 33 dB).",
+        "- worst layers: features.0 (Conv2d, 72 % of the noise, 14.2 dB, depthwise, per-tensor); "
+        "classifier (Conv2d, 20 % of the noise, 26.5 dB, saturates 2.1 % of activations); "
+        "features.3 (Conv2d, 8 % of the noise, 31.0 dB)",
+        "",
+        "```python",
+        remedy_cells()["line"],
+        "```",
+    ]
+
+
+def test_a_variant_that_did_not_fail_has_no_cause():
+    row = plain_row(explanation=explanation_cells(), remedy=remedy_cells())
+    assert "## Causes" not in page(row, verdicts=[plain_verdict(row)])
+
+
+def test_a_slow_variant_without_a_remedy_says_both():
+    row = plain_row(slowness=slowness_cells(), remedy=remedy_cells(False))
+    text = page(row, verdicts=[plain_verdict(row, "FAIL")])
+    assert "- **Net static**: 4 conversions take 21 % of the time.\n" in text
+    assert "- remedy: Nothing that was tried holds the limit.\n" in text
+    assert "```" not in text
+
+
+def test_a_remedy_cannot_break_out_of_its_fence():
+    bad = "```\n# Title\n````` <b>"
+    row = plain_row(remedy=remedy_cells(line=bad))
+    lines = page(row, verdicts=[plain_verdict(row, "FAIL")]).splitlines()
+    fence = "`" * 6
+    at = lines.index(f"{fence}python")
+    assert lines[at + 1 : at + 3] == ["``` # Title ````` <b>", fence]
+
+
+def test_of_many_failures_some_causes_are_shown_and_the_rest_is_counted():
+    rows = [plain_row(f"Net {index}", explanation=explanation_cells()) for index in range(30)]
+    text = page(*rows, verdicts=[plain_verdict(row, "FAIL") for row in rows])
+    shown = text.count("- worst layers: ")
+    assert 1 <= shown < 30
+    assert f"\n... and {30 - shown} more in report.json\n" in text
+
+
+def test_which_kind_to_choose_is_a_line_for_each_model():
+    rows = measured_rows()
+    rows[1]["recipe"] = {"kind": "static"}
+    lines = page(*rows).splitlines()
+    at = lines.index("## Which kind to choose")
+    assert lines[at + 2].startswith("- Net: ")
+    assert "static" in lines[at + 2]

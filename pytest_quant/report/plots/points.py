@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from pytest_quant.report.plots.drawing import FP32, SERIES
 from pytest_quant.report.rows import Row
@@ -68,7 +68,7 @@ def mark_of(point: Point) -> Mark:
     return Mark(point.name, GLYPHS[index], f"series-{index}")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value can be drawn."""
     return (
         isinstance(value, int | float)

@@ -1,0 +1,116 @@
+"""Explained: why a variant loses what it loses, kept in its row and read back from there."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_quant.explain.explanation import Explanation
+from pytest_quant.explain.layer import Layer
+from pytest_quant.explain.remedy import Remedy
+from pytest_quant.measure.work import work_of
+from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, clipped
+from pytest_quant.variant import Variant
+
+if TYPE_CHECKING:
+    from pytest_quant.explain.slowness import Slowness
+    from pytest_quant.explain.tensors import Tensors
+    from pytest_quant.report.document import Report
+
+PARTS = ("explanation", "remedy", "slowness", "tensors")
+UNKNOWN: dict[str, Any] = dict.fromkeys((*PARTS, "work"))  # of a variant that could not be made
+MOST = {
+    "name": MOST_NAME,
+    "layer": MOST_NAME,
+    "type": MOST_NAME,
+    "line": 2000,
+}  # characters; others are sentences
+
+
+class Explained(NamedTuple):
+    """What was found out on one variant, fit to be shown; None for what was not.
+
+    Args:
+        model: its name to show.
+        variant: the variant's.
+        failed: whether a gate FAILed, so that its test has told most of this already.
+    """
+
+    model: str
+    variant: str
+    failed: bool
+    explanation: Explanation | None
+    remedy: Remedy | None
+    slowness: "Slowness | None"
+    tensors: "Tensors | None"
+
+
+def cells_of(variant: Variant) -> dict[str, Any]:
+    """What was found out on a variant, for its row; explains nothing itself.
+
+    Of FP32 that was evaluated, and so is known to run, the work is counted here, once.
+    """
+    found = {name: variant.measured(name) for name in PARTS}
+    cells = {name: None if known is None else known.to_dict() for name, known in found.items()}
+    counts = variant.is_fp32 and variant.measured("evaluation") is not None
+    return {**cells, "work": work_of(variant) if counts else None}
+
+
+def explained_of(report: "Report") -> list[Explained]:
+    """The variants on which something was found out, those that FAILed first."""
+    names, verdicts = report.model_names(), report.verdicts_by_row()
+    found = []
+    for row in report.rows:
+        if not any(row.get(part) for part in PARTS):
+            continue
+        key = (row["where"], row["model"], row["variant"])
+        failed = any(verdict["outcome"] == "FAIL" for verdict in verdicts.get(key, ()))
+        nouns = [_read(part, row.get(part)) for part in PARTS]
+        name, variant = clipped(names[key[:2]]), clipped(row["variant"])
+        found.append(Explained(name, variant, failed, *nouns))
+    return sorted(found, key=lambda each: not each.failed)
+
+
+def _read(part: str, plain: Mapping[str, Any] | None) -> Any:
+    """The noun that a part of a row was made of, with every text on one printable line."""
+    if not plain:
+        return None
+    noun, inner = _nouns(part)
+    known = _known(noun, _printable(plain))
+    for name, each in inner.items():
+        known[name] = [_known(each, item) for item in known.get(name, ())]
+    return noun.from_dict(known)
+
+
+def _nouns(part: str) -> tuple[Any, dict[str, Any]]:
+    """What a part is, and what is in its lists."""
+    if part == "explanation":
+        return Explanation, {"layers": Layer}
+    if part == "remedy":
+        return Remedy, {}
+    if part == "slowness":
+        from pytest_quant.explain.operators import Operator
+        from pytest_quant.explain.slowness import Slowness, Stayed
+        from pytest_quant.explain.stretches import Stretch
+
+        operators = {"operators": Operator, "fp32_operators": Operator}
+        return Slowness, {**operators, "stretches": Stretch, "stayed": Stayed}
+    from pytest_quant.explain.held import Held
+    from pytest_quant.explain.tensors import Tensors
+
+    return Tensors, {"held": Held}
+
+
+def _known(noun: Any, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a later version has added."""
+    return {field.name: plain[field.name] for field in fields(noun) if field.name in plain}
+
+
+def _printable(value: Any, most: int = MOST_SENTENCE) -> Any:
+    if isinstance(value, str):
+        return clipped(value, most)
+    if isinstance(value, Mapping):
+        return {
+            clipped(str(key)): _printable(part, MOST.get(key, MOST_SENTENCE))
+            for key, part in value.items()
+        }
+    return [_printable(part, most) for part in value] if isinstance(value, list | tuple) else value
