@@ -12,7 +12,7 @@ from pytest_quant.conditions import Conditions
 from pytest_quant.endings import ending_of, mark, uncollected
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import Effort, cause
-from pytest_quant.explain.locate import explain
+from pytest_quant.explain.lost.locate import explain
 from pytest_quant.items import limits_of, variants_of
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.lookup import Lookup

@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_quant.explain.locate import explain
-    from pytest_quant.explain.mending import mend
+    from pytest_quant.explain.lost.locate import explain
+    from pytest_quant.explain.remedies.mending import mend
 
 __all__ = ["explain", "mend"]
 
-_HOME = {"explain": "locate", "mend": "mending"}  # which is where torch is loaded
+_HOME = {"explain": "lost.locate", "mend": "remedies.mending"}  # which is where torch is loaded
 
 
 def __getattr__(name: str) -> Any:

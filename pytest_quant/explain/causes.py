@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.locate import explain
-from pytest_quant.explain.mending import mend
-from pytest_quant.explain.slowness import slowness_of
-from pytest_quant.explain.tensors import weigh
+from pytest_quant.explain.lost.locate import explain
+from pytest_quant.explain.remedies.mending import mend
+from pytest_quant.explain.size.tensors import weigh
+from pytest_quant.explain.speed.slowness import slowness_of
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant import Variant
 

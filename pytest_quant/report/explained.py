@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_quant.explain.explanation import Explanation
-from pytest_quant.explain.layer import Layer
-from pytest_quant.explain.remedy import Remedy
+from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.measure.work import work_of
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, clipped
 from pytest_quant.variant import Variant
 
 if TYPE_CHECKING:
-    from pytest_quant.explain.slowness import Slowness
-    from pytest_quant.explain.tensors import Tensors
+    from pytest_quant.explain.size.tensors import Tensors
+    from pytest_quant.explain.speed.slowness import Slowness
     from pytest_quant.report.document import Report
 
 PARTS = ("explanation", "remedy", "slowness", "tensors")
@@ -88,14 +88,14 @@ def _nouns(part: str) -> tuple[Any, dict[str, Any]]:
     if part == "remedy":
         return Remedy, {}
     if part == "slowness":
-        from pytest_quant.explain.operators import Operator
-        from pytest_quant.explain.slowness import Slowness, Stayed
-        from pytest_quant.explain.stretches import Stretch
+        from pytest_quant.explain.speed.operators import Operator
+        from pytest_quant.explain.speed.slowness import Slowness, Stayed
+        from pytest_quant.explain.speed.stretches import Stretch
 
         operators = {"operators": Operator, "fp32_operators": Operator}
         return Slowness, {**operators, "stretches": Stretch, "stayed": Stayed}
-    from pytest_quant.explain.held import Held
-    from pytest_quant.explain.tensors import Tensors
+    from pytest_quant.explain.size.held import Held
+    from pytest_quant.explain.size.tensors import Tensors
 
     return Tensors, {"held": Held}
 

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_quant.explain.explanation import Explanation
-from pytest_quant.explain.remedy import Remedy
+from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.plots.layers import Layers, layers_of
 from pytest_quant.report.plots.points import is_number
 
 if TYPE_CHECKING:
-    from pytest_quant.explain.slowness import Slowness
-    from pytest_quant.explain.tensors import Tensors
+    from pytest_quant.explain.size.tensors import Tensors
+    from pytest_quant.explain.speed.slowness import Slowness
 
 MB = 10**6  # bytes
 MOST_VARIANTS = 24

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pytest_quant.explain.layer import Layer
+from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of

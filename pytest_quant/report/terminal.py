@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from pytest_quant.explain.remedy import Remedy
+from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of

@@ -8,7 +8,7 @@ CONFTEST = """
 import pytest
 import torch
 from pytest_quant import Recipe, Subject
-from pytest_quant.explain.proposal import Proposal
+from pytest_quant.explain.remedies.proposal import Proposal
 
 
 class Net(torch.nn.Module):

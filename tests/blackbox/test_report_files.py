@@ -39,8 +39,8 @@ from pytest_quant import assert_max_size
 
 
 def test_dynamic(quant_dynamic):
-    from pytest_quant.explain.explanation import Explanation
-    from pytest_quant.explain.layer import Layer
+    from pytest_quant.explain.lost.explanation import Explanation
+    from pytest_quant.explain.lost.layer import Layer
 
     first = Layer("0", "Linear", share=0.9, sqnr=12.5, faults=("<so> wide",))
     layers, sqnr = (first, Layer("2", "Linear", share=0.1)), {"whole": 12.0}

@@ -21,14 +21,14 @@ from builders import (
 )
 
 from pytest_quant.__main__ import main
-from pytest_quant.explain.explanation import Explanation
-from pytest_quant.explain.held import Held
-from pytest_quant.explain.layer import Layer
-from pytest_quant.explain.operators import Operator
-from pytest_quant.explain.remedy import Remedy
-from pytest_quant.explain.slowness import Slowness, Stayed
-from pytest_quant.explain.stretches import Stretch
-from pytest_quant.explain.tensors import Tensors
+from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.remedies.remedy import Remedy
+from pytest_quant.explain.size.held import Held
+from pytest_quant.explain.size.tensors import Tensors
+from pytest_quant.explain.speed.operators import Operator
+from pytest_quant.explain.speed.slowness import Slowness, Stayed
+from pytest_quant.explain.speed.stretches import Stretch
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import PARTS, explained_of
 from pytest_quant.report.form import schema

@@ -7,8 +7,8 @@ the layers between them summed up, so that 300 layers read as well as five.
 from html import escape
 from typing import NamedTuple
 
-from pytest_quant.explain.explanation import Explanation
-from pytest_quant.explain.layer import Layer
+from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.report.plots.points import is_number
 from pytest_quant.report.text import clipped
 

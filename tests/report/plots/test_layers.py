@@ -7,7 +7,7 @@ import pytest
 from builders import explanation_cells, layer_cells
 from hostile import HOSTILE
 
-from pytest_quant.explain.explanation import Explanation
+from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.report.plots.layers import MOST_BARS, MOST_LISTED, WORST, layers_of
 
 

@@ -7,11 +7,17 @@ from typing import Any, Protocol
 import torch
 
 from pytest_quant.batches import call, size_of, taken
-from pytest_quant.explain.as_built import AsBuilt, as_built
-from pytest_quant.explain.layer import Layer
-from pytest_quant.explain.locate import SAMPLES, explain, measured_layers, simulated, with_shares
-from pytest_quant.explain.simulation import Simulation, in_float, noise_share
-from pytest_quant.explain.trial import Limit, Trial, trial_of
+from pytest_quant.explain.lost.as_built import AsBuilt, as_built
+from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.lost.locate import (
+    SAMPLES,
+    explain,
+    measured_layers,
+    simulated,
+    with_shares,
+)
+from pytest_quant.explain.lost.simulation import Simulation, in_float, noise_share
+from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant
 

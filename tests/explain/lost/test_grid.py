@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pytest_quant.explain.grid import Grid
+from pytest_quant.explain.lost.grid import Grid
 
 
 def grid(scale, zero_point=0, low=0, high=255, axis=None):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pytest_quant.explain.held import Held
+from pytest_quant.explain.size.held import Held
 from pytest_quant.recipe import Recipe
 
 LINEAR = ("Linear",)

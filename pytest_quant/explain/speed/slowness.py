@@ -9,8 +9,8 @@ from tabulate import tabulate
 
 from pytest_quant.conditions import alone_on_this_machine, isolated
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.explain.brakes import brakes_on
-from pytest_quant.explain.operators import (
+from pytest_quant.explain.speed.brakes import brakes_on
+from pytest_quant.explain.speed.operators import (
     CONVERSIONS,
     Operator,
     Profile,
@@ -18,7 +18,7 @@ from pytest_quant.explain.operators import (
     largest_of,
     profiled,
 )
-from pytest_quant.explain.stretches import Stretch, stretches_of
+from pytest_quant.explain.speed.stretches import Stretch, stretches_of
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.variant import Variant
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_quant.explain.pasted import pasted
-from pytest_quant.explain.trial import Limit
+from pytest_quant.explain.remedies.pasted import pasted
+from pytest_quant.explain.remedies.trial import Limit
 from pytest_quant.judge.honesty import not_quantized
 from pytest_quant.quantize.build import build
 from pytest_quant.recipe import Recipe

@@ -22,10 +22,10 @@ from quantizable import (
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.explain.brakes import brakes_on
-from pytest_quant.explain.operators import Operator, Profile, does, profiled
-from pytest_quant.explain.slowness import Slowness, Stayed, slowness_of
-from pytest_quant.explain.stretches import Stretch
+from pytest_quant.explain.speed.brakes import brakes_on
+from pytest_quant.explain.speed.operators import Operator, Profile, does, profiled
+from pytest_quant.explain.speed.slowness import Slowness, Stayed, slowness_of
+from pytest_quant.explain.speed.stretches import Stretch
 from pytest_quant.session import open_store
 
 

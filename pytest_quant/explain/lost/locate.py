@@ -12,20 +12,20 @@ import torch
 from pytest_quant.batches import call, each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.conditions import isolated
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.explain.activations import fits_of
-from pytest_quant.explain.as_built import AsBuilt, as_built
-from pytest_quant.explain.explanation import Explanation
-from pytest_quant.explain.faults import faults_of
-from pytest_quant.explain.layer import Layer
-from pytest_quant.explain.sentences import sentences_on
-from pytest_quant.explain.simulation import (
+from pytest_quant.explain.lost.activations import fits_of
+from pytest_quant.explain.lost.as_built import AsBuilt, as_built
+from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.faults import faults_of
+from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.lost.sentences import sentences_on
+from pytest_quant.explain.lost.simulation import (
     Noise,
     Simulation,
     in_float,
     noise_share,
     simulation_of,
 )
-from pytest_quant.explain.trained import trained_module
+from pytest_quant.explain.lost.trained import trained_module
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.calibrate import calibration_source

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from pytest_quant.batches import call
-from pytest_quant.explain.following import Following, Site, Tag
-from pytest_quant.explain.simulation import Simulation
+from pytest_quant.explain.lost.following import Following, Site, Tag
+from pytest_quant.explain.lost.simulation import Simulation
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pytest_quant.explain.explanation import Explanation
+from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.quantize.engines import has_vnni, must_reduce_range
 from pytest_quant.variant import Variant
 

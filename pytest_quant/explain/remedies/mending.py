@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.candidates import cheap_candidates
-from pytest_quant.explain.locate import explain
-from pytest_quant.explain.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
-from pytest_quant.explain.remedy import Remedy
-from pytest_quant.explain.search import passing_sets
-from pytest_quant.explain.trial import Limit, Trial, limit_of, trial_of
-from pytest_quant.explain.workbench import Workbench, workbench_of
+from pytest_quant.explain.lost.locate import explain
+from pytest_quant.explain.remedies.candidates import cheap_candidates
+from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
+from pytest_quant.explain.remedies.remedy import Remedy
+from pytest_quant.explain.remedies.search import passing_sets
+from pytest_quant.explain.remedies.trial import Limit, Trial, limit_of, trial_of
+from pytest_quant.explain.remedies.workbench import Workbench, workbench_of
 from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant
 

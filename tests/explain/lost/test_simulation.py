@@ -9,8 +9,8 @@ import torch
 from builders import ONE_THREAD
 
 from pytest_quant import Recipe
-from pytest_quant.explain.locate import simulated
-from pytest_quant.explain.simulation import in_float, noise_share
+from pytest_quant.explain.lost.locate import simulated
+from pytest_quant.explain.lost.simulation import in_float, noise_share
 from pytest_quant.quantize.build import build
 from pytest_quant.session import open_store
 

@@ -9,8 +9,8 @@ from builders import ONE_THREAD, toy_subject, toy_variant
 
 from pytest_quant import Recipe, assert_max_accuracy_drop
 from pytest_quant.explain import mend
-from pytest_quant.explain.proposal import Proposal
-from pytest_quant.explain.remedy import Remedy
+from pytest_quant.explain.remedies.proposal import Proposal
+from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.session import open_store
 
 SEEDS = 20
@@ -21,7 +21,7 @@ MENDABLE = [fault for fault in planted.FAULTS if fault is not planted.wrong_fold
 @pytest.fixture(autouse=True)
 def without_timing(monkeypatch):
     """One round is enough to see that a speed-up is told."""
-    monkeypatch.setattr("pytest_quant.explain.proposal.ROUNDS", 1)
+    monkeypatch.setattr("pytest_quant.explain.remedies.proposal.ROUNDS", 1)
 
 
 def variant(fault, seed=0, recipe=None):

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from pytest_quant.batches import call, tensors_in
-from pytest_quant.explain.following import FUSED, Following, Site, Tag
-from pytest_quant.explain.grid import Grid
+from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
+from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.quantize.qconfigs import qconfig_mapping
 from pytest_quant.recipe import Recipe
 from pytest_quant.subject import Subject

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_quant.explain.layer import Layer
+from pytest_quant.explain.lost.layer import Layer
 
 SHOWN = 6  # layers in a failure message, which is to fit on a screen
 HEADER = ("layer", "type", "share of noise", "SQNR dB", "what is wrong")

@@ -1,0 +1,1 @@
+"""In which layers a variant loses accuracy, and why."""

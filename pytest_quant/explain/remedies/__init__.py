@@ -1,0 +1,1 @@
+"""What would mend it: recipes that were built and measured."""

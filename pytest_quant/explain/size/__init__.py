@@ -1,0 +1,1 @@
+"""Which tensors hold the bytes of a variant."""
