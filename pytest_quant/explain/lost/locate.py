@@ -101,18 +101,23 @@ def simulated(variant: Variant, recipe: Recipe | None = None) -> Simulation | No
     Args:
         recipe: other settings of observers and scales than the variant's own.
     """
+    if recipe in (None, variant.recipe):
+        return variant.once("simulation", lambda: _simulation(variant, variant.recipe))
+    return _simulation(variant, recipe)
+
+
+def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
     names = became_int8(variant)
     if variant.recipe is not None and variant.recipe.kind == "qat":
         module = trained_module(variant, names)
     else:
         module = copy.deepcopy(variant.fp32.model)
-    chosen = recipe or variant.recipe
-    if module is None or chosen is None:
+    if module is None or recipe is None:
         return None
     samples = variant.recipe.calibration_samples if variant.recipe else 200
     inputs = tuned_inputs(variant, samples)
     with isolated(variant.conditions, loaders=_loaders(variant)):
-        return simulation_of(module, variant.subject, chosen, names, inputs)
+        return simulation_of(module, variant.subject, recipe, names, inputs)
 
 
 def became_int8(variant: Variant) -> tuple[str, ...]:

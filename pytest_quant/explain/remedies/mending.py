@@ -1,7 +1,6 @@
 """Mending: find a recipe that holds the accuracy limit and keeps as little as possible in FP32."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.candidates import cheap_candidates
 from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
 from pytest_quant.explain.remedies.remedy import Remedy
+from pytest_quant.explain.remedies.screen import Screen, screen_of
 from pytest_quant.explain.remedies.search import passing_sets
 from pytest_quant.explain.remedies.trial import Limit, Trial, limit_of, trial_of
 from pytest_quant.explain.remedies.workbench import Workbench, workbench_of
@@ -90,6 +90,7 @@ class _Search:
     trials: list[str] = field(default_factory=list)
     least: float | None = None
     hint: str = ""
+    screen: Screen | None = None
 
     def remedy(self, cheap: bool) -> Remedy:
         """What the search comes to."""
@@ -103,6 +104,7 @@ class _Search:
                 [f"A {kind} variant is not ours to mend: its layers are not chosen by a Recipe."],
             )
         try:
+            self.screen = screen_of(self.variant, self.limit)
             proposal = self._by_settings() if cheap else None
             if proposal is None:
                 proposal = self._by_layers()
@@ -133,7 +135,7 @@ class _Search:
         for noise, recipe, bench in benches[:TRIED]:
             self._check_time()
             changed = _changed(self.variant.recipe, recipe)
-            trial = self._tried(lambda bench=bench: bench.trial((), self.limit), changed)  # type: ignore[misc]
+            trial = self._tried(bench, (), changed)
             if trial.passed:
                 proposal = self._built(recipe, ())
                 if proposal is not None and self._is_as_fast(proposal, changed):
@@ -169,7 +171,7 @@ class _Search:
         def passes(kept: tuple[str, ...]) -> bool:
             self._check_time()
             named = f"{len(kept)} layers in FP32" if len(kept) > 1 else f"{kept[0]} in FP32"
-            return self._tried(lambda: bench.trial(kept, self.limit), named).passed
+            return self._tried(bench, kept, named).passed
 
         if self.recipe.kind == "qat" and not passes(tuple(order)):
             self.hint = (
@@ -189,8 +191,8 @@ class _Search:
     def _bench(self, recipe: Recipe) -> Workbench | None:
         return workbench_of(self.variant, recipe)
 
-    def _tried(self, run: Callable[[], Trial], what: str) -> Trial:
-        trial = run()
+    def _tried(self, bench: Workbench, kept: tuple[str, ...], what: str) -> Trial:
+        trial = bench.trial(kept, self.limit, self.screen)
         self._note(what, trial)
         return trial
 

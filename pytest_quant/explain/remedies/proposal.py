@@ -10,7 +10,7 @@ from pytest_quant.quantize.build import build
 from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant
 
-ROUNDS, ROUND_SECONDS = 13, 5.0  # of the speed-up that a line tells
+ROUNDS, ROUND_SECONDS = 5, 5.0  # of the speed-up that a line tells
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from pytest_quant.explain.lost.locate import (
     with_shares,
 )
 from pytest_quant.explain.lost.simulation import Simulation, in_float, noise_share
+from pytest_quant.explain.remedies.screen import Screen
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant
@@ -37,8 +38,8 @@ class Workbench(Protocol):
     def order(self) -> list[str]:
         """Names of the layers, those first that are likely to matter most."""
 
-    def trial(self, kept: Collection[str], limit: Limit) -> Trial:
-        """The accuracy with these in FP32."""
+    def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
+        """The accuracy with these in FP32; `screen` may turn it down without a whole evaluation."""
 
 
 def workbench_of(variant: Variant, recipe: Recipe) -> Workbench | None:
@@ -110,11 +111,11 @@ class InFloat:
             effect = noise_share(reference, self.simulation.outputs(probe, alone))
         return effect > (layer.effect or 0.0) / 2
 
-    def trial(self, kept: Collection[str], limit: Limit) -> Trial:
+    def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
         """As the protocol says."""
         with in_float():
             model = self.simulation.model(self.simulation.without(kept))
-            return trial_of(self.variant.sibling("a trial", model), limit)
+            return _tried(self.variant.sibling("a trial", model), limit, screen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,9 +142,14 @@ class InPlace:
         """By effect."""
         return [layer.name for layer in explain(self.variant).ranked]
 
-    def trial(self, kept: Collection[str], limit: Limit) -> Trial:
+    def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
         """As the protocol says."""
-        return trial_of(self.variant.sibling("a trial", self.built.without(kept)), limit)
+        return _tried(self.variant.sibling("a trial", self.built.without(kept)), limit, screen)
+
+
+def _tried(candidate: Variant, limit: Limit, screen: Screen | None) -> Trial:
+    turned_down = screen.turned_down(candidate) if screen else None
+    return turned_down or trial_of(candidate, limit)
 
 
 def probe_of(variant: Variant) -> Any:
