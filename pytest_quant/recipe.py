@@ -22,6 +22,7 @@ USED = {
         "observer",
         "qscheme",
         "per_channel",
+        "equalize",
         "keep_fp32",
         "calibration_samples",
     ),
@@ -55,6 +56,9 @@ class Recipe:
             static, moving average for QAT).
         qscheme: of the activations: ``per_tensor_affine`` (default) or ``per_tensor_symmetric``.
         per_channel: one scale for each output channel of a weight, else one for the tensor.
+        equalize: scale the channels between layers beforehand, so that their ranges are alike
+            (static; cross-layer equalization, Nagel et al. 2019, arXiv 1906.04721). Helps where
+            channels differ by much, as in MobileNets; a ReLU6 between two layers becomes a ReLU.
         keep_fp32: modules that stay FP32: shell patterns (`fnmatch`) on your own qualified names
             (``"layer4.*"``), or module types. A pattern that matches nothing is an error.
         calibration_samples: how many samples the observers see (static).
@@ -78,6 +82,7 @@ class Recipe:
     observer: str | None = field(default=None, kw_only=True)
     qscheme: str | None = field(default=None, kw_only=True)
     per_channel: bool = field(default=True, kw_only=True)
+    equalize: bool = field(default=False, kw_only=True)
     keep_fp32: tuple[str | type, ...] = field(default=(), kw_only=True)
     dtype: str | None = field(default=None, kw_only=True)
     bits: int = field(default=4, kw_only=True)

@@ -64,6 +64,7 @@ def test_a_recipe_is_plain_json():
         "observer": None,
         "qscheme": None,
         "per_channel": True,
+        "equalize": False,
         "keep_fp32": ["stem.*", "torch.nn.modules.linear.Linear"],
         "dtype": None,
         "bits": 4,

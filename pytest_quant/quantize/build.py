@@ -14,6 +14,7 @@ from pytest_quant.conditions import Conditions, engine_set, isolated, running_as
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize import calibrate, train
 from pytest_quant.quantize.engines import engine_for
+from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import first_that_can
 from pytest_quant.quantize.flows.example import example_of
@@ -72,7 +73,7 @@ def build(admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
                 return _by(flow, admitted, replace(recipe, flow=flow.NAME, engine=own), conditions)
 
         built, notes = first_that_can(admitted.module, recipe, attempt)
-        return replace(built, notes=notes)
+        return replace(built, notes=(*built.notes, *notes))
 
 
 def _custom(module: Any, recipe: Recipe) -> Built:
@@ -123,6 +124,7 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
     who = f"{subject.label} {recipe.kind}"
     example = example_of(module, admitted)
     with _stage("prepare", seconds):
+        notes = (equalize(module, example),) if recipe.equalize else ()
         prepared = flow.prepare(module.train(recipe.kind == "qat"), recipe, engine, example)
         if not observers_of(prepared):
             raise FlowRefusal(
@@ -149,7 +151,7 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
     with _stage("convert", seconds):
         converted = flow.convert(prepared, example)
         _check_runs(converted, admitted, recipe)
-    return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds)
+    return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds, notes)
 
 
 def _check_runs(converted: Any, admitted: Admitted, recipe: Recipe) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from pytest_quant.conditions import engine_set, known_warnings_silenced
 from pytest_quant.quantize.engines import engine_for
+from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import FLOWS
 from pytest_quant.quantize.flows.example import Example
@@ -37,6 +38,8 @@ def rebuild(module: Any, recipe: Recipe, example: Example) -> Any:
                     engine,
                     lambda copied: copied(*example.args, **example.kwargs),
                 )
+            if recipe.equalize:  # which changes what stands between layers too
+                equalize(module, example)
             flow = FLOWS[recipe.flow]
             prepared = flow.prepare(module.train(recipe.kind == "qat"), recipe, engine, example)
             with torch.no_grad():

@@ -29,6 +29,8 @@ from pytest_quant.explain.lost.trained import trained_module
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.calibrate import calibration_source
+from pytest_quant.quantize.equalize import equalize
+from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant
 
@@ -117,6 +119,8 @@ def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
     samples = variant.recipe.calibration_samples if variant.recipe else 200
     inputs = tuned_inputs(variant, samples)
     with isolated(variant.conditions, loaders=_loaders(variant)):
+        if recipe.equalize:
+            equalize(module, example_of(module, variant.admitted))
         return simulation_of(module, variant.subject, recipe, names, inputs)
 
 

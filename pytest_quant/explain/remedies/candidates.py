@@ -10,10 +10,11 @@ SEVEN_BITS = ("x86", "fbgemm")  # engines that give activations 7 bits
 
 
 def cheap_candidates(recipe: Recipe, *, weights_first: bool) -> list[Recipe]:
-    """Static recipes that differ in one setting: scales of weights, observer, engine.
+    """Static recipes that differ in one setting: scales of weights, channels' ranges, observer,
+    engine.
 
-    Equalization, bias correction and new BatchNorm statistics are not among them: with a scale for
-    each channel they changed nothing measurable on the models that they were tried on.
+    Bias correction and new BatchNorm statistics are not among them: with a scale for each channel they
+    changed nothing measurable on the models that they were tried on.
 
     Args:
         recipe: static, with the flow and engine that were taken.
@@ -22,6 +23,7 @@ def cheap_candidates(recipe: Recipe, *, weights_first: bool) -> list[Recipe]:
     if recipe.kind != "static":
         return []
     channels = [] if recipe.per_channel else [replace(recipe, per_channel=True)]
+    equalized = [] if recipe.equalize else [replace(recipe, equalize=True)]
     observers = [
         replace(recipe, observer=observer)
         for observer in OBSERVERS
@@ -31,5 +33,5 @@ def cheap_candidates(recipe: Recipe, *, weights_first: bool) -> list[Recipe]:
     if recipe.engine in SEVEN_BITS and has_vnni() and "onednn" in supported_engines():
         engines = [replace(recipe, engine="onednn")]
     if weights_first:
-        return [*channels, *observers, *engines]
-    return [*observers, *channels, *engines]
+        return [*channels, *equalized, *observers, *engines]
+    return [*observers, *equalized, *channels, *engines]

@@ -189,7 +189,10 @@ class _Search:
     # what both need
 
     def _bench(self, recipe: Recipe) -> Workbench | None:
-        return workbench_of(self.variant, recipe)
+        try:
+            return workbench_of(self.variant, recipe)
+        except QuantStageError:  # as of a model with no layers to equalize
+            return None
 
     def _tried(self, bench: Workbench, kept: tuple[str, ...], what: str) -> Trial:
         trial = bench.trial(kept, self.limit, self.screen)

@@ -72,7 +72,16 @@ def test_a_cheap_remedy_comes_before_layers_in_fp32():
     remedy = mend(own, LIMIT)
     assert remedy.found
     assert remedy.kept == ()
-    assert Recipe.from_dict(dict(remedy.recipe)).per_channel
+    recipe = Recipe.from_dict(dict(remedy.recipe))
+    assert recipe.per_channel or recipe.equalize
+
+
+def test_unequal_channels_are_mended_by_equalization():
+    own, _ = variant(planted.outlier_channel, seed=2)
+    remedy = mend(own, LIMIT)
+    assert remedy.kept == ()
+    assert Recipe.from_dict(dict(remedy.recipe)).equalize
+    assert "equalize=True" in remedy.line
 
 
 def test_layers_that_were_kept_stay_kept():
