@@ -1,28 +1,14 @@
 """Mending: find a recipe that holds the accuracy limit and keeps as little as possible in FP32."""
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.lost.locate import explain
-from pytest_quant.explain.remedies.candidates import cheap_candidates
-from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
 from pytest_quant.explain.remedies.remedy import Remedy
-from pytest_quant.explain.remedies.screen import Screen, screen_of
-from pytest_quant.explain.remedies.search import passing_sets
-from pytest_quant.explain.remedies.trial import Limit, Trial, limit_of, trial_of
-from pytest_quant.explain.remedies.workbench import Workbench, workbench_of
-from pytest_quant.recipe import Recipe
+from pytest_quant.explain.remedies.search import Search
+from pytest_quant.explain.remedies.trial import limit_of
 from pytest_quant.variant import Variant
 
 SECONDS = 300.0
 WEIGHED = {"bytes": "parameters", "time": "macs"}
-TRIED = 3  # cheap candidates that are evaluated: those with the least noise
-MOST_KEPT = 0.5  # of the layers; a model that is half FP32 is no mended one
-MORE = (1, 3)  # layers on top, where what holds in float arithmetic does not in int8
-CLEARLY = 0.5  # of the noise: half a bit less is worth another recipe
-SLOWER = 0.9  # of the speed that may be lost to another engine
 
 
 def mend(
@@ -37,11 +23,11 @@ def mend(
 ) -> Remedy:
     """The recipe nearest to the variant's own that holds the limit, built and measured.
 
-    First the cheap remedies: scales for each channel, another observer, another engine. Then the
-    layers to keep in FP32: ranked by what each alone costs the outputs (`explain`), taken by doubling
-    and bisection, and given back one by one as long as the limit holds. Candidates of static and QAT
-    variants are evaluated in float arithmetic, stopping early where the data allows it; what comes out
-    is built as its recipe says and judged like any variant, and only then proposed.
+    First the cheap remedies: scales for each channel, equalization, another observer, another engine.
+    Then the layers to keep in FP32: ranked by what each alone costs the outputs (`explain`), taken by
+    doubling and bisection, and given back one by one as long as the limit holds. Candidates of static
+    and QAT variants are evaluated in float arithmetic, and on a part of a large eval set; what comes
+    out is built as its recipe says and judged on every sample, and only then proposed.
 
     The search looks at the eval data. Where that matters, judge the proposal on samples that it has
     not seen.
@@ -64,209 +50,8 @@ def mend(
     if weigh not in WEIGHED:
         raise ValueError(f"weigh is {weigh!r}; allowed: {', '.join(WEIGHED)}")
     limit = limit_of(variant, max_drop, relative, metric)
-    search = _Search(variant, variant.recipe, limit, WEIGHED[weigh], time.perf_counter() + seconds)
+    search = Search(variant, variant.recipe, limit, WEIGHED[weigh], time.perf_counter() + seconds)
     with variant.timed("mend"):
         remedy = search.remedy(cheap)
     variant.keep("remedy", remedy)
     return remedy
-
-
-class _Expired(Exception):
-    """The time is up."""
-
-
-@dataclass(slots=True, eq=False)
-class _Search:
-    """One search, with what it has cost so far."""
-
-    variant: Variant
-    recipe: Recipe
-    limit: Limit
-    weight: str
-    deadline: float
-    started: float = field(default_factory=time.perf_counter)
-    evaluations: int = 0
-    builds: int = 0
-    trials: list[str] = field(default_factory=list)
-    least: float | None = None
-    hint: str = ""
-    screen: Screen | None = None
-
-    def remedy(self, cheap: bool) -> Remedy:
-        """What the search comes to."""
-        own = self._judged(self.variant, "as it is")
-        if own.passed:
-            return self._made(None, [f"{self.variant.name} holds the limit as it is."])
-        kind = self.recipe.kind
-        if kind in ("custom", "cast"):
-            return self._made(
-                None,
-                [f"A {kind} variant is not ours to mend: its layers are not chosen by a Recipe."],
-            )
-        try:
-            self.screen = screen_of(self.variant, self.limit)
-            proposal = self._by_settings() if cheap else None
-            if proposal is None:
-                proposal = self._by_layers()
-        except _Expired:
-            return self._made(
-                None, [f"Nothing found {self._spent()}, when the time was up; {self._next()}"]
-            )
-        except QuantStageError as error:
-            return self._made(None, [f"The search could not go on: {error}"])
-        if proposal is None:
-            return self._made(None, [f"None found {self._spent()}; {self.hint}{self._next()}"])
-        return self._made(proposal, [])
-
-    # remedies that keep no layer in FP32
-
-    def _by_settings(self) -> Proposal | None:
-        explanation = explain(self.variant)
-        weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]
-        weights_first = weights is not None and activations is not None and weights < activations
-        own = self._bench(self.recipe)
-        usual = own.noise() if own else 0.0
-        benches = []
-        for recipe in cheap_candidates(self.recipe, weights_first=weights_first):
-            self._check_time()
-            if (bench := self._bench(recipe)) is not None and (noise := bench.noise()) < usual:
-                benches.append((noise, recipe, bench))
-        benches.sort(key=lambda item: item[0])
-        for noise, recipe, bench in benches[:TRIED]:
-            self._check_time()
-            changed = _changed(self.variant.recipe, recipe)
-            trial = self._tried(bench, (), changed)
-            if trial.passed:
-                proposal = self._built(recipe, ())
-                if proposal is not None and self._is_as_fast(proposal, changed):
-                    return proposal
-            if noise < CLEARLY * usual and recipe.engine == self.recipe.engine:
-                self.recipe, usual = recipe, noise  # layers are then looked for under this one
-        return None
-
-    def _is_as_fast(self, proposal: Proposal, changed: str) -> bool:
-        """Another engine may hold the limit at a fraction of the speed."""
-        if proposal.recipe.engine == self.recipe.engine:
-            return True
-        pairs = proposal.variant.pair(), self.variant.pair()
-        for pair in pairs:
-            pair.add_rounds(ROUNDS, ROUND_SECONDS)
-        if pairs[0].ratio >= SLOWER * pairs[1].ratio:
-            return True
-        self.trials.append(
-            f"{changed} is left out: {pairs[0].ratio:.2g}x as fast as FP32, {self.variant.name} is "
-            f"{pairs[1].ratio:.2g}x"
-        )
-        return False
-
-    # layers to keep in FP32
-
-    def _by_layers(self) -> Proposal | None:
-        bench = self._bench(self.recipe)
-        if bench is None:
-            return None
-        order, costs = bench.order(), {x.name: float(getattr(x, self.weight)) for x in bench.layers}
-        most = max(3, int(MOST_KEPT * len(bench.layers)))
-
-        def passes(kept: tuple[str, ...]) -> bool:
-            self._check_time()
-            named = f"{len(kept)} layers in FP32" if len(kept) > 1 else f"{kept[0]} in FP32"
-            return self._tried(bench, kept, named).passed
-
-        if self.recipe.kind == "qat" and not passes(tuple(order)):
-            self.hint = (
-                "It is not the rounding that costs: with every layer in float, the weights that QAT has "
-                "trained drop too much. "
-            )
-            return None
-        found = passing_sets(order, passes, costs=costs, most=most)
-        for kept in _to_build(found, order):
-            self._check_time()
-            if (proposal := self._built(self.recipe, kept)) is not None:
-                return proposal
-        return None
-
-    # what both need
-
-    def _bench(self, recipe: Recipe) -> Workbench | None:
-        try:
-            return workbench_of(self.variant, recipe)
-        except QuantStageError:  # as of a model with no layers to equalize
-            return None
-
-    def _tried(self, bench: Workbench, kept: tuple[str, ...], what: str) -> Trial:
-        trial = bench.trial(kept, self.limit, self.screen)
-        self._note(what, trial)
-        return trial
-
-    def _judged(self, variant: Variant, what: str) -> Trial:
-        trial = trial_of(variant, self.limit)
-        self._note(what, trial)
-        return trial
-
-    def _note(self, what: str, trial: Trial) -> None:
-        self.evaluations += 1
-        shown = self.limit.metric.shown_change(trial.drop)
-        seen = f" on {trial.samples:,} samples" if trial.samples else ""
-        self.trials.append(f"{what}: {shown}{seen}, {'holds' if trial.passed else 'too much'}")
-
-    def _built(self, recipe: Recipe, kept: tuple[str, ...]) -> Proposal | None:
-        """The candidate as its recipe says, if it holds the limit in earnest."""
-        chosen = replace(recipe, keep_fp32=(*recipe.keep_fp32, *kept))
-        self.builds += 1
-        made = proposed(self.variant, chosen, kept)
-        trial = self._judged(made.variant, "built")
-        holds = trial.passed and made.is_quantized
-        return replace(made, drop=trial.drop) if holds else None
-
-    def _made(self, proposal: Proposal | None, sentences: list[str]) -> Remedy:
-        variant, limit = self.variant, self.limit
-        measured = proposal.measured(limit) if proposal else {}
-        return Remedy(
-            variant.name,
-            variant.subject.label,
-            variant.subject.where,
-            limit.max_drop,
-            proposal.drop if proposal else self.least,
-            proposal.recipe.to_dict() if proposal else None,
-            kept=proposal.kept if proposal else (),
-            line=str(measured.get("line", "")),
-            size_ratio=measured.get("size_ratio"),
-            speedup=measured.get("speedup"),
-            evaluations=self.evaluations,
-            builds=self.builds,
-            seconds=time.perf_counter() - self.started,
-            trials=tuple(self.trials),
-            sentences=(*sentences, *measured.get("sentences", ())),
-        )
-
-    def _check_time(self) -> None:
-        if time.perf_counter() > self.deadline:
-            raise _Expired
-
-    def _spent(self) -> str:
-        return f"in {self.evaluations} evaluations"
-
-    def _next(self) -> str:
-        """The sentence's end."""
-        return {
-            "static": "QAT is the next step (quant_qat).",
-            "dynamic": "static quantization or QAT is the next step.",
-            "qat": "train longer or at another rate (Recipe('qat', epochs=..., lr=...)).",
-        }.get(self.recipe.kind, "another kind of quantization is the next step.")
-
-
-def _to_build(found: list[tuple[str, ...]], order: list[str]) -> list[tuple[str, ...]]:
-    """The smallest set that holds in float arithmetic, then larger ones, in case that one was luck."""
-    if not found:
-        return []
-    prefixes = [kept for kept in found if kept == tuple(order[: len(kept)])]
-    first = min(prefixes, key=len)
-    larger = [tuple(order[: len(first) + more]) for more in MORE]
-    return list(dict.fromkeys([found[-1], first, *larger]))
-
-
-def _changed(old: Recipe | None, new: Recipe) -> str:
-    before: dict[str, Any] = old.to_dict() if old else {}
-    after = new.to_dict().items()
-    return ", ".join(f"{n}={value!r}" for n, value in after if value != before.get(n))

@@ -1,7 +1,9 @@
-"""Screen: the samples that a failing variant scores otherwise than FP32, to turn candidates down cheaply.
+"""Screen: the samples that a failing variant scores otherwise than FP32, to judge candidates cheaply.
 
 A candidate that still loses far too many of just these does not hold the limit, whatever little it may
-gain among the others. Only one that gets past them is worth a pass over all samples.
+gain among the others, and only one that gets past them is worth a pass over all samples. Of a large
+eval set a random part of the others stands for them all, and there is no such pass: what the search
+comes to is built and judged on every sample.
 """
 
 from collections.abc import Iterator
@@ -22,77 +24,125 @@ from pytest_quant.scoring import score
 from pytest_quant.subject import forward
 from pytest_quant.variant import Variant
 
-MOST = 512  # samples
+MOST = 512  # samples of either sort
+LARGE = (
+    2000  # samples; of a smaller eval set candidates that get past the screen are evaluated whole
+)
 SLACK = Fraction(1, 200)  # of all samples, beside the allowed drop once more: what others may gain
 CHUNK = 64  # samples of one forward
 Batch = tuple[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Screen:
-    """Samples that are hard for int8.
+class Part:
+    """Some samples that stand for more.
 
     Args:
         batches: inputs and targets.
         before: FP32's scores, one array for each batch.
-        most: what may be lost in sum over these; beyond it the rest cannot make up for it.
-        samples: of the whole eval set.
-        limit: that candidates are to hold.
+        weight: how many samples each stands for.
     """
 
     batches: tuple[Batch, ...]
     before: tuple[Any, ...]
-    most: Fraction
+    weight: Fraction
+
+    def lost(self, candidate: Variant, limit: Limit) -> Fraction | None:
+        """How much a candidate loses on all that these stand for; None for scores that are no numbers."""
+        sign, lost = 1 if limit.metric.higher_is_better else -1, Fraction(0)
+        for batch, before in zip(self.batches, self.before, strict=True):
+            after = _scores(candidate, batch, limit)
+            if not np.isfinite(after).all():
+                return None
+            lost += sign * sum(map(Fraction, (before - after).tolist()), Fraction(0))
+        return lost * self.weight
+
+    def __len__(self) -> int:
+        return sum(len(before) for before in self.before)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screen:
+    """Samples to judge candidates on.
+
+    Args:
+        hard: those that the failing variant scores otherwise than FP32.
+        others: of a large eval set some of the rest; None of a small one.
+        allowed: what may be lost in sum over the whole eval set.
+        samples: of the whole eval set.
+        limit: that candidates are to hold.
+    """
+
+    hard: Part
+    others: Part | None
+    allowed: Fraction
     samples: int
     limit: Limit
 
-    def turned_down(self, candidate: Variant) -> Trial | None:
-        """The trial of a candidate that loses too much on these samples alone; None where it may do."""
-        sign = 1 if self.limit.metric.higher_is_better else -1
-        lost, seen = Fraction(0), 0
-        for batch, before in zip(self.batches, self.before, strict=True):
-            after = _scores(candidate, batch, self.limit)
-            if not np.isfinite(after).all():
-                return None  # which the whole evaluation judges
-            lost += sign * sum(map(Fraction, (before - after).tolist()), Fraction(0))
-            seen += len(before)
-        if lost <= self.most:
+    def trial(self, candidate: Variant) -> Trial | None:
+        """What these samples say of a candidate; None where only the whole eval set can tell."""
+        lost = self.hard.lost(candidate, self.limit)
+        if lost is None:
             return None
-        return Trial(False, float(lost / self.samples), seen)
+        if lost > 2 * self.allowed + SLACK * self.samples:
+            return self._said(lost, len(self.hard))
+        if self.others is None:
+            return None
+        more = self.others.lost(candidate, self.limit)
+        return None if more is None else self._said(lost + more, len(self.hard) + len(self.others))
+
+    def _said(self, lost: Fraction, seen: int) -> Trial:
+        return Trial(lost <= self.allowed, float(lost / self.samples), seen)
 
 
 def screen_of(variant: Variant, limit: Limit) -> Screen | None:
-    """The samples that a variant scores worse or better than FP32; None where there is no score for
-    each sample, where there are none such, or where they are too many to be worth it."""
+    """The screen of a failing variant; None where its metric does not score each sample, or where
+    nothing can be told apart."""
     metric, own, fp32 = limit.metric, variant.evaluation, variant.fp32.evaluation
     if metric.name not in own.scores or metric.unit == "perplexity":
         return None
     differ = own.scores[metric.name] != fp32.scores[metric.name]
-    marks = {sample[:16] for sample in fp32.samples[differ].tolist()}
-    if not 0 < len(marks) <= min(MOST, len(own) // 2):
+    hard, others = _marks(fp32.samples[differ]), _marks(fp32.samples[~differ])
+    is_large = len(own) > LARGE
+    if not len(hard) or not (is_large or len(hard) <= min(MOST, len(own) // 2)):
         return None
+    chosen = {"hard": hard[:MOST], "others": others[:MOST] if is_large else []}
+    parts: dict[str, Part | None] = {}
     with isolated(variant.conditions, loaders=(variant.subject.eval_data,)):
-        batches = tuple(_joined(list(_picked(variant, marks))))
-        try:
-            before = tuple(_scores(variant.fp32, batch, limit) for batch in batches)
-        except QuantStageError:
-            return None
+        found = _picked(variant, {mark: name for name, marks in chosen.items() for mark in marks})
+        for name, of in (("hard", int(differ.sum())), ("others", int((~differ).sum()))):
+            batches = tuple(_joined(found.get(name, [])))
+            try:
+                before = tuple(_scores(variant.fp32, batch, limit) for batch in batches)
+            except QuantStageError:
+                return None
+            seen = sum(map(len, before))
+            parts[name] = Part(batches, before, Fraction(of, seen)) if seen else None
+    if parts["hard"] is None:
+        return None
     allowed = Fraction(str(limit.max_drop)) * len(own)
     if limit.relative:
         allowed *= exact_mean(fp32.scores[metric.name])
-    return Screen(batches, before, 2 * allowed + SLACK * len(own), len(own), limit)
+    return Screen(parts["hard"], parts["others"], allowed, len(own), limit)
 
 
-def _picked(variant: Variant, marks: set[bytes]) -> Iterator[Batch]:
-    """The rows of the eval data with these digests."""
+def _marks(samples: Any) -> list[bytes]:
+    """Digests, in their order, which is as good as random."""
+    return list(dict.fromkeys(sample[:16] for sample in samples.tolist()))
+
+
+def _picked(variant: Variant, names: dict[bytes, str]) -> dict[str, list[Batch]]:
+    """Rows of the eval data, by the name that their digests have."""
     subject = variant.subject
+    found: dict[str, list[Batch]] = {}
     for batch in each_batch(subject.eval_data, "quant_eval_data"):
         raw, targets = unpack(batch, "quant_eval_data", subject.batch)
         inputs, size = on_cpu(raw), size_of(raw)
-        found = [d.hex()[:16].encode() in marks for d in digests((inputs, targets), size)]
-        rows = torch.tensor(found).nonzero()[:, 0]
-        if len(rows):
-            yield _rows((inputs, targets), rows, size)
+        called = [names.get(d.hex()[:16].encode()) for d in digests((inputs, targets), size)]
+        for name in {name for name in called if name}:
+            rows = torch.tensor([own == name for own in called]).nonzero()[:, 0]
+            found.setdefault(name, []).append(_rows((inputs, targets), rows, size))
+    return found
 
 
 def _rows(nest: Any, rows: Any, size: int) -> Any:

@@ -39,7 +39,7 @@ class Workbench(Protocol):
         """Names of the layers, those first that are likely to matter most."""
 
     def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
-        """The accuracy with these in FP32; `screen` may turn it down without a whole evaluation."""
+        """The accuracy with these in FP32; `screen` may tell without a whole evaluation."""
 
 
 def workbench_of(variant: Variant, recipe: Recipe) -> Workbench | None:
@@ -148,8 +148,7 @@ class InPlace:
 
 
 def _tried(candidate: Variant, limit: Limit, screen: Screen | None) -> Trial:
-    turned_down = screen.turned_down(candidate) if screen else None
-    return turned_down or trial_of(candidate, limit)
+    return (screen.trial(candidate) if screen else None) or trial_of(candidate, limit)
 
 
 def probe_of(variant: Variant) -> Any:

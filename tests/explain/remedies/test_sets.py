@@ -1,4 +1,4 @@
-"""Search: the smallest set that passes, and how many checks it takes."""
+"""Sets: the smallest set that passes, and how many checks it takes."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_quant.explain.remedies.search import passing_sets
+from pytest_quant.explain.remedies.sets import passing_sets
 
 ORDER = [f"l{i}" for i in range(64)]
 FREE = dict.fromkeys(ORDER, 1.0)
