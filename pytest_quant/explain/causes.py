@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.mending import mend
 from pytest_quant.explain.size.tensors import weigh
@@ -80,7 +80,7 @@ def _told(find: Callable[[], _Finding]) -> str:
     try:
         found = find()
     except Exception as error:  # a gate that failed stays failed, whatever its cause does
-        return f"The cause could not be looked for: {error}"
+        return f"The cause could not be looked for: {_brief(error)}"
     return "\n".join([*found.sentences, found.table()])
 
 
@@ -102,8 +102,8 @@ def _inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
             metric=verdict.metric,
             seconds=effort.mend_seconds,
         )
-    except QuantStageError as error:
-        return "\n".join([*lines, f"No remedy could be looked for: {error.sentence}"])
+    except Exception as error:
+        return "\n".join([*lines, f"No remedy could be looked for: {_brief(error)}"])
     return "\n".join([*lines, "", str(remedy)])
 
 
@@ -116,9 +116,13 @@ def _where(variant: Variant, effort: Effort) -> list[str]:
         return [f"--quant-explain says which layers lose it{hint}."]
     try:
         explanation = explain(variant, seconds=max(1.0, effort.explain_seconds - needed))
-    except QuantStageError as error:
-        return [f"Which layers lose it could not be found out: {error.sentence}"]
+    except Exception as error:
+        return [f"Which layers lose it could not be found out: {_brief(error)}"]
     return [*explanation.sentences, explanation.table(TABLE)]
+
+
+def _brief(error: Exception) -> str:
+    return error.sentence if isinstance(error, QuantStageError) else in_brief(error)
 
 
 def _usual(variant: Variant) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pytest_quant.batches import mapped, tensors_in
+from pytest_quant.batches import tensors_in
 
 LAYERS = frozenset(
     ["linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))]
@@ -145,7 +145,7 @@ class Following(TorchFunctionMode):
             if left is not args[0]:
                 args[0].copy_(left)
             setattr(args[0], TAG, None)
-        output = func(*mapped(args, self._left), **mapped(kwargs, self._left))
+        output = func(*self._taken(args), **self._taken(kwargs))
         if self.others and name in ROUNDING and isinstance(output, torch.Tensor):
             setattr(output, TAG, Tag(self._site(name)))
         return output
@@ -204,6 +204,21 @@ class Following(TorchFunctionMode):
         number = self._calls.get(f" {name}", 0)
         self._calls[f" {name}"] = number + 1
         return ("", name, number)
+
+    def _taken(self, value: Any) -> Any:
+        """A nest of arguments as something else than a layer takes it; the same one if nothing changes."""
+        if isinstance(value, torch.Tensor):
+            return self._left(value)
+        if isinstance(value, dict):
+            return {key: self._taken(item) for key, item in value.items()}
+        if not isinstance(value, list | tuple):
+            return value
+        items = [self._taken(item) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        if hasattr(value, "_fields"):
+            return type(value)(*items)
+        return items if isinstance(value, list) else tuple(items)
 
     def _left(self, tensor: Any) -> Any:
         tag = tag_of(tensor)

@@ -6,18 +6,17 @@ What additions, poolings and attention round between layers is left out. So any 
 tried at the cost of an FP32 forward, without another conversion or compilation.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pytest_quant.batches import call, tensors_in
+from pytest_quant.batches import call
 from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
 from pytest_quant.explain.lost.grid import Grid
-from pytest_quant.quantize.qconfigs import qconfig_mapping
-from pytest_quant.recipe import Recipe
+from pytest_quant.explain.lost.noise import Noise
 from pytest_quant.subject import Subject
 
 CLAMPED = FUSED | {"relu6", "relu6_", "hardtanh", "hardtanh_"}  # what pt2e makes part of a layer
@@ -41,19 +40,6 @@ class Switches:
     activations: bool = True
     others: bool = False
     own_only: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Noise:
-    """What a layer's output lost, summed up: powers of signal and noise, [values]."""
-
-    signal: float = 0.0
-    noise: float = 0.0
-
-    def add(self, reference: Any, values: Any) -> None:
-        """Count one output."""
-        self.signal += float(reference.double().square().sum())
-        self.noise += float((reference.double() - values.double()).square().sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,111 +104,6 @@ class _Callable:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
-
-
-def simulation_of(
-    module: Any, subject: Subject, recipe: Recipe, names: Iterable[str], batches: Iterable[Any]
-) -> Simulation:
-    """Observe the activations of a float model, and set up the rounding of its layers.
-
-    Args:
-        module: a copy of the FP32 model in eval mode, or of what QAT made of its weights.
-        recipe: static or QAT, with the flow and engine that were taken.
-        names: of the layers that became int8.
-        batches: inputs to observe.
-    """
-    layers = {name: module.get_submodule(name) for name in names}
-    layers = {n: layer for n, layer in layers.items() if _has_weight(layer)}
-    settings = Recipe("static", **_static(recipe))
-    mapping = qconfig_mapping(settings, str(recipe.engine))
-
-    def qconfig(layer: Any) -> Any:
-        return mapping.object_type_qconfigs.get(type(layer)) or mapping.global_qconfig
-
-    compiled = recipe.flow == "pt2e"
-    ids = {id(layer.weight): name for name, layer in layers.items()}
-    watch = _Observing(ids, compiled, lambda name: qconfig(layers.get(name)).activation())
-    with torch.no_grad():
-        for inputs in batches:
-            watch.seen.clear()
-            watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
-        called = {name: layers[name] for name in watch.order if name in layers}
-        weights = {
-            name: _rounded_weight(layer, qconfig(layer).weight(), watch.scales.get(name))
-            for name, layer in called.items()
-        }
-        grids = {site: grid for site, o in watch.observers.items() if (grid := Grid.of(o))}
-    takers = {name: tuple(taking) for name, taking in watch.takers.items()}
-    return Simulation(module, subject, called, weights, watch.scales, grids, takers, compiled)
-
-
-def _static(recipe: Recipe) -> dict[str, Any]:
-    """What a static recipe has in common with this one, which may be of QAT."""
-    return {
-        "observer": recipe.observer,
-        "qscheme": recipe.qscheme,
-        "per_channel": recipe.per_channel,
-    }
-
-
-def _has_weight(layer: Any) -> bool:
-    return isinstance(getattr(layer, "_parameters", {}).get("weight"), torch.Tensor)
-
-
-def _rounded_weight(layer: Any, observer: Any, scale: Any) -> Any:
-    """The weight that int8 can hold; BatchNorm's scale, [channels], is in it when it is rounded."""
-    weight = layer.weight.detach()
-    if scale is not None and not getattr(layer, "transposed", False):
-        factor = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        factor = torch.where(factor == 0, torch.ones_like(factor), factor)
-    else:
-        factor = torch.ones(())
-    folded = weight * factor
-    observer(folded)
-    grid = Grid.of(observer)
-    return weight if grid is None else grid.rounded(folded) / factor
-
-
-class _Observing(Following):
-    """Lets observers see the activations of a float model, place by place."""
-
-    def __init__(
-        self, names: Mapping[int, str], compiled: bool, observer: Callable[[str], Any]
-    ) -> None:
-        super().__init__(names, CLAMPED if compiled else FUSED, not compiled)
-        self.observers: dict[Site, Any] = {}
-        self.scales: dict[str, Any] = {}
-        self.order: dict[str, None] = {}
-        self.takers: dict[str, dict[str, None]] = {}
-        self.seen: set[Site] = set()
-        self._observer = observer
-
-    def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
-        self.order[layer] = None
-        if tag is not None:
-            self.takers.setdefault(tag.layer, {})[layer] = None
-        if tag is None or not tag.rounded:
-            self._observe(site, values)
-        return values
-
-    def passing(self, values: Any, tag: Tag) -> Any:
-        self._observe(tag.site, values)
-        return values
-
-    def normalized(self, layer: str, scale: Any) -> None:
-        self.scales[layer] = scale
-
-    def leaving(self, values: Any, tag: Tag) -> Any:
-        self._observe(tag.site, values)
-        return values
-
-    def _observe(self, site: Site, values: Any) -> None:
-        if site in self.seen or not values.is_floating_point():
-            return
-        self.seen.add(site)
-        if site not in self.observers:
-            self.observers[site] = self._observer(site[0])
-        self.observers[site](values.detach())
 
 
 class _Rounding(Following):
@@ -294,22 +175,3 @@ def in_float() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def noise_share(reference: Any, outputs: Any) -> float:
-    """Noise in a model's outputs as a share of their signal, in power.
-
-    The signal is what differs between the values of a sample: a logit that all classes share decides
-    nothing. Of a single value for each sample it is what differs between samples.
-    """
-    signal = noise = 0.0
-    for x, y in zip(tensors_in(reference), tensors_in(outputs), strict=True):
-        if not x.is_floating_point() or not x.numel():
-            continue
-        x, y = x.double(), y.double()
-        axis = -1 if x.ndim and x.shape[-1] > 1 else 0
-        if x.ndim and x.shape[axis] > 1:
-            x, y = x - x.mean(axis, keepdim=True), y - y.mean(axis, keepdim=True)
-        signal += float(x.square().sum())
-        noise += float((x - y).square().sum())
-    return noise / signal if signal else (0.0 if noise == 0 else float("inf"))

@@ -8,15 +8,12 @@ import torch
 
 from pytest_quant.batches import call, size_of, taken
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
+from pytest_quant.explain.lost.effects import measured_layers, with_shares
 from pytest_quant.explain.lost.layer import Layer
-from pytest_quant.explain.lost.locate import (
-    SAMPLES,
-    explain,
-    measured_layers,
-    simulated,
-    with_shares,
-)
-from pytest_quant.explain.lost.simulation import Simulation, in_float, noise_share
+from pytest_quant.explain.lost.locate import SAMPLES, explain
+from pytest_quant.explain.lost.noise import noise_share
+from pytest_quant.explain.lost.simulation import Simulation, in_float
+from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.explain.remedies.screen import Screen
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.recipe import Recipe

@@ -9,8 +9,9 @@ import torch
 from builders import ONE_THREAD
 
 from pytest_quant import Recipe
-from pytest_quant.explain.lost.locate import simulated
-from pytest_quant.explain.lost.simulation import in_float, noise_share
+from pytest_quant.explain.lost.noise import noise_share
+from pytest_quant.explain.lost.simulation import in_float
+from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.quantize.build import build
 from pytest_quant.session import open_store
 
@@ -104,4 +105,4 @@ def test_the_noise_share_leaves_out_what_all_classes_share():
     assert noise_share(x, x + 100) == pytest.approx(0, abs=1e-12)
     assert noise_share(x, x + torch.tensor([0.1, 0.0, -0.1])) == pytest.approx(0.01)
     assert noise_share(torch.ones(2, 1), torch.zeros(2, 1)) == 0.0
-    assert noise_share(x, torch.full_like(x, float("nan"))) != 0
+    assert noise_share(x, torch.full_like(x, float("nan"))) == float("inf")

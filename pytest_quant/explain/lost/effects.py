@@ -1,0 +1,195 @@
+"""Effects: what each layer's quantization does to its own output and to the model's."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_quant.batches import call, size_of, taken
+from pytest_quant.errors import QuantStageError
+from pytest_quant.explain.lost.activations import fits_of
+from pytest_quant.explain.lost.as_built import AsBuilt, as_built
+from pytest_quant.explain.lost.faults import faults_of
+from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.lost.noise import Noise, decibels, noise_share
+from pytest_quant.explain.lost.simulation import Simulation
+from pytest_quant.explain.lost.twin import simulated
+from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.measure.sqnr import sqnr
+from pytest_quant.recipe import Recipe
+from pytest_quant.variant import Variant
+
+FEWEST = 4  # samples, if layers are many and forwards slow
+FAR = 10.0  # dB; below it a layer's output is another one
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What was measured of a variant.
+
+    Args:
+        layers: in the order of the network.
+        samples: that they were measured on.
+        sqnr: of the outputs in dB, as in `Explanation`.
+    """
+
+    layers: tuple[Layer, ...]
+    samples: int
+    sqnr: dict[str, float | None]
+
+
+def effects_in_float(variant: Variant, probe: Any, deadline: float) -> Effects:
+    """Of a static or QAT variant, simulated.
+
+    Args:
+        probe: inputs.
+        deadline: by `time.perf_counter`; of later layers the effect on the outputs is not measured.
+
+    Raises:
+        QuantStageError: when what QAT has trained cannot be told apart.
+    """
+    sqnrs: dict[str, float | None] = {}
+    simulation = simulated(variant)
+    if simulation is None:
+        raise QuantStageError(
+            "explain",
+            "the weights that QAT has trained cannot be told apart by layer in this flow's graph.",
+        )
+    probe = _affordable(simulation, probe, deadline)
+    reference = simulation.outputs(probe, simulation.without(simulation.layers))
+    for name, switches in {
+        "whole": simulation.without(),
+        "weights": simulation.without(activations=False),
+        "activations": simulation.without(weights=False),
+    }.items():
+        sqnrs[name] = decibels(noise_share(reference, simulation.outputs(probe, switches)))
+    assert variant.recipe is not None  # FP32 alone has none
+    layers = measured_layers(variant, simulation, variant.recipe, probe, deadline)
+    return Effects(with_shares(layers), size_of(probe), sqnrs)
+
+
+def effects_in_place(variant: Variant, probe: Any, deadline: float) -> Effects:
+    """Of a dynamic, weight-only or custom variant, whose layers are put into FP32 as they are.
+
+    Raises:
+        QuantStageError: when its layers cannot be told apart.
+    """
+    sqnrs: dict[str, float | None] = {"weights": None, "activations": None}
+    built = as_built(variant)
+    if built is None:
+        raise QuantStageError(
+            "explain", f"{variant.name} is one piece, in which no layer can be told from another."
+        )
+    own = variant.subject.forward
+    reference = call(variant.fp32.model, probe, own)
+    with variant.running():
+        sqnrs["whole"] = _try(
+            lambda: decibels(noise_share(reference, call(variant.model, probe, own)))
+        )
+    local, macs = built.local_sqnr(probe), multiply_adds(variant)
+    layers = []
+    for name in built.chains:
+        module = variant.fp32.model.get_submodule(name)
+        effect = None
+        if time.perf_counter() < deadline:
+            effect = _try(lambda name=name: _effect(built, name, probe, reference))  # type: ignore[misc]
+        noise = local.get(name)
+        layers.append(
+            Layer(
+                name,
+                type(module).__name__,
+                sum(parameter.numel() for parameter in module.parameters()),
+                macs.get(name, 0),
+                sqnr=noise if noise is not None and math.isfinite(noise) else None,
+                effect=effect,
+                faults=("its output is far from FP32's",)
+                if noise is not None and noise < FAR
+                else (),
+            )
+        )
+    return Effects(with_shares(layers), size_of(probe), sqnrs)
+
+
+def _effect(built: AsBuilt, name: str, probe: Any, reference: Any) -> float:
+    with built.variant.running():
+        outputs = call(built.alone(name), probe, built.variant.subject.forward)
+    return noise_share(reference, outputs)
+
+
+def measured_layers(
+    variant: Variant,
+    simulation: Simulation,
+    recipe: Recipe,
+    probe: Any,
+    deadline: float = math.inf,
+) -> list[Layer]:
+    """Each layer of a simulation, alone.
+
+    Args:
+        recipe: that the simulation is of.
+        probe: inputs.
+        deadline: by `time.perf_counter`; of later layers the effect on the outputs is not measured.
+    """
+    reference = simulation.outputs(probe, simulation.without(simulation.layers))
+    fits = fits_of(simulation, probe)
+    macs = multiply_adds(variant)
+    layers = []
+    for name, module in simulation.layers.items():
+        effect, noise = None, Noise()
+        if time.perf_counter() < deadline:
+            outputs = simulation.outputs(probe, simulation.alone(name), noise)
+            effect = noise_share(reference, outputs)
+        weight = sqnr(module.weight.detach(), simulation.weights[name])
+        own = [fit for site, fit in fits.items() if site[0] == name]
+        layers.append(
+            Layer(
+                name,
+                type(module).__name__,
+                sum(parameter.numel() for parameter in module.parameters()),
+                macs.get(name, 0),
+                sqnr=decibels(noise.noise / noise.signal) if noise.signal else None,
+                weight_sqnr=weight if math.isfinite(weight) else None,
+                saturated=max((fit.saturated for fit in own), default=None),
+                used=min((fit.used for fit in own), default=None),
+                effect=effect,
+                faults=faults_of(
+                    module,
+                    own,
+                    per_channel=recipe.per_channel,
+                    weight_sqnr=weight,
+                    scale=simulation.scales.get(name),
+                ),
+            )
+        )
+    return layers
+
+
+def _affordable(simulation: Simulation, probe: Any, deadline: float) -> Any:
+    """As many of the samples as every layer can be measured on in time."""
+    start = time.perf_counter()
+    simulation.outputs(probe, simulation.without())
+    forward = time.perf_counter() - start
+    needed, left = forward * (len(simulation.layers) + 5), deadline - time.perf_counter()
+    if needed <= left:
+        return probe
+    return taken(probe, max(min(FEWEST, size_of(probe)), int(size_of(probe) * left / needed)))
+
+
+def with_shares(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The layers, each with its share of the sum of their effects."""
+    layers = tuple(layers)
+    total = sum(layer.effect or 0.0 for layer in layers)
+    if not 0 < total < math.inf:
+        return layers
+    return tuple(
+        replace(layer, share=None if layer.effect is None else layer.effect / total)
+        for layer in layers
+    )
+
+
+def _try(run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    except Exception:  # int8 layers that take int8 inputs cannot stand alone in FP32
+        return None

@@ -1,0 +1,119 @@
+"""Observed: a simulation whose ranges the recipe's own observers have found on calibration data."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+
+from pytest_quant.batches import call
+from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
+from pytest_quant.explain.lost.grid import Grid
+from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
+from pytest_quant.quantize.qconfigs import qconfig_mapping
+from pytest_quant.recipe import Recipe
+from pytest_quant.subject import Subject
+
+
+def simulation_of(
+    module: Any, subject: Subject, recipe: Recipe, names: Iterable[str], batches: Iterable[Any]
+) -> Simulation:
+    """Observe the activations of a float model, and set up the rounding of its layers.
+
+    Args:
+        module: a copy of the FP32 model in eval mode, or of what QAT made of its weights.
+        recipe: static or QAT, with the flow and engine that were taken.
+        names: of the layers that became int8.
+        batches: inputs to observe.
+    """
+    layers = {name: module.get_submodule(name) for name in names}
+    layers = {n: layer for n, layer in layers.items() if _has_weight(layer)}
+    settings = Recipe("static", **_static(recipe))
+    mapping = qconfig_mapping(settings, str(recipe.engine))
+
+    def qconfig(layer: Any) -> Any:
+        return mapping.object_type_qconfigs.get(type(layer)) or mapping.global_qconfig
+
+    compiled = recipe.flow == "pt2e"
+    ids = {id(layer.weight): name for name, layer in layers.items()}
+    watch = _Observing(ids, compiled, lambda name: qconfig(layers.get(name)).activation())
+    with torch.no_grad():
+        for inputs in batches:
+            watch.seen.clear()
+            watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
+        called = {name: layers[name] for name in watch.order if name in layers}
+        weights = {
+            name: _rounded_weight(layer, qconfig(layer).weight(), watch.scales.get(name))
+            for name, layer in called.items()
+        }
+        grids = {site: grid for site, o in watch.observers.items() if (grid := Grid.of(o))}
+    takers = {name: tuple(taking) for name, taking in watch.takers.items()}
+    return Simulation(module, subject, called, weights, watch.scales, grids, takers, compiled)
+
+
+def _static(recipe: Recipe) -> dict[str, Any]:
+    """What a static recipe has in common with this one, which may be of QAT."""
+    return {
+        "observer": recipe.observer,
+        "qscheme": recipe.qscheme,
+        "per_channel": recipe.per_channel,
+    }
+
+
+def _has_weight(layer: Any) -> bool:
+    return isinstance(getattr(layer, "_parameters", {}).get("weight"), torch.Tensor)
+
+
+def _rounded_weight(layer: Any, observer: Any, scale: Any) -> Any:
+    """The weight that int8 can hold; BatchNorm's scale, [channels], is in it when it is rounded."""
+    weight = layer.weight.detach()
+    if scale is not None and not getattr(layer, "transposed", False):
+        factor = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        factor = torch.where(factor == 0, torch.ones_like(factor), factor)
+    else:
+        factor = torch.ones(())
+    folded = weight * factor
+    observer(folded)
+    grid = Grid.of(observer)
+    return weight if grid is None else grid.rounded(folded) / factor
+
+
+class _Observing(Following):
+    """Lets observers see the activations of a float model, place by place."""
+
+    def __init__(
+        self, names: Mapping[int, str], compiled: bool, observer: Callable[[str], Any]
+    ) -> None:
+        super().__init__(names, CLAMPED if compiled else FUSED, not compiled)
+        self.observers: dict[Site, Any] = {}
+        self.scales: dict[str, Any] = {}
+        self.order: dict[str, None] = {}
+        self.takers: dict[str, dict[str, None]] = {}
+        self.seen: set[Site] = set()
+        self._observer = observer
+
+    def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
+        self.order[layer] = None
+        if tag is not None:
+            self.takers.setdefault(tag.layer, {})[layer] = None
+        if tag is None or not tag.rounded:
+            self._observe(site, values)
+        return values
+
+    def passing(self, values: Any, tag: Tag) -> Any:
+        self._observe(tag.site, values)
+        return values
+
+    def normalized(self, layer: str, scale: Any) -> None:
+        self.scales[layer] = scale
+
+    def leaving(self, values: Any, tag: Tag) -> Any:
+        self._observe(tag.site, values)
+        return values
+
+    def _observe(self, site: Site, values: Any) -> None:
+        if site in self.seen or not values.is_floating_point():
+            return
+        self.seen.add(site)
+        if site not in self.observers:
+            self.observers[site] = self._observer(site[0])
+        self.observers[site](values.detach())

@@ -1,0 +1,84 @@
+"""Twin: the float model that behaves as a static or QAT variant does, layer by layer."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from pytest_quant.batches import each_batch, inputs_only, on_cpu, size_of, taken
+from pytest_quant.conditions import isolated
+from pytest_quant.errors import QuantStageError
+from pytest_quant.explain.lost.observed import simulation_of
+from pytest_quant.explain.lost.simulation import Simulation
+from pytest_quant.explain.lost.trained import trained_module
+from pytest_quant.quantize.calibrate import calibration_source
+from pytest_quant.quantize.equalize import equalize
+from pytest_quant.quantize.flows.example import example_of
+from pytest_quant.recipe import Recipe
+from pytest_quant.variant import Variant
+
+
+def simulated(variant: Variant, recipe: Recipe | None = None) -> Simulation | None:
+    """The variant's model in float with switches; None for QAT whose weights cannot be told apart.
+
+    Args:
+        recipe: other settings of observers and scales than the variant's own.
+    """
+    if recipe in (None, variant.recipe):
+        return variant.once("simulation", lambda: _simulation(variant, variant.recipe))
+    return _simulation(variant, recipe)
+
+
+def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
+    names = became_int8(variant)
+    if variant.recipe is not None and variant.recipe.kind == "qat":
+        module = trained_module(variant, names)
+    else:
+        module = copy.deepcopy(variant.fp32.model)
+    if module is None or recipe is None:
+        return None
+    samples = variant.recipe.calibration_samples if variant.recipe else 200
+    inputs = tuned_inputs(variant, samples)
+    with isolated(variant.conditions, loaders=loaders_of(variant)):
+        if recipe.equalize:
+            equalize(module, example_of(module, variant.admitted))
+        return simulation_of(module, variant.subject, recipe, names, inputs)
+
+
+def became_int8(variant: Variant) -> tuple[str, ...]:
+    """Names of FP32's layers that the variant has in int8."""
+    stayed = set(variant.int8_share.stayed_fp32)
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    return tuple(
+        name
+        for name, child in variant.fp32.model.named_modules()
+        if name not in stayed
+        and not isinstance(child, norms)
+        and any(True for _ in child.parameters(recurse=False))
+    )
+
+
+def tuned_inputs(variant: Variant, samples: int) -> Iterator[Any]:
+    """Inputs of the data that the variant was calibrated or trained on; of the first eval batch where
+    a training loop of the user's own hides its data."""
+    subject = variant.subject
+    try:
+        fixture, data = calibration_source(subject)
+    except QuantStageError:
+        yield variant.admitted.first_inputs
+        return
+    done = 0
+    for batch in each_batch(data, fixture):
+        inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
+        count = min(size_of(inputs), samples - done) or 1
+        yield taken(inputs, count)
+        done += count
+        if done >= samples:
+            return
+
+
+def loaders_of(variant: Variant) -> tuple[Any, ...]:
+    """All data of a variant's Subject, whose generators are to be left as they are."""
+    subject = variant.subject
+    return subject.calibration_data, subject.train_data, subject.eval_data
