@@ -54,15 +54,22 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
         remedy = (
             "one scale for each channel helps: per_channel=True"
             if not recipe.per_channel
-            else "keep the layers above FP32 (keep_fp32), or train with QAT"
+            else "keep the worst layers FP32 (keep_fp32), or train with QAT"
         )
         return [f"It is the rounding of weights that costs ({pair}): {remedy}."]
     if activations + CLEAR < weights:
-        return [
-            f"It is the rounding of activations that costs ({pair}): other observers, more typical "
-            "calibration samples, or the layers above in FP32 (keep_fp32)."
-        ]
+        others = (
+            "other observers, more typical calibration samples, or the worst layers in FP32 "
+            "(keep_fp32)"
+        )
+        if recipe.kind == "static" and not recipe.equalize and _is_unequal(explanation):
+            others = f"equalize=True, which evens out channels, {others}"
+        return [f"It is the rounding of activations that costs ({pair}): {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
+
+
+def _is_unequal(explanation: Explanation) -> bool:
+    return any("outlier channel" in fault for x in explanation.ranked[:3] for fault in x.faults)
 
 
 def _range(explanation: Explanation, variant: Variant) -> list[str]:
