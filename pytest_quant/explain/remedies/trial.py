@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pytest_quant.judge.accuracy import exact_values, metric_named
+from pytest_quant.judge.accuracy import check_drop_limit, exact_values, metric_named
 from pytest_quant.judge.early import decide_early
+from pytest_quant.judge.limits import checked
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.metrics import Metric
 from pytest_quant.variant import Variant
@@ -41,8 +42,15 @@ class Trial:
 
 
 def limit_of(variant: Variant, max_drop: float, relative: bool, metric: str | None) -> Limit:
-    """A limit on one of the variant's metrics."""
-    return Limit(max_drop, relative, metric_named(variant, metric))
+    """A limit on one of the variant's metrics.
+
+    Raises:
+        TypeError, ValueError: for what is no limit, and for a metric that there is not.
+    """
+    chosen = metric_named(variant, metric)
+    checked("max_accuracy_drop", max_drop)
+    check_drop_limit(chosen, max_drop)
+    return Limit(max_drop, relative, chosen)
 
 
 def trial_of(candidate: Variant, limit: Limit) -> Trial:

@@ -154,3 +154,7 @@ def test_wrong_arguments_are_refused():
         mend(toy_variant("static"), weigh="layers")
     with pytest.raises(ValueError, match="not among quant_metric's"):
         mend(toy_variant("static"), metric="f1")
+    with pytest.raises(ValueError, match=r"0\.01 is one point"):
+        mend(toy_variant("static"), 5)
+    with pytest.raises(ValueError, match="max_accuracy_drop is -1"):
+        mend(toy_variant("static"), -1)
