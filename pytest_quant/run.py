@@ -23,6 +23,9 @@ from pytest_quant.report.rows import Row, row_of
 from pytest_quant.settings import Settings
 from pytest_quant.shown import progress_for
 
+# Gates whose breaches have one cause.
+TOPICS = {"max_flips": "max_accuracy_drop", "max_size_mb": "max_size_ratio"}
+
 
 class Run:
     """The plugin object of a run; its store is the only state that outlives a test."""
@@ -92,11 +95,12 @@ class Run:
         told_before = call.when == "teardown" and not test.verdicts
         if told_later or told_before:
             return report
-        report.sections += [("cause and remedy", text) for text in self._causes(test)]
         if self.settings.explain and call.when == "call":
             _explained(test)
         if call.when == "call" and report.outcome == "passed":
             _mark_inconclusive(report, item, test)
+        if report.failed and item.get_closest_marker("xfail") is None:
+            report.sections += [("cause and remedy", text) for text in self._causes(test)]
         report.quant = self._payload(test)
         if self.settings.junit:
             item.user_properties += properties_of(test.verdicts)
@@ -116,15 +120,20 @@ class Run:
             self.report.add_test(uncollected(report))
 
     def _causes(self, test: Running) -> list[str]:
-        settings, found = self.settings, list[str]()
+        """Of each limit that is not met the cause; told once for a variant, whatever gates it breaches."""
+        settings, found, told = self.settings, list[str](), set[tuple[str, str, str, str]]()
         seconds = settings.mend_seconds if settings.mend else 0.0
         effort = Effort(settings.explain_seconds, seconds)
-        for verdict in test.verdicts:
+        for verdict in sorted(test.verdicts, key=lambda each: each.gate == "max_flips"):
+            whose = (verdict.where, verdict.model, verdict.variant)
+            topic = (*whose, TOPICS.get(verdict.gate, verdict.gate))
             for variant in test.variants:
-                if variant.name != verdict.variant:
-                    continue
-                if text := cause(verdict, variant, effort):
-                    found.append(f"{verdict.sentence}\n{text}")
+                own = (variant.subject.where, variant.subject.label, variant.name)
+                if own == whose and (text := cause(verdict, variant, effort)):
+                    found.append(
+                        verdict.sentence if topic in told else f"{verdict.sentence}\n{text}"
+                    )
+                    told.add(topic)
         return found
 
     def _payload(self, test: Running) -> dict[str, Any]:

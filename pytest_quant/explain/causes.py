@@ -85,8 +85,10 @@ def _told(find: Callable[[], _Finding]) -> str:
 
 
 def _inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    if verdict.outcome is not Outcome.FAIL:
+        return _usual(variant)
     lines = _where(variant, effort)
-    is_drop = verdict.gate == "max_accuracy_drop" and verdict.outcome is Outcome.FAIL
+    is_drop = verdict.gate == "max_accuracy_drop"
     mendable = variant.recipe is not None and variant.recipe.kind in MENDABLE
     if not (is_drop and mendable):
         return "\n".join([*lines, _usual(variant)])
@@ -94,14 +96,18 @@ def _inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
         return "\n".join(
             [*lines, _usual(variant), "--quant-mend looks for a recipe that holds the limit."]
         )
+    relative = bool(verdict.evidence.get("relative"))
+    # tests that state the same limit share one search
+    asked = f"remedy {verdict.limit} {relative} {verdict.metric}"
     try:
-        remedy = mend(
+        remedy = variant.measured(asked) or mend(
             variant,
             verdict.limit,
-            relative=bool(verdict.evidence.get("relative")),
+            relative=relative,
             metric=verdict.metric,
             seconds=effort.mend_seconds,
         )
+        variant.keep(asked, remedy)
     except Exception as error:
         return "\n".join([*lines, f"No remedy could be looked for: {_brief(error)}"])
     return "\n".join([*lines, "", str(remedy)])

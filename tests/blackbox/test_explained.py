@@ -101,6 +101,39 @@ def test_mending_ends_with_a_line_to_paste_that_holds(repo):
     again.assert_outcomes(passed=2, deselected=6)
 
 
+def test_tests_with_the_same_limit_share_one_search(repo):
+    repo.makepyfile(
+        test_gates="""
+        import pytest
+        from pytest_quant import assert_max_accuracy_drop
+        from pytest_quant.explain.remedies import search
+
+        searches = []
+        started = search.Search.remedy
+
+
+        @pytest.fixture(autouse=True)
+        def counted(monkeypatch):
+            monkeypatch.setattr(
+                search.Search, "remedy", lambda self, cheap: (searches.append(1), started(self, cheap))[1]
+            )
+
+
+        @pytest.mark.parametrize("limit", [0.05, 0.05, 0.04])
+        def test_accuracy(quant_static, limit):
+            assert_max_accuracy_drop(quant_static, limit)
+
+
+        def test_count():
+            assert len(searches) == 2
+        """
+    )
+    result = repo.runpytest("--quant", "--quant-mend", "-p", "no:xdist", "-p", "no:randomly")
+    result.assert_outcomes(failed=3, passed=1)
+    shown = [line for line in result.outlines if line.startswith('Recipe("static"')]
+    assert len(shown) >= 3
+
+
 def test_what_was_found_is_in_the_report(repo):
     repo.runpytest("--quant", "--quant-mend", "--quant-report=out")
     document = json.loads((repo.path / "out" / "report.json").read_text())
@@ -160,3 +193,41 @@ def test_with_workers_the_failure_and_the_report_say_the_same(repo):
     document = json.loads((repo.path / "out" / "report.json").read_text())
     rows = {row["variant"]: row for row in document["rows"]}
     assert rows["static"]["remedy"]["kept"] == ["head"]
+
+
+def test_breaches_with_one_cause_tell_it_once(repo):
+    repo.makepyfile(
+        test_gates="""
+        from pytest_quant import assert_gates
+
+        def test_both(quant_static):
+            assert_gates(quant_static, max_flips=0.01, max_accuracy_drop=0.01)
+        """
+    )
+    result = repo.runpytest("--quant")
+    result.assert_outcomes(failed=1)
+    assert sum("of the noise in the outputs" in line for line in result.outlines) == 1
+    result.stdout.fnmatch_lines(["*- cause and remedy -*", "flips FAIL: *"])
+
+
+def test_an_expected_failure_is_not_looked_into(repo):
+    repo.makepyfile(
+        test_gates="""
+        import pytest
+        from pytest_quant import assert_max_accuracy_drop
+
+        @pytest.mark.xfail
+        def test_marked(quant_static):
+            assert_max_accuracy_drop(quant_static, 0.01)
+
+        def test_caught(quant_static):
+            with pytest.raises(AssertionError, match="accuracy FAIL"):
+                assert_max_accuracy_drop(quant_static, 0.01)
+        """
+    )
+    repo.runpytest("--quant", "--quant-mend", "--quant-report=out").assert_outcomes(
+        xfailed=1, passed=1
+    )
+    document = json.loads((repo.path / "out" / "report.json").read_text())
+    assert [row["remedy"] for row in document["rows"]] == [None, None]
+    assert [row["explanation"] for row in document["rows"]] == [None, None]

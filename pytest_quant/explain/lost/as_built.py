@@ -53,14 +53,19 @@ class AsBuilt:
                     found[name] = sqnr(reference, outputs)
         return found
 
-    def alone(self, layer: str) -> Callable[..., Any]:
-        """FP32 with just this layer as the variant has it."""
-        return _swapped(self.variant.fp32.model, self.variant.model, self.chains[layer])
+    @contextmanager
+    def alone(self, layer: str) -> Iterator[Any]:
+        """In which FP32 has just this layer as the variant has it."""
+        fp32, own = self.variant.fp32.model, self.variant.model
+        with _with_modules(fp32, own, self.chains[layer]):
+            yield fp32
 
-    def without(self, kept: Collection[str]) -> Callable[..., Any]:
-        """The variant with these layers as FP32 has them."""
-        names = [name for layer in kept for name in self.chains[layer]]
-        return _swapped(self.variant.model, self.variant.fp32.model, names)
+    @contextmanager
+    def without(self, kept: Collection[str]) -> Iterator[Any]:
+        """In which the variant has these layers as FP32 has them."""
+        fp32, own = self.variant.fp32.model, self.variant.model
+        with _with_modules(own, fp32, [name for layer in kept for name in self.chains[layer]]):
+            yield own
 
 
 def as_built(variant: Variant) -> AsBuilt | None:
@@ -140,16 +145,6 @@ def _tried(run: Callable[[], Any]) -> Any | None:
         return run()
     except Exception:  # a layer with a call of its own is left out, and the explanation says so
         return None
-
-
-def _swapped(model: Any, other: Any, names: Collection[str]) -> Callable[..., Any]:
-    """A callable like `model`, in which these submodules are those of the other model."""
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with _with_modules(model, other, names):
-            return model(*args, **kwargs)
-
-    return run
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_quant.batches import call, size_of, taken
+from pytest_quant.batches import call, size_of, taken, tensors_in
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.activations import fits_of
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
@@ -64,9 +64,19 @@ def effects_in_float(variant: Variant, probe: Any, deadline: float) -> Effects:
         "activations": simulation.without(weights=False),
     }.items():
         sqnrs[name] = decibels(noise_share(reference, simulation.outputs(probe, switches)))
+    sqnrs["built"] = _try(lambda: decibels(noise_share(reference, _as_built(variant, probe))))
     assert variant.recipe is not None  # FP32 alone has none
     layers = measured_layers(variant, simulation, variant.recipe, probe, deadline)
     return Effects(with_shares(layers), size_of(probe), sqnrs)
+
+
+def _as_built(variant: Variant, probe: Any) -> list[Any]:
+    """What the built model itself makes of these first samples of the first eval batch, which it is
+    given whole: flow pt2e compiles for the size of the first batch that it sees."""
+    first, count = variant.admitted.first_inputs, size_of(probe)
+    with variant.running():
+        outputs = call(variant.model, first, variant.subject.forward)
+    return [taken(tensor, count) for tensor in tensors_in(outputs)]
 
 
 def effects_in_place(variant: Variant, probe: Any, deadline: float) -> Effects:
@@ -112,8 +122,8 @@ def effects_in_place(variant: Variant, probe: Any, deadline: float) -> Effects:
 
 
 def _effect(built: AsBuilt, name: str, probe: Any, reference: Any) -> float:
-    with built.variant.running():
-        outputs = call(built.alone(name), probe, built.variant.subject.forward)
+    with built.variant.running(), built.alone(name) as model:
+        outputs = call(model, probe, built.variant.subject.forward)
     return noise_share(reference, outputs)
 
 

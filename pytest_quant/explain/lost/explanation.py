@@ -20,7 +20,8 @@ class Explanation:
         variant, model, where: whose.
         layers: the quantized ones, in the order in which the network calls them.
         sqnr: of the model's outputs in dB; ``whole`` with everything quantized, ``weights`` and
-            ``activations`` with only those quantized; None where it could not be measured.
+            ``activations`` with only those quantized, ``built`` of the model as it was built, where
+            the others are simulated; None where it could not be measured.
         samples: that it was measured on.
         seconds: that it took.
         sentences: what follows, for a person who knows pytest and not quantization.

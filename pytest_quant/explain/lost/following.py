@@ -31,6 +31,7 @@ ROUNDING |= {"leaky_relu", "elu", "layer_norm", "group_norm", "instance_norm"}
 ASKS = frozenset(
     ["__get__", "size", "dim", "stride", "numel", "is_contiguous", "__len__", "is_floating_point"]
 )
+CHANGING = ("__i", "__setitem__")  # how Python names what changes its first argument
 TAG = "_pytest_quant_tag"
 
 Site = tuple[str, str, int]  # layer or "", "input", "output" or an operation, which of its calls
@@ -137,9 +138,9 @@ class Following(TorchFunctionMode):
             return self._fused(name, tag, func, args, kwargs)
         if tag is not None and name in MOVES:
             return self._moved(tag, func, args, kwargs)
-        if self.others and name in SHARING and isinstance(args[0], torch.Tensor):
+        if self.others and name in SHARING and args and isinstance(args[0], torch.Tensor):
             return self._shared(name, tag, func, args, kwargs)
-        in_place = (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
+        in_place = (name.endswith("_") and not name.endswith("__")) or name.startswith(CHANGING)
         if in_place and tag is not None:
             left = self._left(args[0])
             if left is not args[0]:
@@ -167,8 +168,8 @@ class Following(TorchFunctionMode):
     def _fused(
         self, name: str, tag: Tag, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if name == "batch_norm":
-            self.normalized(tag.layer, _scale(*args, **kwargs))
+        if name == "batch_norm" and (scale := _scale(*args, **kwargs)) is not None:
+            self.normalized(tag.layer, scale)
         reference = tag.reference
         if reference is not None:
             reference = func(reference, *args[1:], **kwargs)
@@ -240,5 +241,7 @@ def _scale(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
+    if variance is None:  # it keeps no statistics, and is folded into nothing
+        return None
     factor = torch.rsqrt(variance + eps)
     return factor if weight is None else factor * weight.detach()

@@ -53,23 +53,23 @@ def _explained(variant: Variant, samples: int, seconds: float) -> Explanation:
                 )
             look = effects_in_float if kind in ("static", "qat") else effects_in_place
             effects = look(variant, probe, deadline)
+            explanation = Explanation(
+                variant.name,
+                variant.subject.label,
+                variant.subject.where,
+                effects.layers,
+                effects.sqnr,
+                effects.samples,
+                time.perf_counter() - start,
+                notes=tuple(_notes(effects.layers)),
+            )
+            return sentences_on(explanation, variant)
         except QuantStageError:
             raise
         except Exception as error:
             raise QuantStageError(
                 "explain", f"{variant.name} could not be looked into: {in_brief(error)}"
             ) from error
-    explanation = Explanation(
-        variant.name,
-        variant.subject.label,
-        variant.subject.where,
-        effects.layers,
-        effects.sqnr,
-        effects.samples,
-        time.perf_counter() - start,
-        notes=tuple(_notes(effects.layers)),
-    )
-    return sentences_on(explanation, variant)
 
 
 def _notes(layers: tuple[Layer, ...]) -> Iterator[str]:

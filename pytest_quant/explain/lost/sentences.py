@@ -13,8 +13,26 @@ CLEAN = 30.0  # dB; at which a classifier seldom changes its mind
 
 def sentences_on(explanation: Explanation, variant: Variant) -> Explanation:
     """The explanation with its sentences."""
-    found = [*_worst(explanation), *_side(explanation, variant), *_range(explanation, variant)]
+    found = [
+        *_otherwise(explanation),
+        *_worst(explanation),
+        *_side(explanation, variant),
+        *_range(explanation, variant),
+    ]
     return replace(explanation, sentences=tuple(found))
+
+
+def _otherwise(explanation: Explanation) -> list[str]:
+    """Where the built model is not what its layers' rounding makes of FP32."""
+    built, whole = explanation.sqnr.get("built"), explanation.sqnr["whole"]
+    if built is None or whole is None or built > CLEAN or built + CLEAR > whole:
+        return []
+    return [
+        f"It is not rounding alone that costs: the outputs of the model as built keep {built:.0f} dB, of "
+        f"which rounding its layers would leave {whole:.0f} dB. The conversion changed what it computes, "
+        "as it may do to in-place operations and to layers that are called twice, or an int8 kernel "
+        "computes otherwise: try another flow (parts, pt2e) or engine."
+    ]
 
 
 def _worst(explanation: Explanation) -> list[str]:

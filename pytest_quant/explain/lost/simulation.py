@@ -157,7 +157,7 @@ class _Rounding(Following):
 
     def _rounded(self, site: Site, values: Any) -> Any:
         grid = self.simulation.grids.get(site) if self.switches.activations else None
-        return values if grid is None else grid.rounded(values)
+        return values if grid is None or not values.is_floating_point() else grid.rounded(values)
 
     def _count(self, tag: Tag, values: Any) -> None:
         if self.noise is not None and tag.reference is not None:

@@ -40,7 +40,7 @@ class Proposal:
         pair = self.variant.pair()
         pair.add_rounds(ROUNDS, ROUND_SECONDS)
         text = pasted(self.recipe)
-        drop = limit.metric.shown_change(self.drop)
+        drop = limit.shown(self.drop)
         line = (
             f"{text}  # drop {drop}, {1 / size:.2f}x smaller, {pair.ratio:.2g}x as fast, measured"
         )

@@ -70,6 +70,7 @@ class Screen:
         others: of a large eval set some of the rest; None of a small one.
         allowed: what may be lost in sum over the whole eval set.
         samples: of the whole eval set.
+        base: what a drop is a share of: FP32's value where the limit is relative, else 1.
         limit: that candidates are to hold.
     """
 
@@ -77,6 +78,7 @@ class Screen:
     others: Part | None
     allowed: Fraction
     samples: int
+    base: Fraction
     limit: Limit
 
     def trial(self, candidate: Variant) -> Trial | None:
@@ -92,7 +94,8 @@ class Screen:
         return None if more is None else self._said(lost + more, len(self.hard) + len(self.others))
 
     def _said(self, lost: Fraction, seen: int) -> Trial:
-        return Trial(lost <= self.allowed, float(lost / self.samples), seen)
+        drop = lost / self.samples
+        return Trial(lost <= self.allowed, float(drop / self.base if self.base else drop), seen)
 
 
 def screen_of(variant: Variant, limit: Limit) -> Screen | None:
@@ -120,10 +123,9 @@ def screen_of(variant: Variant, limit: Limit) -> Screen | None:
             parts[name] = Part(batches, before, Fraction(of, seen)) if seen else None
     if parts["hard"] is None:
         return None
-    allowed = Fraction(str(limit.max_drop)) * len(own)
-    if limit.relative:
-        allowed *= exact_mean(fp32.scores[metric.name])
-    return Screen(parts["hard"], parts["others"], allowed, len(own), limit)
+    base = exact_mean(fp32.scores[metric.name]) if limit.relative else Fraction(1)
+    allowed = Fraction(str(limit.max_drop)) * len(own) * base
+    return Screen(parts["hard"], parts["others"], allowed, len(own), base, limit)
 
 
 def _marks(samples: Any) -> list[bytes]:

@@ -75,7 +75,7 @@ class Search:
         except QuantStageError as error:
             return self._made(None, [f"The search could not go on: {error}"])
         if proposal is None:
-            return self._made(None, [f"None found {self._spent()}; {self.hint}{self._next()}"])
+            return self._made(None, [f"{self.hint}None found {self._spent()}; {self._next()}"])
         return self._made(proposal, [])
 
     # remedies that keep no layer in FP32
@@ -180,7 +180,7 @@ class Search:
     def _note(self, what: str, trial: Trial) -> None:
         self.evaluations += 1
         self.least = trial.drop if self.least is None else min(self.least, trial.drop)
-        shown = self.limit.metric.shown_change(trial.drop)
+        shown = self.limit.shown(trial.drop)
         seen = f" on {trial.samples:,} samples" if trial.samples else ""
         self.trials.append(f"{what}: {shown}{seen}, {'holds' if trial.passed else 'too much'}")
 

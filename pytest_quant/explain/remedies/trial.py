@@ -25,6 +25,12 @@ class Limit:
     relative: bool
     metric: Metric
 
+    def shown(self, drop: float) -> str:
+        """A trial's drop for people."""
+        if self.metric.unit == "perplexity":  # of which it is the relative rise
+            return f"{100 * drop:.2f} %"
+        return f"{100 * drop:.2f} % of FP32's" if self.relative else self.metric.shown_change(drop)
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -32,7 +38,8 @@ class Trial:
 
     Args:
         passed: whether it holds the limit.
-        drop: on the samples that were seen.
+        drop: on the samples that were seen, as `max_drop` is given: in the metric's unit, or as a
+            share of FP32's value.
         samples: seen.
     """
 

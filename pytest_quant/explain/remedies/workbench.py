@@ -141,7 +141,8 @@ class InPlace:
 
     def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
         """As the protocol says."""
-        return _tried(self.variant.sibling("a trial", self.built.without(kept)), limit, screen)
+        with self.built.without(kept) as model:
+            return _tried(self.variant.sibling("a trial", model), limit, screen)
 
 
 def _tried(candidate: Variant, limit: Limit, screen: Screen | None) -> Trial:

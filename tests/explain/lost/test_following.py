@@ -128,3 +128,49 @@ def test_each_call_of_a_shared_layer_has_its_own_places():
         ("layer", ("layer", "output", 0)),
         ("left", ("layer", "output", 1)),
     ]
+
+
+class Unusual(nn.Module):
+    """Names its arguments, normalizes without statistics, writes into a part of a tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.norm = nn.BatchNorm2d(4, track_running_stats=False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.two(self.norm(self.one(x)))
+        x[:, :2] = torch.sigmoid(x[:, :2])
+        return self.head(torch.mean(input=x, dim=(2, 3)))
+
+
+def test_named_arguments_and_a_norm_without_statistics_are_no_obstacle():
+    watch = told(Unusual(), torch.randn(2, 3, 4, 4))
+    assert [who for who, _ in watch.told if who != "left"] == ["one", "two", "head"]
+    assert watch.scales == {}
+
+
+class Halving(Following):
+    """Gives away half of what layers make."""
+
+    def leaving(self, values, tag):
+        return values / 2
+
+
+def test_what_is_written_into_a_part_of_an_output_stays_in_it():
+    class Writing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = nn.Linear(4, 4)
+
+        def forward(self, x):
+            y = self.one(x)
+            y[:, 0] = 7.0
+            return y
+
+    model, x = Writing(), torch.randn(2, 4)
+    with torch.inference_mode():
+        outputs = Halving({id(model.one.weight): "one"}).forward(lambda: model(x))
+        assert outputs[:, 0].tolist() == [7.0, 7.0]
+        assert torch.equal(outputs[:, 1:], model.one(x)[:, 1:] / 2)

@@ -106,3 +106,19 @@ def test_the_noise_share_leaves_out_what_all_classes_share():
     assert noise_share(x, x + torch.tensor([0.1, 0.0, -0.1])) == pytest.approx(0.01)
     assert noise_share(torch.ones(2, 1), torch.zeros(2, 1)) == 0.0
     assert noise_share(x, torch.full_like(x, float("nan"))) == float("inf")
+
+
+def test_integers_that_are_made_of_activations_are_not_rounded():
+    class Counting(planted.Net):
+        def forward(self, x):
+            x = self.last(self.middle(self.stem(x)))
+            steps = x.to(torch.int64)
+            return self.head(torch.sub(x, steps // 16).mean((2, 3)))
+
+    subject, _, _ = planted.none(0)
+    torch.manual_seed(0)
+    own = open_store(ONE_THREAD).variant(
+        replace(subject, model=Counting().eval()), Recipe("static")
+    )
+    built, inside = decibels(own)
+    assert inside == pytest.approx(built, abs=3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from builders import ONE_THREAD, toy_subject, toy_variant
 
-from pytest_quant import Recipe, assert_max_accuracy_drop
+from pytest_quant import Recipe, Subject, assert_max_accuracy_drop
 from pytest_quant.explain import mend
 from pytest_quant.explain.remedies.proposal import Proposal
 from pytest_quant.explain.remedies.remedy import Remedy
@@ -138,6 +138,42 @@ def test_a_weight_only_variant_is_mended_as_it_is_built():
     remedy = mend(own, 0.02)
     assert remedy.found
     assert remedy.kept == ("last.0",)
+
+
+class Encoder(torch.nn.Module):
+    """Attention, behind a Linear with a row that is far larger than the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.head = torch.nn.Linear(8, 16), torch.nn.Linear(16, 3)
+        self.body = torch.nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+        with torch.no_grad():
+            self.into.weight[3] *= 1000
+
+    def encode(self, x):
+        return self.body(self.into(x)[:, None])[:, 0]
+
+    def forward(self, x):
+        return self.head(self.encode(x))
+
+
+@pytest.mark.parametrize("own", [None, lambda model, x: model.head(model.encode(x))])
+@pytest.mark.parametrize("kind", ["dynamic", "weight_only"])
+def test_candidates_run_as_the_variant_does_with_attention_and_by_the_users_forward(kind, own):
+    torch.manual_seed(0)
+    model = Encoder().eval()
+    x = torch.randn(512, 8)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    subject = Subject(model, "encoder", eval_data=[(x, y)], forward=own)
+    how = {} if kind == "dynamic" else {"dtype": "codebook", "bits": 3}
+    quantized = open_store(ONE_THREAD).variant(subject, Recipe(kind, **how))
+    before = [id(module) for module in quantized.model.modules()]
+    remedy = mend(quantized, 0.0)
+    assert remedy.evaluations >= 3
+    assert "could not go on" not in str(remedy)
+    assert all(layer.effect is not None for layer in quantized.measured("explanation").layers)
+    assert [id(module) for module in quantized.model.modules()] == before
 
 
 def test_it_is_kept_and_crosses_processes():

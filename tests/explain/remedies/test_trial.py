@@ -1,0 +1,39 @@
+"""Trial: a drop is told in the unit in which its limit was given."""
+
+import pytest
+import torch
+from builders import loss, planted_variant, right
+
+from pytest_quant.explain.remedies.screen import screen_of
+from pytest_quant.explain.remedies.trial import limit_of, trial_of
+
+
+def told(variant, max_drop, relative):
+    limit = limit_of(variant, max_drop, relative, None)
+    screen = screen_of(variant, limit)
+    for each in (variant.fp32, variant):
+        _ = each.evaluation
+    trial, screened = trial_of(variant, limit), screen.trial(variant) if screen else None
+    return trial, screened, limit.shown(trial.drop)
+
+
+def test_a_drop_in_points():
+    trial, screened, shown = told(planted_variant(right(200, 400), right(160, 400)), 0.01, False)
+    assert (trial.passed, trial.drop, screened.drop) == (False, 0.1, 0.1)
+    assert shown == "10.00 pt"
+
+
+def test_a_drop_as_a_share_of_fp32s_value_whether_screened_or_not():
+    trial, screened, shown = told(planted_variant(right(200, 400), right(160, 400)), 0.01, True)
+    assert (trial.passed, trial.drop, screened.drop) == (False, 0.2, 0.2)
+    assert shown == "20.00 % of FP32's"
+
+
+def test_the_rise_of_a_perplexity_is_relative_and_no_rise_of_a_rise():
+    metric = loss("perplexity", unit="perplexity")
+    likelihoods = torch.zeros(100)
+    variant = planted_variant([1.0] * 100, [1.5] * 100, metric=metric, targets=likelihoods)
+    trial, screened, shown = told(variant, 0.01, False)
+    assert trial.drop == pytest.approx(0.6487, abs=1e-4)  # exp(0.5) - 1
+    assert shown == "64.87 %"
+    assert screened is None
