@@ -189,7 +189,10 @@ def _digest(content: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     for key in sorted(content.keys() - {"digest", "state"}):
         digest.update(f"{key}={content[key]}\n".encode())
-    for key, value in content.get("state", {}).items():
+    state = content.get("state", {})
+    versions = getattr(state, "_metadata", {})  # of each module's form, by which its weights are read
+    digest.update(json.dumps(versions, sort_keys=True, default=str).encode())
+    for key, value in state.items():
         digest.update(f"{key}\n".encode())
         if isinstance(value, dict):
             digest.update(json.dumps(value, sort_keys=True).encode())
