@@ -190,7 +190,9 @@ def _digest(content: dict[str, Any]) -> str:
     for key in sorted(content.keys() - {"digest", "state"}):
         digest.update(f"{key}={content[key]}\n".encode())
     state = content.get("state", {})
-    versions = getattr(state, "_metadata", {})  # of each module's form, by which its weights are read
+    versions = getattr(
+        state, "_metadata", {}
+    )  # of each module's form, by which its weights are read
     digest.update(json.dumps(versions, sort_keys=True, default=str).encode())
     for key, value in state.items():
         digest.update(f"{key}\n".encode())

@@ -15,6 +15,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize import calibrate, train
 from pytest_quant.quantize.engines import engine_for
 from pytest_quant.quantize.equalize import equalize
+from pytest_quant.quantize.faithful import refuse_another_model
 from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import first_that_can
 from pytest_quant.quantize.flows.example import example_of
@@ -134,6 +135,8 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
                 f"{' outside keep_fp32' if recipe.keep_fp32 else ''} has an int8 kernel (Linear, "
                 "convolutions and what goes with them)",
             )
+        if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
+            refuse_another_model(prepared, admitted, flow)
     fake_quantized, tuned_on = None, set[bytes]()
     if recipe.kind == "qat":
         with _stage("train", seconds):
