@@ -10,6 +10,7 @@ CONVOLUTIONS = tuple(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1
 RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell", "RNNCell")
 EMBEDDINGS = ("Embedding", "EmbeddingBag")
 NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm", "RMSNorm")
+FOLDED = 4  # of a BatchNorm's four numbers for each channel one is left
 SCALES = 16  # bytes of a channel's scale and zero point, in int8
 SCALES_PT2E, SCALES_EMBEDDING, SCALES_WEIGHT_ONLY = 12, 8, 2
 # Bytes for each of FP32's, of weights alone; of int4 with the scale and offset of each 32 values.
@@ -28,19 +29,26 @@ def takes(recipe: Recipe, held: Held) -> bool:
     return False
 
 
-def least_bytes(recipe: Recipe, parts: Iterable[Held]) -> int | None:
+def least_bytes(recipe: Recipe, parts: Iterable[Held], *, unbuilt: bool = False) -> int | None:
     """Bytes of a model, were all in it small that a recipe of this kind can make small.
 
     Args:
         recipe: of any kind; what it keeps FP32 counts as small too.
         parts: what the model's layers hold: FP32, or the variant as it is.
+        unbuilt: whether BatchNorm is still to be folded into the layer before it, which leaves a bias.
 
     Returns:
         None for a custom recipe, of which nothing is known.
     """
     if recipe.kind == "custom":
         return None
-    return round(sum(_least(recipe, held) for held in parts))
+    folds = unbuilt and recipe.kind in ("static", "qat")
+    return round(
+        sum(
+            held.bytes / FOLDED if folds and held.type in NORMS[:3] else _least(recipe, held)
+            for held in parts
+        )
+    )
 
 
 def _least(recipe: Recipe, held: Held) -> float:

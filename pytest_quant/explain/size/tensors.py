@@ -143,7 +143,7 @@ def _how_large(tensors: Tensors) -> str:
 def _remedies(variant: Variant, tensors: Tensors) -> Iterator[str]:
     recipe, fp32_bytes = variant.recipe, tensors.fp32_bytes or 1
     fp32 = held_by(variant.fp32)
-    others = {each.label: least_bytes(each, fp32) or 0 for each in OTHERS}
+    others = {each.label: least_bytes(each, fp32, unbuilt=True) or 0 for each in OTHERS}
     if recipe is None:
         listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each.label])} MB" for each in OTHERS)
         yield f"Quantized it could come to about: {listed}."

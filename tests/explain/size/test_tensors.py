@@ -163,6 +163,29 @@ def test_what_a_kind_could_reach_is_foretold_from_fp32(kind, model, data):
     assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.05)
 
 
+class Normed(nn.Module):
+    """As MobileNets have it: small convolutions whose BatchNorms are a tenth of the bytes."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(3, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+            *(nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU()),
+        )
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def test_a_batchnorm_is_foretold_to_be_folded():
+    variant = variant_of(Normed, "static", images)
+    parts = held_by(variant.fp32)
+    foretold = least_bytes(variant.recipe, parts, unbuilt=True)
+    assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.1)
+    assert least_bytes(variant.recipe, parts) > 1.3 * foretold
+
+
 def test_a_limit_that_cannot_be_met_is_told():
     tensors = found(Convolutional, "dynamic", images)
     assert tensors.least_ratio == tensors.ratio > 0.9
