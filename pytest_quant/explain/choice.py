@@ -41,7 +41,11 @@ def which_kind(rows: Iterable[Row], verdicts: Iterable[Mapping[str, Any]] = ()) 
     if not known:
         return ""
     judged = {kind: _judged(row, verdicts := list(verdicts)) for kind, row in known.items()}
-    able = [kind for kind in known if "FAIL" not in judged[kind] and _is_worth_it(known[kind])]
+    able = [
+        kind
+        for kind, row in known.items()
+        if "FAIL" not in judged[kind] and _is_worth_it(row) and _drop(row) is not None
+    ]
     chosen = _best(able, known, judged)
     sentences = [_choice(chosen, known, judged)]
     sentences += (_rejected(kind, known, judged, chosen, fp32) for kind in known if kind != chosen)
@@ -106,6 +110,8 @@ def _choice(
     chosen: str | None, known: Mapping[str, Row], judged: Mapping[str, Mapping[str, list[str]]]
 ) -> str:
     model = next(iter(known.values()))["model"]
+    if chosen is None and all(_drop(row) is None for row in known.values()):
+        return f"{model}: which kind to take is open, since the accuracy of none was measured."
     if chosen is None:
         why = (
             "holds all its gates"

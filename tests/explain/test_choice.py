@@ -169,3 +169,9 @@ def test_rows_are_only_read():
 
 def test_a_drop_that_is_no_number_is_no_figure():
     assert "top-1" not in which_kind([fp32(), row("static", drop=float("nan"))])
+
+
+def test_without_accuracy_no_kind_is_recommended():
+    text = which_kind([fp32(), row("static", drop=None, speed=None)])
+    assert "which kind to take is open" in text
+    assert taken(fp32(), row("static", drop=None), row("dynamic")) == "dynamic"
