@@ -3,7 +3,7 @@
 # pytester forgets the modules that a run in this process imported. torch cannot be imported again (FX
 # tracing imports torch.export), and hypothesis, whose own plugin imports it at the end of each run, takes
 # more than a second each time.
-import hypothesis  # noqa: F401
+import hypothesis
 import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 import pytest
@@ -19,6 +19,10 @@ import pytest_quant.report.terminal
 import pytest_quant.run  # noqa: F401
 
 pytest_plugins = ["pytester"]
+
+# The same examples in every run, so that what passes here passes there.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

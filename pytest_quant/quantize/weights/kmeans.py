@@ -58,7 +58,8 @@ def nearest(values: Array, centroids: Array) -> Array:
 
 
 def _between(centroids: Array) -> Array:
-    return (centroids[1:] + centroids[:-1]) / 2
+    wide = centroids.astype(np.float64)  # half of the least float32 would be zero
+    return (wide[1:] + wide[:-1]) / 2
 
 
 def _means(sums: Array, bounds: Array) -> Array:

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_quant.quantize.weights.kmeans import POINTS, kmeans, nearest
@@ -45,6 +45,7 @@ def test_each_value_goes_to_the_nearest_centroid(values, clusters):
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+@example([0.0, -1.401298464324817e-45])
 def test_no_more_distinct_values_than_clusters_are_kept_exactly(values):
     values = np.array(values, dtype=np.float32)
     clusters = len(np.unique(values))
