@@ -129,7 +129,7 @@ def test_what_was_found_out_reaches_the_terminal_and_all_files(repo, workers):
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([
         "Sequential dynamic: where it is lost", "  Layer 0 loses it.", "  0 *Linear *90 % *12.5  <so> wide",
-        "Sequential: Take dynamic on this CPU*",
+        "Sequential: Which kind to take is open, since the accuracy of none was measured.*",
     ])  # fmt: skip
     rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
     assert [row["variant"] for row in rows] == ["fp32", "dynamic"]
