@@ -15,7 +15,7 @@ from engine_models import INPUTS, loaded
 from torch import Tensor
 
 from pytest_quant import Recipe, Subject
-from pytest_quant.conditions import Conditions, engine_set
+from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.measure.size import bytes_of, tensors_of
 from pytest_quant.session import open_store
 

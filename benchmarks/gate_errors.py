@@ -27,7 +27,7 @@ from gate_methods import OURS, estimates, gated
 from gate_tables import Tally, middle, print_errors, print_gates, print_goals, spread
 from noise import NOISES, PROCESS_SPREAD, TRUE_SPEEDUP, Machine, Noise
 
-from pytest_quant.conditions import available_cores
+from pytest_quant.machine.conditions import available_cores
 from pytest_quant.measure.rounds import Pair
 
 # The true speed-up as a multiple of the limit: two that should pass, two that should fail.

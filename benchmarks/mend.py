@@ -37,8 +37,8 @@ from mend_contender import CONTENDERS
 from mend_outcome import Outcome
 from tabulate import tabulate
 
-from pytest_quant.conditions import known_warnings_silenced
-from pytest_quant.quantize.engines import cpu_name, has_vnni
+from pytest_quant.machine.conditions import known_warnings_silenced
+from pytest_quant.machine.engines import cpu_name, has_vnni
 
 WORKER = Path(__file__).with_name("mend_contender.py")
 SECONDS = 900.0  # of one contender, at most

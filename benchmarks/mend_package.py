@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pytest_quant import Recipe, Subject
-from pytest_quant.conditions import Conditions
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.names import kept
 from pytest_quant.session import open_store
 

@@ -34,8 +34,8 @@ from tabulate import tabulate
 from torch.ao import quantization as ao
 
 from pytest_quant import Recipe, Subject
-from pytest_quant.conditions import Conditions, known_warnings_silenced
-from pytest_quant.quantize.engines import cpu_name
+from pytest_quant.machine.conditions import Conditions, known_warnings_silenced
+from pytest_quant.machine.engines import cpu_name
 from pytest_quant.quantize.observers import OBSERVERS, activation_observer
 from pytest_quant.recipe import OBSERVERS as ALL_OBSERVERS
 from pytest_quant.session import open_store

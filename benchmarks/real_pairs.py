@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from pytest_quant.conditions import Conditions
-from pytest_quant.environment import environment
+from pytest_quant.machine.conditions import Conditions
+from pytest_quant.machine.environment import environment
 from pytest_quant.measure.rounds import Pair
 from pytest_quant.recipe import Recipe
 from pytest_quant.session import open_store

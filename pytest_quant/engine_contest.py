@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from pytest_quant.conditions import Conditions
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.conditions import Conditions
+from pytest_quant.machine.engines import supported_engines
 from pytest_quant.measure.sqnr import sqnr
-from pytest_quant.quantize.engines import supported_engines
 from pytest_quant.quantize.flows import pt2e
 from pytest_quant.recipe import Recipe
 from pytest_quant.variant import Variant

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pytest_quant import recorder
-from pytest_quant.conditions import Conditions
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.fixtures import INPUTS, NEEDS
 from pytest_quant.items import KINDS
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.origins import Origins
 from pytest_quant.recipe import Recipe
 from pytest_quant.recorder import Running

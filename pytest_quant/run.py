@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pytest_quant import recorder
-from pytest_quant.conditions import Conditions
 from pytest_quant.endings import ending_of, mark, uncollected
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import Effort, cause
@@ -16,6 +15,7 @@ from pytest_quant.explain.lost.locate import explain
 from pytest_quant.items import limits_of, variants_of
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.lookup import Lookup
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.properties import properties_of
 from pytest_quant.recorder import Running
 from pytest_quant.report.document import Report
@@ -137,7 +137,7 @@ class Run:
         return found
 
     def _payload(self, test: Running) -> dict[str, Any]:
-        from pytest_quant.environment import environment
+        from pytest_quant.machine.environment import environment
 
         workers = int((self.worker or {}).get("workercount", 1))
         rows: list[Row] = [*test.failed, *(row_of(variant) for variant in test.variants)]

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from pytest_quant.conditions import known_warnings_silenced, running_as_built
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.conditions import known_warnings_silenced, running_as_built
 from pytest_quant.measure.size import tensors_of
 from pytest_quant.quantize.described import call_like, described
 from pytest_quant.quantize.flows import parts

@@ -4,7 +4,7 @@ store = open_store(Conditions())
 static = store.variant(Subject(model, eval_data=..., calibration_data=...), Recipe("static"))
 """
 
-from pytest_quant.conditions import Conditions
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.accuracy import evaluate
 from pytest_quant.measure.int8_share import measure_int8_share
 from pytest_quant.measure.latency import channels_last_speedup, make_pair

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.progress import Progress, bars, lines, silent
+from pytest_quant.machine.progress import Progress, bars, lines, silent
 
 
 def progress_for(config: pytest.Config) -> Progress:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pytest_quant.conditions import Conditions, isolated
 from pytest_quant.engine_contest import fastest_engine, is_contest
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.build import Built
 from pytest_quant.recipe import Recipe
 from pytest_quant.subject import Admitted, Subject, admit

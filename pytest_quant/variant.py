@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_quant.batches import call
-from pytest_quant.conditions import running_as_built
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.conditions import running_as_built
 from pytest_quant.subject import Admitted, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_quant.conditions import Conditions
+    from pytest_quant.machine.conditions import Conditions
     from pytest_quant.measure.evaluation import Evaluation
     from pytest_quant.measure.int8_share import Int8Share
     from pytest_quant.measure.prefix import Prefix

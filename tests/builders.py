@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from pytest_quant.conditions import Conditions
 from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.metrics import Metric
 from pytest_quant.quantize.build import Built, build
 from pytest_quant.recipe import Recipe

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from pytest_quant.conditions import Conditions, available_cores, engine_set, isolated
+from pytest_quant.machine.conditions import Conditions, available_cores, engine_set, isolated
 
 ENGINES = [name for name in torch.backends.quantized.supported_engines if name != "none"]
 

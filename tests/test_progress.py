@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pytest_quant.progress import BACK, LINE_BELOW, bars, lines, silent
+from pytest_quant.machine.progress import BACK, LINE_BELOW, bars, lines, silent
 
 
 def test_silence_takes_any_count():

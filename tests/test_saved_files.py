@@ -13,7 +13,7 @@ from quantizable import Answering, Tagger, Two, anything, built, made, numbers, 
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe, load_variant, saved
-from pytest_quant.conditions import known_warnings_silenced
+from pytest_quant.machine.conditions import known_warnings_silenced
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from pytest_quant import Recipe, Subject
-from pytest_quant.conditions import Conditions
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.conditions import Conditions
+from pytest_quant.machine.engines import cpu_name
 from pytest_quant.measure.sqnr import sqnr
-from pytest_quant.quantize.engines import cpu_name
 from pytest_quant.session import open_store
 from pytest_quant.variant import Variant
 

@@ -1,6 +1,6 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
-from pytest_quant.quantize.engines import must_reduce_range
+from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.variant import Variant
 
 NOTEWORTHY_GAIN = 1.03

@@ -13,9 +13,9 @@ from pytest_quant.batches import (
     tensors_in,
     unpack,
 )
-from pytest_quant.conditions import Conditions, isolated
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.measure.evaluation import BatchScores, Evaluation, class_numbers, merged
 from pytest_quant.metrics import Metric
 from pytest_quant.scoring import computed, fresh, gather, score

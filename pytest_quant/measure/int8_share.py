@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_quant.conditions import known_warnings_silenced
+from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.measure.size import parts_of, plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant import Variant
 

@@ -7,14 +7,14 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pytest_quant.batches import call, mapped, on_cpu, size_of, taken
-from pytest_quant.conditions import (
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.conditions import (
     Conditions,
     alone_on_this_machine,
     engine_set,
     isolated,
     known_warnings_silenced,
 )
-from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.measure.rounds import Pair, Side
 from pytest_quant.variant import Variant
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from pytest_quant.batches import call
-from pytest_quant.conditions import Conditions, engine_set, isolated, running_as_built
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.conditions import Conditions, engine_set, isolated, running_as_built
+from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize import calibrate, train
-from pytest_quant.quantize.engines import engine_for
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.faithful import refuse_another_model
 from pytest_quant.quantize.flows import cast, dynamic, weight_only

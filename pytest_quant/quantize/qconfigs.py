@@ -3,8 +3,8 @@
 import importlib
 from typing import Any
 
+from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
-from pytest_quant.quantize.engines import must_reduce_range
 from pytest_quant.recipe import Recipe
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from pytest_quant.conditions import engine_set, known_warnings_silenced
-from pytest_quant.quantize.engines import engine_for
+from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
+from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import FLOWS

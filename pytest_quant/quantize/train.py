@@ -6,8 +6,8 @@ from typing import Any
 from pytest_quant.batches import each_batch, on_cpu, size_of, unpack
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.progress import Progress
 from pytest_quant.metrics import logits_of
-from pytest_quant.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
 from pytest_quant.recipe import Recipe
 from pytest_quant.subject import Subject, forward

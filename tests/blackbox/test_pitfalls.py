@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_quant.conditions import Conditions
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.session import open_store
 from pytest_quant.subject import Subject

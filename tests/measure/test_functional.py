@@ -6,7 +6,7 @@ from builders import toy_subject, toy_variant
 from torch import nn
 
 from pytest_quant import Recipe
-from pytest_quant.conditions import Conditions
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.session import open_store
 

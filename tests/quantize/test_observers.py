@@ -11,7 +11,7 @@ from activations import bins_of, normal, with_outlier
 from torch.ao import quantization as ao
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx, prepare_qat_fx
 
-from pytest_quant.conditions import engine_set, known_warnings_silenced
+from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
 from pytest_quant.quantize.flows.flow import unobserved
 from pytest_quant.quantize.observers import activation_observer
 from pytest_quant.quantize.ranges import percentile_range

@@ -8,8 +8,8 @@ from quantizable import Stubbed, Two, built, decibels, images, made, numbers
 from torch import nn
 
 from pytest_quant import Recipe
-from pytest_quant.conditions import engine_set, known_warnings_silenced
-from pytest_quant.quantize import engines
+from pytest_quant.machine import engines
+from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
 from pytest_quant.quantize.flows import eager, fx, pt2e
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import observers_of

@@ -16,8 +16,8 @@ WITHOUT_VNNI = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
 # 64 products of 1 and 1, in int8: 64 if they are added in 32 bits.
 KERNEL = """
 import torch
-from pytest_quant.conditions import engine_set, known_warnings_silenced
-from pytest_quant.quantize.engines import has_vnni
+from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
+from pytest_quant.machine.engines import has_vnni
 
 with known_warnings_silenced(), engine_set("onednn"):
     weight = torch.quantize_per_channel(

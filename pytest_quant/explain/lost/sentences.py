@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
-from pytest_quant.quantize.engines import has_vnni, must_reduce_range
+from pytest_quant.machine.engines import has_vnni, must_reduce_range
 from pytest_quant.variant import Variant
 
 CLEAR = 6.0  # dB, a bit: what counts as more than the rest

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from pytest_quant.batches import each_batch, inputs_only, on_cpu, size_of, taken
-from pytest_quant.conditions import isolated
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.observed import simulation_of
 from pytest_quant.explain.lost.simulation import Simulation
 from pytest_quant.explain.lost.trained import trained_module
+from pytest_quant.machine.conditions import isolated
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows.example import example_of

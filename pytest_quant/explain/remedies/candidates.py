@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from pytest_quant.machine.engines import has_vnni, supported_engines
 from pytest_quant.quantize.activations import default_observer
-from pytest_quant.quantize.engines import has_vnni, supported_engines
 from pytest_quant.recipe import OBSERVERS, Recipe
 
 SEVEN_BITS = ("x86", "fbgemm")  # engines that give activations 7 bits

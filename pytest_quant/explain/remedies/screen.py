@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from pytest_quant.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
-from pytest_quant.conditions import isolated
 from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.remedies.trial import Limit, Trial
 from pytest_quant.judge.accuracy import exact_mean
+from pytest_quant.machine.conditions import isolated
 from pytest_quant.scoring import score
 from pytest_quant.subject import forward
 from pytest_quant.variant import Variant

@@ -7,7 +7,6 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_quant.conditions import alone_on_this_machine, isolated
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.speed.brakes import brakes_on
 from pytest_quant.explain.speed.operators import (
@@ -19,6 +18,7 @@ from pytest_quant.explain.speed.operators import (
     profiled,
 )
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
+from pytest_quant.machine.conditions import alone_on_this_machine, isolated
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.variant import Variant
 

@@ -5,8 +5,8 @@ import importlib
 from collections.abc import Callable, Collection
 from typing import Any
 
-from pytest_quant.conditions import running_as_built
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.conditions import running_as_built
 from pytest_quant.quantize.names import kept
 from pytest_quant.recipe import Recipe
 

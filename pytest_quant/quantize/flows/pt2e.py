@@ -11,8 +11,8 @@ import torch
 
 from pytest_quant.batches import mapped, taken, tensors_in
 from pytest_quant.errors import in_brief
+from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
-from pytest_quant.quantize.engines import must_reduce_range
 from pytest_quant.quantize.flows.example import Example, holds_no_tensor, narrow
 from pytest_quant.quantize.flows.exported import (
     Compiled,

@@ -25,7 +25,7 @@ from quantizable import (
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.conditions import known_warnings_silenced
+from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.quantize.flows import exported, kernel
 
 STATIC = Recipe("static", flow="pt2e")

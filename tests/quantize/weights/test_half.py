@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from pytest_quant.conditions import engine_set
+from pytest_quant.machine.conditions import engine_set
 from pytest_quant.quantize.weights.half import ENGINES_WITH_KERNEL, Half, HalfPacked, half
 
 with_kernel = pytest.mark.skipif(

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pytest_quant.conditions import Conditions, available_cores
-from pytest_quant.quantize.engines import cpu_name, has_vnni, isa
+from pytest_quant.machine.conditions import Conditions, available_cores
+from pytest_quant.machine.engines import cpu_name, has_vnni, isa
 
 
 def environment(conditions: Conditions, workers: int = 1) -> dict[str, Any]:

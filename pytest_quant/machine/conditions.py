@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.progress import Progress, silent
+from pytest_quant.machine.progress import Progress, silent
 
 if TYPE_CHECKING:
     from pytest_quant.recipe import Recipe
