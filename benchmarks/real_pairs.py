@@ -9,7 +9,7 @@ from pytest_quant.machine.environment import environment
 from pytest_quant.measure.rounds import Pair
 from pytest_quant.recipe import Recipe
 from pytest_quant.session import open_store
-from pytest_quant.subject import Subject
+from pytest_quant.subject.subject import Subject
 
 BATCH = 4
 SIDE = 32  # pixels

@@ -17,7 +17,7 @@ from pytest_quant.recipe import Recipe
 from pytest_quant.recorder import Running
 from pytest_quant.report.rows import failed_row
 from pytest_quant.session import open_store
-from pytest_quant.subject import Subject
+from pytest_quant.subject.subject import Subject
 from pytest_quant.variant import Variant
 
 ROUNDS_SHOWN = 20  # enough for a 95 % interval of the median

@@ -24,7 +24,7 @@ from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.recipe import Recipe
-from pytest_quant.subject import fp32_copy
+from pytest_quant.subject.subject import fp32_copy
 from pytest_quant.variant import Variant
 
 FORM = "pytest-quant variant"

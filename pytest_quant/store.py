@@ -10,7 +10,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.build import Built
 from pytest_quant.recipe import Recipe
-from pytest_quant.subject import Admitted, Subject, admit
+from pytest_quant.subject.subject import Admitted, Subject, admit
 from pytest_quant.variant import Measures, Variant
 
 Build = Callable[[Admitted, Recipe, Conditions], Built]

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_quant.batches import call
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import running_as_built
-from pytest_quant.subject import Admitted, Subject
+from pytest_quant.subject.batches import call
+from pytest_quant.subject.subject import Admitted, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from pytest_quant import QuantStageError
-from pytest_quant.batches import (
+from pytest_quant.subject.batches import (
     DATASET_BATCH,
     batches_of,
     call,

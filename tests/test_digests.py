@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_quant.digests import DIGEST_BYTES, digests
+from pytest_quant.subject.digests import DIGEST_BYTES, digests
 
 DTYPES = [
     torch.float32,

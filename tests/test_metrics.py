@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pytest_quant import Metric, QuantStageError
-from pytest_quant.metrics import metrics_from
-from pytest_quant.scoring import as_number, score
+from pytest_quant.subject.metrics import metrics_from
+from pytest_quant.subject.scoring import as_number, score
 
 # best class, second: 0 then 1; 2 then 0; 1 then 2; 0 then 2
 LOGITS = torch.tensor([[3.0, 2.0, 1.0], [2.0, 1.0, 3.0], [1.0, 3.0, 2.0], [3.0, 1.0, 2.0]])

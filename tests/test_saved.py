@@ -25,7 +25,7 @@ from quantizable import (
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe, load_variant
-from pytest_quant.batches import call, tensors_in
+from pytest_quant.subject.batches import call, tensors_in
 
 
 class Embedding(nn.Module):

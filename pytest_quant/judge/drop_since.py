@@ -11,8 +11,8 @@ from pytest_quant.judge.accuracy import exact_mean, quantity_of
 from pytest_quant.judge.honesty import broken_outputs, refusal
 from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.metrics import Metric
 from pytest_quant.packed import unpack_scores
+from pytest_quant.subject.metrics import Metric
 
 
 def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict:

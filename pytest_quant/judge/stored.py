@@ -8,8 +8,8 @@ from pytest_quant import recorder
 from pytest_quant.baseline import Baseline, BaselineError, Row, differences, load
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.environment import environment
-from pytest_quant.metrics import Metric
 from pytest_quant.packed import fingerprint_of, unpack_samples
+from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant import Variant
 
 GATE = "no_regression"

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.batches import (
+from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.measure.evaluation import BatchScores, Evaluation, class_numbers, merged
+from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
     size_of,
     tensors_in,
     unpack,
 )
-from pytest_quant.digests import digests
-from pytest_quant.errors import QuantStageError
-from pytest_quant.machine.conditions import Conditions, isolated
-from pytest_quant.measure.evaluation import BatchScores, Evaluation, class_numbers, merged
-from pytest_quant.metrics import Metric
-from pytest_quant.scoring import computed, fresh, gather, score
-from pytest_quant.subject import check_targets, forward
+from pytest_quant.subject.digests import digests
+from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.scoring import computed, fresh, gather, score
+from pytest_quant.subject.subject import check_targets, forward
 from pytest_quant.variant import Variant
 
 OVERLAP = 0.01  # share of the tuning samples that may be found in the eval data by chance

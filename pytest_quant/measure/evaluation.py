@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.metrics import Metric
+from pytest_quant.subject.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True, eq=False)

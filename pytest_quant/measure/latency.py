@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from pytest_quant.batches import call, mapped, on_cpu, size_of, taken
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.conditions import (
     Conditions,
@@ -16,6 +15,7 @@ from pytest_quant.machine.conditions import (
     known_warnings_silenced,
 )
 from pytest_quant.measure.rounds import Pair, Side
+from pytest_quant.subject.batches import call, mapped, on_cpu, size_of, taken
 from pytest_quant.variant import Variant
 
 BEST_ROUNDS = 13  # to know which memory format of FP32 is faster

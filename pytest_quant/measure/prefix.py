@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.batches import DATASET_BATCH, each_batch
-from pytest_quant.digests import digests
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.measure.accuracy import score_one
 from pytest_quant.measure.evaluation import BatchScores, Evaluation, merged
+from pytest_quant.subject.batches import DATASET_BATCH, each_batch
+from pytest_quant.subject.digests import digests
 from pytest_quant.variant import Variant
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pytest_quant.batches import tensors_in
+from pytest_quant.subject.batches import tensors_in
 
 
 def sqnr(reference: Any, outputs: Any) -> float:

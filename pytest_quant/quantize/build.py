@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import call
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.conditions import Conditions, engine_set, isolated, running_as_built
 from pytest_quant.machine.engines import engine_for
@@ -21,7 +20,8 @@ from pytest_quant.quantize.flows.choice import first_that_can
 from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, unobserved
 from pytest_quant.recipe import Recipe
-from pytest_quant.subject import Admitted
+from pytest_quant.subject.batches import call
+from pytest_quant.subject.subject import Admitted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

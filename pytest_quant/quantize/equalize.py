@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytest_quant.batches import tensors_in
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.chains import (
     CONVOLUTIONS,
@@ -23,6 +22,7 @@ from pytest_quant.quantize.chains import (
     is_layer,
 )
 from pytest_quant.quantize.flows.example import Example
+from pytest_quant.subject.batches import tensors_in
 
 # What gives s times its output for s times its input, channel by channel, for every s > 0.
 HOMOGENEOUS = (

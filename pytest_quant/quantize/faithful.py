@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import call, tensors_in
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
-from pytest_quant.subject import Admitted
+from pytest_quant.subject.batches import call, tensors_in
+from pytest_quant.subject.subject import Admitted
 
 CLOSE = 1e-2  # of the largest output; folding BatchNorm changes about a millionth of it
 

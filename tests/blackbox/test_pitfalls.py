@@ -7,7 +7,7 @@ from torch import nn
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.session import open_store
-from pytest_quant.subject import Subject
+from pytest_quant.subject.subject import Subject
 
 EACH_KIND = """
 def test_dynamic(quant_dynamic):

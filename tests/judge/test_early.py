@@ -4,7 +4,7 @@ from builders import batches, toy_variant
 from torch.utils.data import TensorDataset
 
 from pytest_quant.judge.early import decide_early
-from pytest_quant.metrics import Metric
+from pytest_quant.subject.metrics import Metric
 
 
 def test_a_perplexitys_limit_is_no_mean_of_scores_so_the_whole_set_decides():

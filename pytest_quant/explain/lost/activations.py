@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import call
 from pytest_quant.explain.lost.following import Following, Site, Tag
 from pytest_quant.explain.lost.simulation import Simulation
+from pytest_quant.subject.batches import call
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_quant.batches import call, size_of, taken, tensors_in
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.activations import fits_of
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
@@ -18,6 +17,7 @@ from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.recipe import Recipe
+from pytest_quant.subject.batches import call, size_of, taken, tensors_in
 from pytest_quant.variant import Variant
 
 FEWEST = 4  # samples, if layers are many and forwards slow

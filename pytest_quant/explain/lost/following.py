@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pytest_quant.batches import tensors_in
+from pytest_quant.subject.batches import tensors_in
 
 LAYERS = frozenset(
     ["linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))]

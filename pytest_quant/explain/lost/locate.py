@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 
-from pytest_quant.batches import size_of, taken
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.lost.effects import effects_in_float, effects_in_place
 from pytest_quant.explain.lost.explanation import Explanation
@@ -12,6 +11,7 @@ from pytest_quant.explain.lost.sentences import sentences_on
 from pytest_quant.explain.lost.simulation import in_float
 from pytest_quant.explain.lost.twin import loaders_of
 from pytest_quant.machine.conditions import isolated
+from pytest_quant.subject.batches import size_of, taken
 from pytest_quant.variant import Variant
 
 SAMPLES = 32  # of the first eval batch, that noise is measured on

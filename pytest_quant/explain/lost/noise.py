@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_quant.batches import tensors_in
+from pytest_quant.subject.batches import tensors_in
 
 
 @dataclass(slots=True, eq=False)

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import call
 from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.noise import Noise
-from pytest_quant.subject import Subject
+from pytest_quant.subject.batches import call
+from pytest_quant.subject.subject import Subject
 
 CLAMPED = FUSED | {"relu6", "relu6_", "hardtanh", "hardtanh_"}  # what pt2e makes part of a layer
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.observed import simulation_of
 from pytest_quant.explain.lost.simulation import Simulation
@@ -16,6 +15,7 @@ from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.recipe import Recipe
+from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.variant import Variant
 
 

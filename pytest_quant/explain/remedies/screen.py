@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_quant.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
-from pytest_quant.digests import digests
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.remedies.trial import Limit, Trial
 from pytest_quant.judge.accuracy import exact_mean
 from pytest_quant.machine.conditions import isolated
-from pytest_quant.scoring import score
-from pytest_quant.subject import forward
+from pytest_quant.subject.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
+from pytest_quant.subject.digests import digests
+from pytest_quant.subject.scoring import score
+from pytest_quant.subject.subject import forward
 from pytest_quant.variant import Variant
 
 MOST = 512  # samples of either sort

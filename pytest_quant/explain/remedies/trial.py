@@ -8,7 +8,7 @@ from pytest_quant.judge.accuracy import check_drop_limit, exact_values, metric_n
 from pytest_quant.judge.early import decide_early
 from pytest_quant.judge.limits import checked
 from pytest_quant.judge.verdict import Outcome
-from pytest_quant.metrics import Metric
+from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant import Variant
 
 

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import torch
 
-from pytest_quant.batches import call, size_of, taken
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
 from pytest_quant.explain.lost.effects import measured_layers, with_shares
 from pytest_quant.explain.lost.layer import Layer
@@ -17,6 +16,7 @@ from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.explain.remedies.screen import Screen
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.recipe import Recipe
+from pytest_quant.subject.batches import call, size_of, taken
 from pytest_quant.variant import Variant
 
 TOP = 0.9  # of the effects: of the layers that make it, those that take their output are tried too

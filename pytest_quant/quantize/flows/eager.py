@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import mapped, tensors_in
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
@@ -14,6 +13,7 @@ from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.qconfigs import qconfig_mapping
 from pytest_quant.recipe import Recipe
+from pytest_quant.subject.batches import mapped, tensors_in
 
 NAME = "eager"
 ENGINE = None  # the recipe chooses

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_quant.batches import call, size_of, tensors_in
 from pytest_quant.errors import QuantStageError
-from pytest_quant.subject import Admitted
+from pytest_quant.subject.batches import call, size_of, tensors_in
+from pytest_quant.subject.subject import Admitted
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import mapped, size_of, taken, tensors_in
 from pytest_quant.quantize.flows.example import Rebuild, holds_no_tensor
 from pytest_quant.quantize.flows.kernel import Kernel, compiled
+from pytest_quant.subject.batches import mapped, size_of, taken, tensors_in
 
 
 class Exported(torch.nn.Module):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from pytest_quant.batches import mapped, taken, tensors_in
 from pytest_quant.errors import in_brief
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
@@ -27,6 +26,7 @@ from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.recipe import Recipe
+from pytest_quant.subject.batches import mapped, taken, tensors_in
 
 NAME = "pt2e"
 ENGINE = "onednn"  # whose int8 kernels inductor calls

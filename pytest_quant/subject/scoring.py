@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.metrics import Metric
+from pytest_quant.subject.metrics import Metric
 
 
 def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:

@@ -4,7 +4,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_quant.batches import (
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.subject.batches import (
     call,
     described,
     each_batch,
@@ -13,10 +14,9 @@ from pytest_quant.batches import (
     tensors_in,
     unpack,
 )
-from pytest_quant.digests import digests
-from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.metrics import Metric, metrics_from
-from pytest_quant.scoring import score
+from pytest_quant.subject.digests import digests
+from pytest_quant.subject.metrics import Metric, metrics_from
+from pytest_quant.subject.scoring import score
 
 
 @dataclass(frozen=True, slots=True, eq=False)

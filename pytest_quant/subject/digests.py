@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.batches import tensors_in
+from pytest_quant.subject.batches import tensors_in
 
 END = b"\0"  # after a text, which unlike a tensor does not say how long it is
 DIGEST_BYTES = 16  # 2**-64 for a collision among 2**32 samples
