@@ -28,7 +28,7 @@ from gate_tables import Tally, middle, print_errors, print_gates, print_goals, s
 from noise import NOISES, PROCESS_SPREAD, TRUE_SPEEDUP, Machine, Noise
 
 from pytest_quant.machine.conditions import available_cores
-from pytest_quant.measure.rounds import Pair
+from pytest_quant.variant.rounds import Pair
 
 # The true speed-up as a multiple of the limit: two that should pass, two that should fail.
 SIMULATED = (1.05, 1.10, 0.95, 0.90)

@@ -16,7 +16,7 @@ from pytest_benchmark.utils import NameWrapper
 
 from pytest_quant.judge.speedup import decide_and_confirm
 from pytest_quant.judge.verdict import Outcome
-from pytest_quant.measure.rounds import Pair, Side
+from pytest_quant.variant.rounds import Pair, Side
 
 CALLS = 50  # of each model, in the two sequential methods
 UNTIMED_CALLS = 5  # before them

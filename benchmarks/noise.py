@@ -12,7 +12,7 @@ import random
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from pytest_quant.measure.rounds import Pair, Side
+from pytest_quant.variant.rounds import Pair, Side
 
 FP32_SECONDS = 0.030
 TRUE_SPEEDUP = 1.5

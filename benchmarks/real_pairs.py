@@ -6,10 +6,10 @@ import torch
 
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.environment import environment
-from pytest_quant.measure.rounds import Pair
-from pytest_quant.recipe import Recipe
 from pytest_quant.session import open_store
 from pytest_quant.subject.subject import Subject
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.rounds import Pair
 
 BATCH = 4
 SIDE = 32  # pixels

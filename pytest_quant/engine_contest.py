@@ -8,8 +8,8 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.engines import supported_engines
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.flows import pt2e
-from pytest_quant.recipe import Recipe
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 ONE_BIT = 6.02  # dB; an engine that loses more than this against the most exact one is out
 ROUNDS = 15

@@ -6,7 +6,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_quant.run import Run
-    from pytest_quant.variant import Variant
+    from pytest_quant.variant.variant import Variant
 
 RUN: "pytest.StashKey[Run]" = pytest.StashKey()  # the run, in the config's stash, when gates are on
 

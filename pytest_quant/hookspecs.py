@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_quant.recipe import Recipe
+    from pytest_quant.variant.recipe import Recipe
 
 
 @pytest.hookspec

@@ -13,12 +13,12 @@ from pytest_quant.fixtures import INPUTS, NEEDS
 from pytest_quant.items import KINDS
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.origins import Origins
-from pytest_quant.recipe import Recipe
 from pytest_quant.recorder import Running
 from pytest_quant.report.rows import failed_row
 from pytest_quant.session import open_store
 from pytest_quant.subject.subject import Subject
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 ROUNDS_SHOWN = 20  # enough for a 95 % interval of the median
 

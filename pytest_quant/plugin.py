@@ -11,7 +11,7 @@ from pytest_quant.judge.limits import LIMITS
 from pytest_quant.options import add_options, is_enabled, refuse_idle
 
 if TYPE_CHECKING:
-    from pytest_quant.recipe import Recipe
+    from pytest_quant.variant.recipe import Recipe
 
 pytest_plugins = ("pytest_quant.fixtures",)
 
@@ -91,7 +91,7 @@ def pytest_report_teststatus(report: Any) -> Any:
 
 
 def _own_recipes(hook: Any, config: pytest.Config) -> "dict[str, Recipe]":
-    from pytest_quant.recipe import Recipe
+    from pytest_quant.variant.recipe import Recipe
 
     recipes: dict[str, Recipe] = {}
     for given in hook.pytest_quant_recipes(config=config):

@@ -14,7 +14,7 @@ from pytest_quant.baseline import FOLDER
 
 if TYPE_CHECKING:
     from pytest_quant.judge.verdict import Verdict
-    from pytest_quant.variant import Variant
+    from pytest_quant.variant.variant import Variant
 
 
 @dataclass(slots=True, eq=False)

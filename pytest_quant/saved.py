@@ -23,9 +23,9 @@ from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.subject import fp32_copy
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 FORM = "pytest-quant variant"
 VERSION = 1  # of the file's form; a reader refuses a higher one

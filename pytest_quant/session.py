@@ -12,7 +12,7 @@ from pytest_quant.measure.prefix import prefix_of
 from pytest_quant.measure.size import measure_size
 from pytest_quant.quantize.build import build
 from pytest_quant.store import Store
-from pytest_quant.variant import Measures
+from pytest_quant.variant.variant import Measures
 
 
 def open_store(conditions: Conditions) -> Store:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_quant.baseline import FOLDER, Baseline, BaselineError, load, path_of
 from pytest_quant.judge.limits import LIMITS, checked
-from pytest_quant.recipe import ENGINES
+from pytest_quant.variant.recipe import ENGINES
 
 INCONCLUSIVE = ("auto", "fail", "report")
 

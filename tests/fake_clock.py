@@ -4,7 +4,7 @@ import random
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from pytest_quant.measure.rounds import Pair, Side
+from pytest_quant.variant.rounds import Pair, Side
 
 
 @dataclass

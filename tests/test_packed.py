@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pytest_quant.measure.evaluation import numbered
 from pytest_quant.packed import (
     fingerprint_of,
     fingerprint_of_packed,
@@ -17,6 +16,7 @@ from pytest_quant.packed import (
     unpack_samples,
     unpack_scores,
 )
+from pytest_quant.variant.evaluation import numbered
 
 
 def samples_of(digests):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_quant import Recipe
-from pytest_quant.recipe import (
+from pytest_quant.variant.recipe import (
     DTYPES,
     DYNAMIC_FLOWS,
     ENGINES,

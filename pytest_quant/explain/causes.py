@@ -10,7 +10,7 @@ from pytest_quant.explain.remedies.mending import mend
 from pytest_quant.explain.size.tensors import weigh
 from pytest_quant.explain.speed.slowness import slowness_of
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 TABLE = 4  # layers that a failure message lists
 MENDABLE = ("dynamic", "static", "qat", "weight_only")

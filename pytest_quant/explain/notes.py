@@ -1,7 +1,7 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
 from pytest_quant.machine.engines import must_reduce_range
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 NOTEWORTHY_GAIN = 1.03
 FEW_MACS = 0.5  # share of the multiply-adds

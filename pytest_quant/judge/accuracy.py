@@ -15,9 +15,9 @@ from pytest_quant.judge.honesty import (
 )
 from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.evaluation import flipped
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.evaluation import flipped
+from pytest_quant.variant.variant import Variant
 
 SCOPES = ("dataset", "population")
 DROP = "max_accuracy_drop"

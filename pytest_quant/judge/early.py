@@ -16,7 +16,7 @@ from pytest_quant.judge.betting import DropBet, allowed_total
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.measure.accuracy import refuse_overlap
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 ALPHA = 1e-3
 Scores = np.ndarray[Any, Any]

@@ -6,8 +6,8 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.accuracy import metric_named
 from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.evaluation import flipped
-from pytest_quant.variant import Variant
+from pytest_quant.variant.evaluation import flipped
+from pytest_quant.variant.variant import Variant
 
 GATE = "max_flips"
 

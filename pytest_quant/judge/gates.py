@@ -15,8 +15,8 @@ from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.recipe import Recipe
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 
 def assert_max_accuracy_drop(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 
 def not_quantized(variant: Variant) -> str | None:

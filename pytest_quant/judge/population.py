@@ -27,7 +27,7 @@ from pytest_quant.judge.score_bound import (
 )
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 UNSEEN_RISK = 0.05  # a set so small that a drop of the margin may show in no sample proves nothing
 

@@ -15,7 +15,7 @@ from pytest_quant.judge.stored import GATE, Stored, stored_in, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.measure.size import MB
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 TOLERANCE = 0.05  # of a stored speed-up, below the lower end of its interval; see `judge_speedup`
 SAVED_ROUNDS = 30  # narrow the stored interval to about one standard deviation of a round

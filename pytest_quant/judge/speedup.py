@@ -17,8 +17,8 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.sign_test import fewest_rounds, is_proven, median_interval
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.rounds import Pair
-from pytest_quant.variant import Variant
+from pytest_quant.variant.rounds import Pair
+from pytest_quant.variant.variant import Variant
 
 GATE = "min_speedup"
 GUARD = 0.03  # of the log ratio; a process moved the ratio by up to 1.6 %, so a FAIL needs more

@@ -10,7 +10,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.environment import environment
 from pytest_quant.packed import fingerprint_of, unpack_samples
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 GATE = "no_regression"
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_quant.variant import Variant
+    from pytest_quant.variant.variant import Variant
 
 
 class Outcome(StrEnum):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_quant.machine.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from pytest_quant.recipe import Recipe
+    from pytest_quant.variant.recipe import Recipe
 
 # PyTorch's own notices about its quantization API, some hundred for one conversion. Silenced around
 # our own calls, by message; every other warning passes.

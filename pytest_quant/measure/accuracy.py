@@ -8,7 +8,6 @@ import numpy as np
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
-from pytest_quant.measure.evaluation import BatchScores, Evaluation, class_numbers, merged
 from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
@@ -20,7 +19,8 @@ from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.scoring import computed, fresh, gather, score
 from pytest_quant.subject.subject import check_targets, forward
-from pytest_quant.variant import Variant
+from pytest_quant.variant.evaluation import BatchScores, Evaluation, class_numbers, merged
+from pytest_quant.variant.variant import Variant
 
 OVERLAP = 0.01  # share of the tuning samples that may be found in the eval data by chance
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.measure.size import parts_of, plain_tensors, state_of, tensors_of, unique
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from pytest_quant.machine.conditions import (
     isolated,
     known_warnings_silenced,
 )
-from pytest_quant.measure.rounds import Pair, Side
 from pytest_quant.subject.batches import call, mapped, on_cpu, size_of, taken
-from pytest_quant.variant import Variant
+from pytest_quant.variant.rounds import Pair, Side
+from pytest_quant.variant.variant import Variant
 
 BEST_ROUNDS = 13  # to know which memory format of FP32 is faster
 BEST_SECONDS = 10.0

@@ -8,10 +8,10 @@ import numpy as np
 
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.measure.accuracy import score_one
-from pytest_quant.measure.evaluation import BatchScores, Evaluation, merged
 from pytest_quant.subject.batches import DATASET_BATCH, each_batch
 from pytest_quant.subject.digests import digests
-from pytest_quant.variant import Variant
+from pytest_quant.variant.evaluation import BatchScores, Evaluation, merged
+from pytest_quant.variant.variant import Variant
 
 
 class Prefix:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 MB = 10**6  # bytes
 

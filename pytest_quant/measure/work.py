@@ -3,7 +3,7 @@
 from typing import Any
 
 from pytest_quant.measure.int8_share import multiply_adds
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 KINDS = ("convolution", "linear", "recurrent", "attention")
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 PYTORCHS = {
     "histogram": "HistogramObserver",

@@ -19,9 +19,9 @@ from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import first_that_can
 from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, unobserved
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)

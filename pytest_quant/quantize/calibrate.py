@@ -5,10 +5,10 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.flows.flow import FlowRefusal
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.subject import Admitted, Subject, forward
+from pytest_quant.variant.recipe import Recipe
 
 
 def calibrate(

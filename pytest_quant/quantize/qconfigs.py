@@ -5,7 +5,7 @@ from typing import Any
 
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 
 def qconfig_mapping(recipe: Recipe, engine: str) -> Any:

@@ -10,7 +10,7 @@ from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import FLOWS
 from pytest_quant.quantize.flows.example import Example
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 
 def rebuild(module: Any, recipe: Recipe, example: Example) -> Any:

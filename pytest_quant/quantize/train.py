@@ -6,11 +6,11 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import logits_of
 from pytest_quant.subject.subject import Subject, forward
+from pytest_quant.variant.recipe import Recipe
 
 # When, as a share of all steps, BatchNorm's statistics and the observers stand still, so that the
 # weights settle on the ranges that the converted model will have. PyTorch's reference training

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_quant.baseline import Baseline, Key, Row, key_of
 from pytest_quant.packed import fingerprint_of, pack_samples, pack_scores
 from pytest_quant.report.document import Report
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 KEPT = (
     "model", "where", "variant", "recipe", "metrics", "eval_set", "size", "fp32_size", "int8_share",

@@ -9,7 +9,7 @@ from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.measure.work import work_of
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, clipped
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 if TYPE_CHECKING:
     from pytest_quant.explain.size.tensors import Tensors

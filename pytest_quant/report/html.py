@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from pytest_quant.recipe import USED
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
@@ -19,6 +18,7 @@ from pytest_quant.report.ship import Answer, may_ship, may_ship_each
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
 from pytest_quant.report.text import MOST_NAME, clipped, printable
+from pytest_quant.variant.recipe import USED
 
 ORDER = (Answer.NO, Answer.UNDECIDED, Answer.YES)
 MOST_LINES = 300  # of a table of the page; the rest is in report.json

@@ -6,11 +6,11 @@ from typing import Any
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.accuracy import exact_values
 from pytest_quant.judge.speedup import shown_interval
-from pytest_quant.measure.evaluation import Evaluation, by_class, flipped
 from pytest_quant.packed import fingerprint_of
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.evaluation import Evaluation, by_class, flipped
+from pytest_quant.variant.variant import Variant
 
 Row = dict[str, Any]
 MOST_IDS = 1000  # of flipped samples that a report lists

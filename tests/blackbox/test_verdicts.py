@@ -10,7 +10,7 @@ PLANTED = """
 
 @pytest.fixture(autouse=True)
 def planted(request, monkeypatch):
-    from pytest_quant.measure.rounds import Pair
+    from pytest_quant.variant.rounds import Pair
     ratio = request.node.get_closest_marker("ratio")
     if ratio is None:
         return

@@ -8,7 +8,7 @@ import torch
 from builders import batches, planted_variant, right, score_of, toy_variant
 
 from pytest_quant import Metric, QuantStageError, Recipe
-from pytest_quant.measure.evaluation import (
+from pytest_quant.variant.evaluation import (
     BatchScores,
     class_numbers,
     majority_rate,

@@ -7,7 +7,7 @@ from itertools import groupby
 import pytest
 from fake_clock import FakeClock, fake_pair
 
-from pytest_quant.measure.rounds import BLOCK_SECONDS, SETTLE_SECONDS, WARM_UP_LIMIT
+from pytest_quant.variant.rounds import BLOCK_SECONDS, SETTLE_SECONDS, WARM_UP_LIMIT
 
 
 def timed(a, b, rounds=21, **more):

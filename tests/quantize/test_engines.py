@@ -7,7 +7,7 @@ from builders import toy_variant
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.machine import engines
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 

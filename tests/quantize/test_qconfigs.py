@@ -13,7 +13,7 @@ from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
 from pytest_quant.quantize.flows import eager, fx, pt2e
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import observers_of
-from pytest_quant.recipe import OBSERVERS, QSCHEMES, SLOW_TO_TRAIN
+from pytest_quant.variant.recipe import OBSERVERS, QSCHEMES, SLOW_TO_TRAIN
 
 SYMMETRIC = "per_tensor_symmetric"
 FOR_TRAINING = tuple(name for name in OBSERVERS if name not in SLOW_TO_TRAIN)

@@ -14,7 +14,7 @@ import torch
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.subject.batches import call, mapped
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 ACT_TYPES = (torch.nn.ReLU, torch.nn.modules.batchnorm._BatchNorm)
 

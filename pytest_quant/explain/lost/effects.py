@@ -16,9 +16,9 @@ from pytest_quant.explain.lost.simulation import Simulation
 from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.measure.sqnr import sqnr
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import call, size_of, taken, tensors_in
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 FEWEST = 4  # samples, if layers are many and forwards slow
 FAR = 10.0  # dB; below it a layer's output is another one

@@ -12,7 +12,7 @@ from pytest_quant.explain.lost.simulation import in_float
 from pytest_quant.explain.lost.twin import loaders_of
 from pytest_quant.machine.conditions import isolated
 from pytest_quant.subject.batches import size_of, taken
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 SAMPLES = 32  # of the first eval batch, that noise is measured on
 SECONDS = 120.0  # layers that are not measured by then are ranked by their own noise

@@ -9,9 +9,9 @@ from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
 from pytest_quant.quantize.qconfigs import qconfig_mapping
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
+from pytest_quant.variant.recipe import Recipe
 
 
 def simulation_of(

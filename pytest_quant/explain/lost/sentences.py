@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.machine.engines import has_vnni, must_reduce_range
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 CLEAR = 6.0  # dB, a bit: what counts as more than the rest
 MOST = 0.8  # of the noise is worth naming the layers that make it

@@ -7,7 +7,7 @@ import torch
 
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.subject.batches import call
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 SAME = 60.0  # dB; folding BatchNorm into a convolution leaves more than 100
 

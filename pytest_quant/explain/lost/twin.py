@@ -14,9 +14,9 @@ from pytest_quant.machine.conditions import isolated
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows.example import example_of
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of, taken
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 
 def simulated(variant: Variant, recipe: Recipe | None = None) -> Simulation | None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pytest_quant.machine.engines import has_vnni, supported_engines
 from pytest_quant.quantize.activations import default_observer
-from pytest_quant.recipe import OBSERVERS, Recipe
+from pytest_quant.variant.recipe import OBSERVERS, Recipe
 
 SEVEN_BITS = ("x86", "fbgemm")  # engines that give activations 7 bits
 

@@ -5,7 +5,7 @@ import time
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.search import Search
 from pytest_quant.explain.remedies.trial import limit_of
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 SECONDS = 300.0
 WEIGHED = {"bytes": "parameters", "time": "macs"}

@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from pytest_quant.machine.engines import engine_for
-from pytest_quant.recipe import DTYPES, Recipe
+from pytest_quant.variant.recipe import DTYPES, Recipe
 
 OBVIOUS_FLOWS = ("auto", "fx", "eager")  # which `auto` takes by itself
 

@@ -7,8 +7,8 @@ from pytest_quant.explain.remedies.pasted import pasted
 from pytest_quant.explain.remedies.trial import Limit
 from pytest_quant.judge.honesty import not_quantized
 from pytest_quant.quantize.build import build
-from pytest_quant.recipe import Recipe
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 ROUNDS, ROUND_SECONDS = 5, 5.0  # of the speed-up that a line tells
 

@@ -22,7 +22,7 @@ from pytest_quant.subject.batches import each_batch, mapped, on_cpu, size_of, te
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.subject import forward
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 MOST = 512  # samples of either sort
 LARGE = (

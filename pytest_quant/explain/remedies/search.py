@@ -13,8 +13,8 @@ from pytest_quant.explain.remedies.screen import Screen, screen_of
 from pytest_quant.explain.remedies.sets import passing_sets
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.explain.remedies.workbench import Workbench, workbench_of
-from pytest_quant.recipe import Recipe
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 TRIED = 3  # cheap candidates that are evaluated: those with the least noise
 MOST_KEPT = 0.5  # of the layers; a model that is half FP32 is no mended one

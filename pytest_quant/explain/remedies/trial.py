@@ -9,7 +9,7 @@ from pytest_quant.judge.early import decide_early
 from pytest_quant.judge.limits import checked
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from pytest_quant.explain.lost.simulation import Simulation, in_float
 from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.explain.remedies.screen import Screen
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import call, size_of, taken
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 TOP = 0.9  # of the effects: of the layers that make it, those that take their output are tried too
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_quant.measure.size import bytes_each, parts_of, plain_tensors, state_of, tensors_of
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 WORDS = {
     "float32": "FP32",

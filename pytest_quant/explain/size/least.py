@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pytest_quant.explain.size.held import Held
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 LINEAR = ("Linear",)
 CONVOLUTIONS = tuple(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1, 2, 3))

@@ -11,8 +11,8 @@ from pytest_quant.explain.size.held import Held, held_by
 from pytest_quant.explain.size.least import least_bytes, takes
 from pytest_quant.measure.size import MB
 from pytest_quant.quantize.names import kept
-from pytest_quant.recipe import Recipe
-from pytest_quant.variant import Variant
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 SHOWN = 6  # lines of the table, which is to fit on a screen
 NAMED = 3  # layers in one sentence

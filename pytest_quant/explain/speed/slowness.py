@@ -20,7 +20,7 @@ from pytest_quant.explain.speed.operators import (
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
 from pytest_quant.machine.conditions import alone_on_this_machine, isolated
 from pytest_quant.measure.int8_share import multiply_adds
-from pytest_quant.variant import Variant
+from pytest_quant.variant.variant import Variant
 
 SHOWN = 6  # lines of the table, which is to fit on a screen
 LEAST = 0.005  # share of the time from which on an operator is kept by name

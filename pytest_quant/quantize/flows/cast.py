@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.names import kept, roots_of
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # Normalisations whose CPU kernels take inputs in half precision along with float32 parameters.

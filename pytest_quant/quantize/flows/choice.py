@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.flows import eager, fx, parts, pt2e
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 FLOWS: dict[str, Flow] = {"eager": eager, "fx": fx, "pt2e": pt2e, "parts": parts}
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.conditions import running_as_built
 from pytest_quant.quantize.names import kept
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 COVERED = "Linear, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Embedding and EmbeddingBag"
 

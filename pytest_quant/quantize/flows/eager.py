@@ -12,8 +12,8 @@ from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.qconfigs import qconfig_mapping
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import mapped, tensors_in
+from pytest_quant.variant.recipe import Recipe
 
 NAME = "eager"
 ENGINE = None  # the recipe chooses

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.flows.example import Example
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 
 class Flow(Protocol):

@@ -16,7 +16,7 @@ from pytest_quant.quantize.flows.softmax import free_scores
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.qconfigs import qconfig_mapping
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 NAME = "fx"
 ENGINE = None  # the recipe chooses

@@ -11,7 +11,7 @@ from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.quantize.flows.flow import FlowRefusal, observers_of
 from pytest_quant.quantize.names import kept
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 NAME = "parts"
 ENGINE = None  # the recipe chooses

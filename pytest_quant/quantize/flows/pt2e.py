@@ -25,8 +25,8 @@ from pytest_quant.quantize.flows.kernel import quietly
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.names import kept, roots_of
-from pytest_quant.recipe import Recipe
 from pytest_quant.subject.batches import mapped, taken, tensors_in
+from pytest_quant.variant.recipe import Recipe
 
 NAME = "pt2e"
 ENGINE = "onednn"  # whose int8 kernels inductor calls

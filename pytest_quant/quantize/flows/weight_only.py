@@ -12,7 +12,7 @@ from pytest_quant.quantize.weights.compressed import Compressed, Weight, weights
 from pytest_quant.quantize.weights.half import half
 from pytest_quant.quantize.weights.int4 import int4
 from pytest_quant.quantize.weights.int8 import Int8
-from pytest_quant.recipe import Recipe
+from pytest_quant.variant.recipe import Recipe
 
 DTYPES = ("int8", "int4", "float16", "codebook")
 

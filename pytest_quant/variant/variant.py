@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_quant.machine.conditions import Conditions
-    from pytest_quant.measure.evaluation import Evaluation
     from pytest_quant.measure.int8_share import Int8Share
     from pytest_quant.measure.prefix import Prefix
-    from pytest_quant.measure.rounds import Pair
     from pytest_quant.measure.size import Size
-    from pytest_quant.recipe import Recipe
+    from pytest_quant.variant.evaluation import Evaluation
+    from pytest_quant.variant.recipe import Recipe
+    from pytest_quant.variant.rounds import Pair
 
 T = TypeVar("T")
 
