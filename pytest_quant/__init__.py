@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from pytest_quant.judge.regression import assert_no_regression
     from pytest_quant.judge.verdict import Outcome, Verdict
-    from pytest_quant.saved import load_variant
+    from pytest_quant.quantize.saved.variant_file import load_variant
     from pytest_quant.subject.metrics import Metric
     from pytest_quant.subject.subject import Subject
     from pytest_quant.variant.recipe import Recipe

@@ -164,7 +164,7 @@ class Variant:
         Raises:
             QuantStageError: for FP32 and for a custom variant, whose build we do not have.
         """
-        from pytest_quant.saved import save
+        from pytest_quant.quantize.saved.variant_file import save
 
         return save(self, path)
 

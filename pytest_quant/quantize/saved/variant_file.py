@@ -18,11 +18,11 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.conditions import known_warnings_silenced, running_as_built
 from pytest_quant.measure.size import tensors_of
-from pytest_quant.quantize.described import call_like, described
 from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
+from pytest_quant.quantize.saved.call import call_like, described
 from pytest_quant.subject.subject import fp32_copy
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant

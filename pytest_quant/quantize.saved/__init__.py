@@ -1,0 +1,1 @@
+"""A variant as one file, and back again."""
