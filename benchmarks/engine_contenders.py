@@ -17,7 +17,7 @@ from torch import Tensor
 from pytest_quant import Recipe, Subject
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.measure.size import bytes_of, tensors_of
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 MB = 10**6  # bytes
 Run = Callable[[], Any]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from pytest_quant import Recipe, Subject
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.names import kept
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 
 class Counted(Dataset[tuple[Tensor, Tensor]]):

@@ -37,7 +37,7 @@ from pytest_quant import Recipe, Subject
 from pytest_quant.machine.conditions import Conditions, known_warnings_silenced
 from pytest_quant.machine.engines import cpu_name
 from pytest_quant.quantize.observers import OBSERVERS, activation_observer
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 from pytest_quant.variant.recipe import OBSERVERS as ALL_OBSERVERS
 
 EXAMPLE = Path(__file__).parents[1] / "example_project"

@@ -6,7 +6,7 @@ import torch
 
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.environment import environment
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.rounds import Pair

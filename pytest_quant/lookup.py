@@ -15,7 +15,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.origins import Origins
 from pytest_quant.recorder import Running
 from pytest_quant.report.rows import failed_row
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant

@@ -9,8 +9,8 @@ from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.build import Built, build
 from pytest_quant.report.rows import failed_row
-from pytest_quant.session import measures_under, open_store
-from pytest_quant.store import Store
+from pytest_quant.store.open import measures_under, open_store
+from pytest_quant.store.store import Store
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe

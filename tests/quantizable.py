@@ -9,7 +9,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from pytest_quant import Recipe, Subject
 from pytest_quant.measure.sqnr import sqnr
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 from pytest_quant.subject.batches import call
 
 SIZES = (8, 8, 5)  # of the eval batches; the last one is short

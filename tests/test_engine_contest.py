@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.engine_contest import fastest_engine, is_contest
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.engines import supported_engines
+from pytest_quant.store.contest import fastest_engine, is_contest
 
 SIGNAL = torch.ones(4, 8)
 

@@ -37,7 +37,7 @@ from pytest_quant.recorder import Running
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import row_of
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 B = 0.002

@@ -8,7 +8,7 @@ from builders import ONE_THREAD, toy_subject, toy_variant
 from pytest_quant import QuantStageError, Recipe, Subject
 from pytest_quant.explain import explain
 from pytest_quant.explain.lost.explanation import Explanation
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 SEEDS = 20
 WORDS = {

@@ -13,7 +13,7 @@ from pytest_quant.explain.lost.noise import noise_share
 from pytest_quant.explain.lost.simulation import in_float
 from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.quantize.build import build
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 
 def variant(recipe, fault=planted.none, seed=0):

@@ -11,7 +11,7 @@ from pytest_quant import Recipe, Subject, assert_max_accuracy_drop
 from pytest_quant.explain import mend
 from pytest_quant.explain.remedies.proposal import Proposal
 from pytest_quant.explain.remedies.remedy import Remedy
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 SEEDS = 20
 LIMIT = 0.03

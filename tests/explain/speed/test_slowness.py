@@ -26,7 +26,7 @@ from pytest_quant.explain.speed.brakes import brakes_on
 from pytest_quant.explain.speed.operators import Operator, Profile, does, profiled
 from pytest_quant.explain.speed.slowness import Slowness, Stayed, slowness_of
 from pytest_quant.explain.speed.stretches import Stretch
-from pytest_quant.session import open_store
+from pytest_quant.store.open import open_store
 
 
 class Interrupted(nn.Module):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pytest_quant.engine_contest import fastest_engine, is_contest
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.build import Built
+from pytest_quant.store.contest import fastest_engine, is_contest
 from pytest_quant.subject.subject import Admitted, Subject, admit
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Measures, Variant

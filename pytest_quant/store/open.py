@@ -11,7 +11,7 @@ from pytest_quant.measure.latency import channels_last_speedup, make_pair
 from pytest_quant.measure.prefix import prefix_of
 from pytest_quant.measure.size import measure_size
 from pytest_quant.quantize.build import build
-from pytest_quant.store import Store
+from pytest_quant.store.store import Store
 from pytest_quant.variant.variant import Measures
 
 

@@ -1,0 +1,1 @@
+"""Every variant of a run, built once and looked up by what it depends on."""
