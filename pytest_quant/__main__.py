@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_quant.baseline import FORM, Baseline, differences
+from pytest_quant.baseline.baseline import FORM, Baseline, differences
+from pytest_quant.baseline.changes import is_change, since
 from pytest_quant.report.baselines import Gathered, report_of
-from pytest_quant.report.changes import is_change, since
 from pytest_quant.report.document import Report
 
 FORMATS = ("table", "markdown", "html", "json")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.baseline import FOLDER
+from pytest_quant.baseline.baseline import FOLDER
 
 if TYPE_CHECKING:
     from pytest_quant.judge.verdict import Verdict

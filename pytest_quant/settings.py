@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.baseline import FOLDER, Baseline, BaselineError, load, path_of
+from pytest_quant.baseline.baseline import FOLDER, Baseline, BaselineError, load, path_of
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.variant.recipe import ENGINES
 

@@ -9,7 +9,7 @@ from builders import latency_cells, metric_cells, plain_row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_quant.baseline import (
+from pytest_quant.baseline.baseline import (
     Baseline,
     BaselineError,
     differences,
@@ -18,7 +18,7 @@ from pytest_quant.baseline import (
     path_of,
     read,
 )
-from pytest_quant.packed import fingerprint_of, pack_samples, pack_scores
+from pytest_quant.baseline.packing import fingerprint_of, pack_samples, pack_scores
 
 SAMPLES = np.array([b"%016x%08x" % (3 * n, 0) for n in range(20)], dtype="S24")
 ENVIRONMENT = {"cpu": "CPU", "isa": "AVX2", "vnni": False, "threads": 1, "torch": "2.15.0"}

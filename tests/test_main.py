@@ -8,7 +8,7 @@ import pytest
 from builders import measured_rows, metric_cells, plain_row, plain_verdict
 
 from pytest_quant.__main__ import main
-from pytest_quant.baseline import Baseline
+from pytest_quant.baseline.baseline import Baseline
 from pytest_quant.report.baselines import Gathered
 from pytest_quant.report.document import Report
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pytest_quant.packed import (
+from pytest_quant.baseline.packing import (
     fingerprint_of,
     fingerprint_of_packed,
     pack_samples,

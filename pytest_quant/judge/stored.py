@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant import recorder
-from pytest_quant.baseline import Baseline, BaselineError, Row, differences, load
+from pytest_quant.baseline.baseline import Baseline, BaselineError, Row, differences, load
+from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.environment import environment
-from pytest_quant.packed import fingerprint_of, unpack_samples
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant.variant import Variant
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_quant.baseline import Baseline, Key, Row, key_of
-from pytest_quant.packed import fingerprint_of, pack_samples, pack_scores
+from pytest_quant.baseline.baseline import Baseline, Key, Row, key_of
+from pytest_quant.baseline.packing import fingerprint_of, pack_samples, pack_scores
 from pytest_quant.report.document import Report
 from pytest_quant.variant.variant import Variant
 

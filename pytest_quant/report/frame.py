@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pytest_quant.report.changes import cell_of, change_of
+from pytest_quant.baseline.changes import cell_of, change_of
 from pytest_quant.report.document import Report, outcomes
 from pytest_quant.report.rows import Row, key_of
 

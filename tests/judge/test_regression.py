@@ -31,7 +31,7 @@ from pytest_quant import (
     assert_no_regression,
     recorder,
 )
-from pytest_quant.baseline import Baseline
+from pytest_quant.baseline.baseline import Baseline
 from pytest_quant.machine.environment import environment
 from pytest_quant.recorder import Running
 from pytest_quant.report.baselines import Gathered, scores_of
@@ -425,7 +425,7 @@ def test_scores_of_a_baseline_are_those_of_the_evaluation():
     variant = planted_variant([0.25] * 6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], metric=loss())
     kept = baseline_of(variant, variant.fp32)
     again = Baseline.from_dict(json.loads(kept.to_json()))
-    from pytest_quant.packed import unpack_scores
+    from pytest_quant.baseline.packing import unpack_scores
 
     for row, each in zip(again.rows, (variant.fp32, variant), strict=True):
         scores = unpack_scores(row["scores"]["loss"], 6)

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from builders import latency_cells, measured_rows, metric_cells, plain_row
 
-from pytest_quant.baseline import Baseline
-from pytest_quant.packed import pack_scores
-from pytest_quant.report.baselines import Gathered, report_of
-from pytest_quant.report.changes import (
+from pytest_quant.baseline.baseline import Baseline
+from pytest_quant.baseline.changes import (
     cell_of,
     change_of,
     changes_between,
@@ -17,6 +15,8 @@ from pytest_quant.report.changes import (
     since,
     summary_of,
 )
+from pytest_quant.baseline.packing import pack_scores
+from pytest_quant.report.baselines import Gathered, report_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.markdown import markdown_of

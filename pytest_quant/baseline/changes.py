@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.baseline import Baseline, Row, differences, key_of
-from pytest_quant.packed import unpack_scores
+from pytest_quant.baseline.baseline import Baseline, Row, differences, key_of
+from pytest_quant.baseline.packing import unpack_scores
 
 Change = dict[str, Any]
 # Of two speed-ups: timed twice on one machine they differ by a few per cent, so less is no change.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_quant.packed import fingerprint_of_packed, unpack_samples, unpack_scores
+from pytest_quant.baseline.packing import fingerprint_of_packed, unpack_samples, unpack_scores
 
 FORM = "pytest-quant baseline"
 VERSION = 1  # of the form; a reader refuses a higher one

@@ -1,0 +1,1 @@
+"""A saved run: its numbers and scores, and what changed since."""
