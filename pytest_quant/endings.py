@@ -6,7 +6,7 @@ import pytest
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.items import variants_of
-from pytest_quant.recorder import Running
+from pytest_quant.judge.recorder import Running
 
 
 def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Running) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.baseline.packing import unpack_scores
-from pytest_quant.judge.accuracy import exact_mean, quantity_of
+from pytest_quant.judge.accuracy_drop import exact_mean, quantity_of
 from pytest_quant.judge.honesty import broken_outputs, refusal
 from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict

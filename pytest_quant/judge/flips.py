@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.judge.accuracy import metric_named
+from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.evaluation import flipped

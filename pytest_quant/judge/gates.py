@@ -7,12 +7,12 @@ A breach raises AssertionError with one sentence. A limit that the call leaves o
 from collections.abc import Callable
 from typing import Any
 
-from pytest_quant import recorder
 from pytest_quant.errors import QuantStageError
-from pytest_quant.judge.accuracy import judge_drop
+from pytest_quant.judge import recorder
+from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
 from pytest_quant.judge.limits import LIMITS, checked
-from pytest_quant.judge.size import judge_int8_share, judge_size
+from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.recipe import Recipe

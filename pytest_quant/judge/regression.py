@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from pytest_quant import recorder
 from pytest_quant.errors import QuantStageError
-from pytest_quant.judge.accuracy import check_drop_limit, metric_named
+from pytest_quant.judge import recorder
+from pytest_quant.judge.accuracy_drop import check_drop_limit, metric_named
 from pytest_quant.judge.drop_since import judge_drop_since
 from pytest_quant.judge.gates import check_variant
 from pytest_quant.judge.honesty import not_quantized, refusal

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_quant import recorder
 from pytest_quant.baseline.baseline import Baseline, BaselineError, Row, differences, load
 from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
 from pytest_quant.errors import QuantStageError
+from pytest_quant.judge import recorder
 from pytest_quant.machine.environment import environment
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant.variant import Variant

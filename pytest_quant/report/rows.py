@@ -5,7 +5,7 @@ from typing import Any
 
 from pytest_quant.baseline.packing import fingerprint_of
 from pytest_quant.explain.notes import notes_on
-from pytest_quant.judge.accuracy import exact_values
+from pytest_quant.judge.accuracy_drop import exact_values
 from pytest_quant.judge.speedup import shown_interval
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric

@@ -15,7 +15,7 @@ from pytest_quant import (
     assert_max_accuracy_drop,
     assert_max_flips,
 )
-from pytest_quant.judge.accuracy import judge_drop
+from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL

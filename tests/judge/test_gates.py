@@ -25,7 +25,7 @@ from pytest_quant import (
     recorder,
 )
 from pytest_quant.judge.limits import LIMITS, checked
-from pytest_quant.recorder import Running
+from pytest_quant.judge.recorder import Running
 
 HELPERS = [
     (assert_max_accuracy_drop, "max_accuracy_drop"),

@@ -32,8 +32,8 @@ from pytest_quant import (
     recorder,
 )
 from pytest_quant.baseline.baseline import Baseline
+from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.environment import environment
-from pytest_quant.recorder import Running
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import row_of

@@ -5,7 +5,7 @@ import torch
 from builders import toy_variant
 
 from pytest_quant import Outcome, QuantStageError, Recipe, assert_max_size, assert_min_int8_share
-from pytest_quant.judge.size import judge_int8_share, judge_size
+from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pytest_quant.judge.accuracy import check_drop_limit, exact_values, metric_named
+from pytest_quant.judge.accuracy_drop import check_drop_limit, exact_values, metric_named
 from pytest_quant.judge.early import decide_early
 from pytest_quant.judge.limits import checked
 from pytest_quant.judge.verdict import Outcome
