@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.explain.choice import which_kind
 from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.which_kind import which_kind
 
 if TYPE_CHECKING:
     from pytest_quant.report.document import Report

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_quant.report.choices import choices_of
-from pytest_quant.report.form import checked_report
 from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.schema import checked_report
 from pytest_quant.report.ship import may_ship, may_ship_each
 
 VERSION = 1  # of report.json's form; a reader refuses a higher one. New fields do not raise it

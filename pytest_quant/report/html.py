@@ -10,7 +10,6 @@ from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
 from pytest_quant.report.frame import frame_of
-from pytest_quant.report.gates import gates_of
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
 from pytest_quant.report.rows import Row, key_of
@@ -18,6 +17,7 @@ from pytest_quant.report.ship import Answer, may_ship, may_ship_each
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
 from pytest_quant.report.text import MOST_NAME, clipped, printable
+from pytest_quant.report.verdict_cells import gates_of
 from pytest_quant.variant.recipe import USED
 
 ORDER = (Answer.NO, Answer.UNDECIDED, Answer.YES)

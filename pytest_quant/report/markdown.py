@@ -8,12 +8,12 @@ from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
-from pytest_quant.report.gates import MARKS, Gate, gates_of
 from pytest_quant.report.plots.points import is_number
 from pytest_quant.report.ship import Answer, MayShip, may_ship
 from pytest_quant.report.table import attention_first, table_of
 from pytest_quant.report.terminal import header, notes, remedy_text
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, in_markdown
+from pytest_quant.report.verdict_cells import MARKS, Gate, gates_of
 
 MOST_LINES = 59
 FRAME_LINES = 23  # of these: headings, heads of tables, what is between, "... and N more"

@@ -5,7 +5,7 @@ import copy
 import pytest
 from builders import latency_cells, metric_cells, plain_row, plain_verdict
 
-from pytest_quant.explain.choice import which_kind
+from pytest_quant.report.which_kind import which_kind
 
 CONVOLUTIONAL = {"convolution": 0.995, "linear": 0.005, "recurrent": 0.0, "attention": 0.0}
 RECURRENT = {"convolution": 0.0, "linear": 0.2, "recurrent": 0.8, "attention": 0.0}

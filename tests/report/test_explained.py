@@ -31,10 +31,10 @@ from pytest_quant.explain.speed.slowness import Slowness, Stayed
 from pytest_quant.explain.speed.stretches import Stretch
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import PARTS, explained_of
-from pytest_quant.report.form import schema
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
 from pytest_quant.report.rows import failed_row, row_of
+from pytest_quant.report.schema import schema
 from pytest_quant.report.terminal import summary_lines
 
 NEW_KEYS = (*PARTS, "work")

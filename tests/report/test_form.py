@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from pytest_quant.report.document import VERSION, Report
 from pytest_quant.report.explained import UNKNOWN
-from pytest_quant.report.form import faults, schema
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
+from pytest_quant.report.schema import faults, schema
 from pytest_quant.report.terminal import summary_lines
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())

@@ -4,7 +4,7 @@ import pytest
 from builders import measured_rows, metric_cells, plain_row, plain_test, plain_verdict
 
 from pytest_quant.report.document import Report
-from pytest_quant.report.gates import gates_of
+from pytest_quant.report.verdict_cells import gates_of
 
 
 def gate(gate="max_size_ratio", unit="fraction", outcome="PASS", **known):

@@ -12,9 +12,9 @@ from tabulate import tabulate_formats
 
 from pytest_quant.report.document import Report
 from pytest_quant.report.files import write_report
-from pytest_quant.report.form import faults, schema
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
+from pytest_quant.report.schema import faults, schema
 from pytest_quant.report.spreadsheet import spreadsheet_of
 from pytest_quant.report.terminal import answer_line, summary_lines
 
