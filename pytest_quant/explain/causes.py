@@ -7,7 +7,7 @@ from typing import Protocol
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.mending import mend
-from pytest_quant.explain.size.tensors import weigh
+from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed.slowness import slowness_of
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.variant import Variant

@@ -12,7 +12,7 @@ from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, clipped
 from pytest_quant.variant.variant import Variant
 
 if TYPE_CHECKING:
-    from pytest_quant.explain.size.tensors import Tensors
+    from pytest_quant.explain.size.size_cause import Tensors
     from pytest_quant.explain.speed.slowness import Slowness
     from pytest_quant.report.document import Report
 
@@ -94,8 +94,8 @@ def _nouns(part: str) -> tuple[Any, dict[str, Any]]:
 
         operators = {"operators": Operator, "fp32_operators": Operator}
         return Slowness, {**operators, "stretches": Stretch, "stayed": Stayed}
-    from pytest_quant.explain.size.held import Held
-    from pytest_quant.explain.size.tensors import Tensors
+    from pytest_quant.explain.size.layer_bytes import Held
+    from pytest_quant.explain.size.size_cause import Tensors
 
     return Tensors, {"held": Held}
 

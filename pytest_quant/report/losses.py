@@ -11,7 +11,7 @@ from pytest_quant.report.plots.layers import Layers, layers_of
 from pytest_quant.report.plots.points import is_number
 
 if TYPE_CHECKING:
-    from pytest_quant.explain.size.tensors import Tensors
+    from pytest_quant.explain.size.size_cause import Tensors
     from pytest_quant.explain.speed.slowness import Slowness
 
 MB = 10**6  # bytes

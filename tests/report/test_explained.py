@@ -24,8 +24,8 @@ from pytest_quant.__main__ import main
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
-from pytest_quant.explain.size.held import Held
-from pytest_quant.explain.size.tensors import Tensors
+from pytest_quant.explain.size.layer_bytes import Held
+from pytest_quant.explain.size.size_cause import Tensors
 from pytest_quant.explain.speed.operators import Operator
 from pytest_quant.explain.speed.slowness import Slowness, Stayed
 from pytest_quant.explain.speed.stretches import Stretch

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.lost.activations import fits_of
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
 from pytest_quant.explain.lost.faults import faults_of
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.noise import Noise, decibels, noise_share
+from pytest_quant.explain.lost.range_fit import fits_of
+from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation
-from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.subject.batches import call, size_of, taken, tensors_in

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_quant.explain.lost.activations import Fit, outlier_of
+from pytest_quant.explain.lost.range_fit import Fit, outlier_of
 
 OUTLIER = 10.0  # times the median channel: more than three bits of its neighbours' range are gone
 SATURATED = 0.01  # of the activations; less is what a histogram observer clips anyway

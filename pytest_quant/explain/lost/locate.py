@@ -8,8 +8,8 @@ from pytest_quant.explain.lost.effects import effects_in_float, effects_in_place
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.sentences import sentences_on
+from pytest_quant.explain.lost.simulate import loaders_of
 from pytest_quant.explain.lost.simulation import in_float
-from pytest_quant.explain.lost.twin import loaders_of
 from pytest_quant.machine.conditions import isolated
 from pytest_quant.subject.batches import size_of, taken
 from pytest_quant.variant.variant import Variant

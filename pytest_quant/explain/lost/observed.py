@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
+from pytest_quant.explain.lost.tracking import FUSED, Following, Site, Tag
 from pytest_quant.quantize.qconfigs import qconfig_mapping
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject

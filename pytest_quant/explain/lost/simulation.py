@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from pytest_quant.explain.lost.following import FUSED, Following, Site, Tag
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.noise import Noise
+from pytest_quant.explain.lost.tracking import FUSED, Following, Site, Tag
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
 

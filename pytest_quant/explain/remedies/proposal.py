@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_quant.explain.remedies.pasted import pasted
+from pytest_quant.explain.remedies.as_python import pasted
 from pytest_quant.explain.remedies.trial import Limit
 from pytest_quant.judge.honesty import not_quantized
 from pytest_quant.quantize.build import build

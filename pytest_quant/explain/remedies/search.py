@@ -7,9 +7,9 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.candidates import cheap_candidates
+from pytest_quant.explain.remedies.hard_samples import Screen, screen_of
 from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
 from pytest_quant.explain.remedies.remedy import Remedy
-from pytest_quant.explain.remedies.screen import Screen, screen_of
 from pytest_quant.explain.remedies.sets import passing_sets
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.explain.remedies.workbench import Workbench, workbench_of

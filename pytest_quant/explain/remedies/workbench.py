@@ -11,9 +11,9 @@ from pytest_quant.explain.lost.effects import measured_layers, with_shares
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.locate import SAMPLES, explain
 from pytest_quant.explain.lost.noise import noise_share
+from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation, in_float
-from pytest_quant.explain.lost.twin import simulated
-from pytest_quant.explain.remedies.screen import Screen
+from pytest_quant.explain.remedies.hard_samples import Screen
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.subject.batches import call, size_of, taken
 from pytest_quant.variant.recipe import Recipe

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pytest_quant.explain.lost.activations import Fit, outlier_of
 from pytest_quant.explain.lost.faults import faults_of
+from pytest_quant.explain.lost.range_fit import Fit, outlier_of
 
 FINE = Fit(saturated=0.0, used=1.0, outlier=2.0)
 

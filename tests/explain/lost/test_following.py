@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pytest_quant.explain.lost.following import Following
+from pytest_quant.explain.lost.tracking import Following
 
 nn = torch.nn
 

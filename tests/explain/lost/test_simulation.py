@@ -10,8 +10,8 @@ from builders import ONE_THREAD
 
 from pytest_quant import Recipe
 from pytest_quant.explain.lost.noise import noise_share
+from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import in_float
-from pytest_quant.explain.lost.twin import simulated
 from pytest_quant.quantize.build import build
 from pytest_quant.store.open import open_store
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_quant import Recipe
-from pytest_quant.explain.remedies.pasted import pasted
+from pytest_quant.explain.remedies.as_python import pasted
 
 DEFAULT = torch.backends.quantized.engine
 

@@ -3,7 +3,7 @@
 import pytest
 from builders import Reads, loss, planted_variant, right
 
-from pytest_quant.explain.remedies.screen import LARGE, MOST, screen_of
+from pytest_quant.explain.remedies.hard_samples import LARGE, MOST, screen_of
 from pytest_quant.explain.remedies.trial import limit_of
 
 

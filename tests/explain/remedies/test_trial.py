@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders import loss, planted_variant, right
 
-from pytest_quant.explain.remedies.screen import screen_of
+from pytest_quant.explain.remedies.hard_samples import screen_of
 from pytest_quant.explain.remedies.trial import limit_of, trial_of
 
 

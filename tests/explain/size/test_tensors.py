@@ -21,9 +21,9 @@ from quantizable import (
 from torch import nn
 
 from pytest_quant import Recipe
-from pytest_quant.explain.size.held import held_by
-from pytest_quant.explain.size.least import least_bytes
-from pytest_quant.explain.size.tensors import Tensors, weigh
+from pytest_quant.explain.size.attainable import least_bytes
+from pytest_quant.explain.size.layer_bytes import held_by
+from pytest_quant.explain.size.size_cause import Tensors, weigh
 
 ROWS, WIDTH = 500, 32
 

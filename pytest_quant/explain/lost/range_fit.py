@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from pytest_quant.explain.lost.following import Following, Site, Tag
 from pytest_quant.explain.lost.simulation import Simulation
+from pytest_quant.explain.lost.tracking import Following, Site, Tag
 from pytest_quant.subject.batches import call
 
 

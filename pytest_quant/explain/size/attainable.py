@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pytest_quant.explain.size.held import Held
+from pytest_quant.explain.size.layer_bytes import Held
 from pytest_quant.variant.recipe import Recipe
 
 LINEAR = ("Linear",)
