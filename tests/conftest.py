@@ -14,9 +14,9 @@ import torchao.quantization.pt2e.quantize_pt2e
 import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
 import torchvision  # noqa: F401
 
+import pytest_quant.plugin.run  # noqa: F401
 import pytest_quant.report.files
 import pytest_quant.report.terminal
-import pytest_quant.run  # noqa: F401
 
 pytest_plugins = ["pytester"]
 

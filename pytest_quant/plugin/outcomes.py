@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.items import variants_of
 from pytest_quant.judge.recorder import Running
+from pytest_quant.plugin.items import variants_of
 
 
 def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Running) -> None:

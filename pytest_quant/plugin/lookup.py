@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.fixtures import INPUTS, NEEDS
-from pytest_quant.items import KINDS
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.origins import Origins
+from pytest_quant.plugin.fixtures import INPUTS, NEEDS
+from pytest_quant.plugin.items import KINDS
+from pytest_quant.plugin.origins import Origins
 from pytest_quant.report.rows import failed_row
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject

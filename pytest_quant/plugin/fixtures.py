@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_quant.run import Run
+    from pytest_quant.plugin.run import Run
     from pytest_quant.variant.variant import Variant
 
 RUN: "pytest.StashKey[Run]" = pytest.StashKey()  # the run, in the config's stash, when gates are on

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.endings import ending_of, mark, uncollected
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import Effort, cause
 from pytest_quant.explain.lost.locate import explain
-from pytest_quant.items import limits_of, variants_of
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.lookup import Lookup
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.properties import properties_of
+from pytest_quant.plugin.items import limits_of, variants_of
+from pytest_quant.plugin.junit import properties_of
+from pytest_quant.plugin.lookup import Lookup
+from pytest_quant.plugin.outcomes import ending_of, mark, uncollected
+from pytest_quant.plugin.settings import Settings
+from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import Row, row_of
-from pytest_quant.settings import Settings
-from pytest_quant.shown import progress_for
 
 # Gates whose breaches have one cause.
 TOPICS = {"max_flips": "max_accuracy_drop", "max_size_mb": "max_size_ratio"}

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_quant import hookspecs
-from pytest_quant.fixtures import RUN
-from pytest_quant.items import KINDS, limits_of, variants_of
 from pytest_quant.judge.limits import LIMITS
-from pytest_quant.options import add_options, is_enabled, refuse_idle
+from pytest_quant.plugin import hookspecs
+from pytest_quant.plugin.fixtures import RUN
+from pytest_quant.plugin.items import KINDS, limits_of, variants_of
+from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 
 if TYPE_CHECKING:
     from pytest_quant.variant.recipe import Recipe
 
-pytest_plugins = ("pytest_quant.fixtures",)
+pytest_plugins = ("pytest_quant.plugin.fixtures",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,16 +33,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_enabled(config):
         refuse_idle(config)
         return
-    from pytest_quant.settings import Settings
+    from pytest_quant.plugin.settings import Settings
 
     settings = Settings.from_config(config)
     _check_variant_names(config, settings.variants or ())
-    from pytest_quant.run import Run  # loads torch, so only when all options are right
+    from pytest_quant.plugin.run import Run  # loads torch, so only when all options are right
 
     config.stash[RUN] = Run(config, settings)
     config.pluginmanager.register(config.stash[RUN], "quant-run")
     if settings.save is not None or settings.compare is not None:
-        from pytest_quant.keeper import Keeper
+        from pytest_quant.plugin.keeper import Keeper
 
         keeper = Keeper(config, settings, config.stash[RUN].report)
         config.pluginmanager.register(keeper, "quant-keeper")
