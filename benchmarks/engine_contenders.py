@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pytest_quant import Recipe, Subject
 from pytest_quant.machine.conditions import Conditions, engine_set
-from pytest_quant.measure.size import bytes_of, tensors_of
 from pytest_quant.store.open import open_store
+from pytest_quant.variant.tensors import bytes_of, tensors_of
 
 MB = 10**6  # bytes
 Run = Callable[[], Any]

@@ -15,7 +15,7 @@ from engine_contenders import MB, Contender, Run, Task
 from engine_models import ONNX
 from torch import Tensor
 
-from pytest_quant.machine.engines import has_vnni
+from pytest_quant.machine.cpu import has_vnni
 
 
 def onnxruntime(task: Task) -> Contender:

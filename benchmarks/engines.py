@@ -31,7 +31,7 @@ from engine_process import Process
 from tabulate import tabulate
 
 from pytest_quant.machine.conditions import alone_on_this_machine
-from pytest_quant.machine.engines import cpu_name, has_vnni
+from pytest_quant.machine.cpu import cpu_name, has_vnni
 
 HERE = Path(__file__).parent
 MODELS = ("resnet18", "resnet50", "mobilenet_v2", "vit_b_16", "lstm")

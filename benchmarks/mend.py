@@ -38,7 +38,7 @@ from mend_outcome import Outcome
 from tabulate import tabulate
 
 from pytest_quant.machine.conditions import known_warnings_silenced
-from pytest_quant.machine.engines import cpu_name, has_vnni
+from pytest_quant.machine.cpu import cpu_name, has_vnni
 
 WORKER = Path(__file__).with_name("mend_contender.py")
 SECONDS = 900.0  # of one contender, at most

@@ -35,7 +35,7 @@ from torch.ao import quantization as ao
 
 from pytest_quant import Recipe, Subject
 from pytest_quant.machine.conditions import Conditions, known_warnings_silenced
-from pytest_quant.machine.engines import cpu_name
+from pytest_quant.machine.cpu import cpu_name
 from pytest_quant.quantize.observers import OBSERVERS, activation_observer
 from pytest_quant.store.open import open_store
 from pytest_quant.variant.recipe import OBSERVERS as ALL_OBSERVERS

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from pytest_quant import Recipe
 from pytest_quant.machine.conditions import alone_on_this_machine, known_warnings_silenced
-from pytest_quant.machine.engines import cpu_name, has_bfloat16, has_vnni, isa
-from pytest_quant.measure.size import bytes_of, plain_tensors, tensors_of
+from pytest_quant.machine.cpu import cpu_name, has_bfloat16, has_vnni, isa
 from pytest_quant.quantize.flows import dynamic
 from pytest_quant.quantize.flows.cast import cast
 from pytest_quant.quantize.flows.weight_only import compress
+from pytest_quant.variant.tensors import bytes_of, plain_tensors, tensors_of
 
 SECONDS = 0.02  # of one model in one round
 PRECISIONS: dict[str, Callable[[nn.Module], nn.Module]] = {

@@ -150,7 +150,7 @@ def _put(report: Report, given: argparse.Namespace) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    from pytest_quant.report.files import write_atomically
+    from pytest_quant.machine.atomic_write import write_atomically
 
     print(f"written: {write_atomically(given.output, text)}")
 

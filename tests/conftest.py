@@ -14,14 +14,14 @@ import torchao.quantization.pt2e.quantize_pt2e
 import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
 import torchvision  # noqa: F401
 
-import pytest_quant.plugin.run  # noqa: F401
+import pytest_quant.plugin.run
 import pytest_quant.report.files
-import pytest_quant.report.terminal
+import pytest_quant.report.terminal  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
 # The same examples in every run, so that what passes here passes there.
-hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same")
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pytest_quant import Recipe, Subject
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.machine.engines import cpu_name
+from pytest_quant.machine.cpu import cpu_name
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.store.open import open_store
 from pytest_quant.variant.variant import Variant

@@ -2,25 +2,49 @@
 
 In a notebook::
 
-    from pytest_quant.explain import explain, mend
+    import pytest_quant
 
-    print(explain(static))  # where it is lost
-    print(mend(static, max_drop=0.01))  # a recipe that was measured to hold the limit
+    print(pytest_quant.explain(static))  # where it is lost
+    print(pytest_quant.mend(static, max_drop=0.01))  # a recipe that was measured to hold the limit
 """
 
-from importlib import import_module
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_quant.explain.lost.explanation import Explanation
     from pytest_quant.explain.lost.locate import explain
     from pytest_quant.explain.remedies.mending import mend
+    from pytest_quant.variant.variant import Variant
 
 __all__ = ["explain", "mend"]
 
-_HOME = {"explain": "lost.locate", "mend": "remedies.mending"}  # which is where torch is loaded
+
+def __getattr__(name: str) -> Any:  # these load torch, so only when they are asked for
+    if name == "explain":
+        from pytest_quant.explain.lost.locate import explain
+
+        return explain
+    if name == "mend":
+        from pytest_quant.explain.remedies.mending import mend
+
+        return mend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+class _Callable(ModuleType):
+    """This package can be called, since it has the name of a public function of `pytest_quant`.
+
+    Python sets a subpackage as an attribute of its parent when it is first imported, over whatever
+    had that name. So `pytest_quant.explain` is this package, whoever imports what first.
+    """
+
+    def __call__(self, variant: "Variant", **settings: Any) -> "Explanation":
+        """See `pytest_quant.explain.lost.locate.explain`."""
+        from pytest_quant.explain.lost.locate import explain
+
+        return explain(variant, **settings)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -13,8 +13,8 @@ from pytest_quant.judge.limits import checked
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.stored import GATE, Stored, stored_in, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.size import MB
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.variant import Variant
 
 TOLERANCE = 0.05  # of a stored speed-up, below the lower end of its interval; see `judge_speedup`

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.size import MB
+from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.variant import Variant
 
 RATIO, ABSOLUTE, SHARE = "max_size_ratio", "max_size_mb", "min_int8_share"

@@ -9,12 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_quant.machine.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from pytest_quant.variant.recipe import Recipe
 
 # PyTorch's own notices about its quantization API, some hundred for one conversion. Silenced around
 # our own calls, by message; every other warning passes.
@@ -32,9 +29,6 @@ KNOWN_WARNINGS = (
     r"Currently, qnnpack incorrectly ignores reduce_range",
     r".*erase_node\(.*\) on an already erased node",
 )
-
-
-FAST_PATH = ("cast", "weight_only")  # kinds of recipes that can take PyTorch's attention fast path
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,38 +104,6 @@ def engine_set(engine: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.quantized.engine = before
-
-
-@contextmanager
-def running_as_built(model: Any, recipe: "Recipe | None") -> Iterator[None]:
-    """In which a quantized model runs as it was built: its engine, inference mode, its attention.
-
-    PyTorch's attention fast path reads FP32 weights and fails on an int8 layer, so it is off around
-    such a model, and only there: off for FP32 too, a variant that is slower than the FP32 model
-    that ships would pass. A cast model, and one of compressed weights, can take it.
-
-    Args:
-        recipe: that it was built after; None for FP32.
-    """
-    import torch
-
-    with ExitStack() as stack:
-        stack.enter_context(known_warnings_silenced())
-        stack.enter_context(torch.inference_mode())
-        if recipe is not None and recipe.engine is not None:
-            stack.enter_context(engine_set(recipe.engine))
-        if recipe is not None and recipe.kind not in FAST_PATH and _has_attention(model):
-            before = torch.backends.mha.get_fastpath_enabled()
-            torch.backends.mha.set_fastpath_enabled(False)
-            stack.callback(torch.backends.mha.set_fastpath_enabled, before)
-        yield
-
-
-def _has_attention(model: Any) -> bool:
-    import torch
-
-    kinds = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
-    return isinstance(model, torch.nn.Module) and any(isinstance(m, kinds) for m in model.modules())
 
 
 @contextmanager

@@ -3,19 +3,18 @@
 from typing import Any
 
 from pytest_quant.machine.conditions import Conditions, available_cores
-from pytest_quant.machine.engines import cpu_name, has_vnni, isa
+from pytest_quant.machine.cpu import cpu_name, has_vnni, isa
 
 
 def environment(conditions: Conditions, workers: int = 1) -> dict[str, Any]:
     """Versions, CPU, instruction set, threads and engine, as plain JSON types."""
     import platform
+    from importlib.metadata import version
 
     import torch
 
-    from pytest_quant import __version__
-
     return {
-        "pytest_quant": __version__,
+        "pytest_quant": version("pytest-quant"),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "system": platform.system(),

@@ -2,37 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.machine.conditions import known_warnings_silenced
-from pytest_quant.measure.size import parts_of, plain_tensors, state_of, tensors_of, unique
+from pytest_quant.variant.measurements import Int8Share
+from pytest_quant.variant.tensors import parts_of, plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant.variant import Variant
-
-
-@dataclass(frozen=True, slots=True)
-class Int8Share:
-    """What became int8.
-
-    Args:
-        parameters: share of FP32's parameters that are stored in fewer bits, in [0, 1]; None where
-            it cannot be known (a callable of a custom recipe).
-        macs: share of FP32's multiply-adds in modules that became int8, in [0, 1]; None where
-            modules cannot be mapped.
-        stayed_fp32: the user's names of modules with weights that stayed FP32.
-    """
-
-    parameters: float | None
-    macs: float | None
-    stayed_fp32: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "stayed_fp32": list(self.stayed_fp32),
-        }
 
 
 def measure_int8_share(variant: Variant) -> Int8Share:

@@ -14,7 +14,7 @@ from pytest_quant.variant.evaluation import BatchScores, Evaluation, merged
 from pytest_quant.variant.variant import Variant
 
 
-class Prefix:
+class ScoredPrefix:
     """One model's scores on the first batches of a permutation that all its siblings share.
 
     Args:
@@ -59,7 +59,7 @@ class Prefix:
         return merged(self._batches, per_sample, {}, None)
 
 
-def prefix_of(variant: Variant, conditions: Conditions) -> Prefix | None:
+def prefix_of(variant: Variant, conditions: Conditions) -> ScoredPrefix | None:
     """The variant's prefix, or None for data that cannot be read in another order.
 
     The order is random but not open to choice: its seed is a digest of the data's size and first
@@ -87,4 +87,4 @@ def prefix_of(variant: Variant, conditions: Conditions) -> Prefix | None:
     seed = int.from_bytes(hashlib.blake2b(first + b"%d" % samples, digest_size=4).digest(), "big")
     order = np.random.default_rng(seed).permutation(samples).tolist()
     loader: Any = DataLoader(Subset(data, order), shuffle=False, **settings)
-    return Prefix(variant, conditions, loader, samples, seed)
+    return ScoredPrefix(variant, conditions, loader, samples, seed)

@@ -8,11 +8,11 @@ import pytest
 from pytest_quant.baseline.baseline import Baseline, BaselineError, key_of, path_of, read
 from pytest_quant.baseline.changes import is_change, named, since, summary_of
 from pytest_quant.judge import recorder
+from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
-from pytest_quant.report.files import write_atomically
 
 FORCE = "--quant-force saves it all the same"
 

@@ -175,7 +175,7 @@ def _check_save(settings: Settings) -> None:
 
 
 def _check_folder(option: str, folder: Path) -> None:
-    from pytest_quant.report.files import refuse_unwritable
+    from pytest_quant.machine.atomic_write import refuse_unwritable
 
     try:
         refuse_unwritable(folder)

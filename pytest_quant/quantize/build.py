@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.machine.conditions import Conditions, engine_set, isolated, running_as_built
+from pytest_quant.machine.conditions import Conditions, engine_set, isolated
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize import calibrate, train
 from pytest_quant.quantize.equalize import equalize
@@ -22,6 +22,7 @@ from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, un
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.running import running_as_built
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,13 +1,13 @@
 """Files: what `--quant-report=DIR` writes; each whole or not at all, and no other model's report lost."""
 
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
@@ -50,31 +50,6 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         _remove_stale(folder)
         paths = _keep_other(report, folder)
         return [*(write_atomically(folder / name, text) for name, text in texts.items()), *paths]
-
-
-def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a temporary file beside `path` and rename it: a reader sees the old file or the new."""
-    data = content if isinstance(content, bytes) else content.encode("utf-8")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def refuse_unwritable(folder: Path) -> None:
-    """Raise OSError now, not after an hour of work, when nothing can be written to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _keep_other(report: Report, folder: Path) -> list[Path]:

@@ -10,8 +10,9 @@ from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.build import Built
 from pytest_quant.store.contest import fastest_engine, is_contest
 from pytest_quant.subject.subject import Admitted, Subject, admit
+from pytest_quant.variant.measurements import Measures
 from pytest_quant.variant.recipe import Recipe
-from pytest_quant.variant.variant import Measures, Variant
+from pytest_quant.variant.variant import Variant
 
 Build = Callable[[Admitted, Recipe, Conditions], Built]
 

@@ -3,39 +3,20 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.machine.conditions import running_as_built
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted, Subject
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pytest_quant.machine.conditions import Conditions
-    from pytest_quant.measure.int8_share import Int8Share
-    from pytest_quant.measure.prefix import Prefix
-    from pytest_quant.measure.size import Size
-    from pytest_quant.variant.evaluation import Evaluation
-    from pytest_quant.variant.recipe import Recipe
-    from pytest_quant.variant.rounds import Pair
+from pytest_quant.variant.evaluation import Evaluation
+from pytest_quant.variant.measurements import Int8Share, Measures, Prefix, Size
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.rounds import Pair
+from pytest_quant.variant.running import running_as_built
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """How a variant is measured; handed in, so that this noun knows no room to its right."""
-
-    evaluate: Callable[["Variant"], "Evaluation"]
-    size: Callable[["Variant"], "Size"]
-    int8_share: Callable[["Variant"], "Int8Share"]
-    pair: Callable[["Variant", str], "Pair"]
-    format_gain: Callable[["Variant"], float]
-    prefix: Callable[["Variant"], "Prefix | None"]
-    conditions: "Conditions"
 
 
 class Variant:
@@ -60,7 +41,7 @@ class Variant:
         model: Any,
         measures: Measures,
         *,
-        recipe: "Recipe | None" = None,
+        recipe: Recipe | None = None,
         fp32: "Variant | None" = None,
         fake_quantized: Any = None,
         tuned_on: frozenset[bytes] = frozenset(),
@@ -97,31 +78,31 @@ class Variant:
         return self.fp32 is self
 
     @property
-    def conditions(self) -> "Conditions":
+    def conditions(self) -> Conditions:
         """Under what it is measured: threads, seed, samples in one timed call."""
         return self._measures.conditions
 
     @property
-    def evaluation(self) -> "Evaluation":
+    def evaluation(self) -> Evaluation:
         """Scores on the eval data: one pass, however many gates ask."""
         return self.once("evaluation", lambda: self._measures.evaluate(self))
 
     @property
-    def prefix(self) -> "Prefix | None":
+    def prefix(self) -> Prefix | None:
         """Scores on a part of the eval data, in a random order; None where it has no order."""
         return self.once("prefix", lambda: self._measures.prefix(self))
 
     @property
-    def size(self) -> "Size":
+    def size(self) -> Size:
         """Bytes of the tensors that the model needs to run."""
         return self.once("size", lambda: self._measures.size(self), "size")
 
     @property
-    def int8_share(self) -> "Int8Share":
+    def int8_share(self) -> Int8Share:
         """How much of the model is stored in, and computes with, fewer bits than FP32."""
         return self.once("int8_share", lambda: self._measures.int8_share(self), "size")
 
-    def pair(self, baseline: str = "given") -> "Pair":
+    def pair(self, baseline: str = "given") -> Pair:
         """The timed pair of FP32 and this variant; gates on it share its rounds.
 
         Args:
@@ -155,7 +136,7 @@ class Variant:
         """In which this variant runs as it was built (see `running_as_built`)."""
         return running_as_built(self.model, self.recipe)
 
-    def save(self, path: "str | Path") -> "Path":
+    def save(self, path: str | Path) -> Path:
         """Write the quantized weights and the recipe into one file; `load_variant` reads it.
 
         Args:
@@ -164,9 +145,7 @@ class Variant:
         Raises:
             QuantStageError: for FP32 and for a custom variant, whose build we do not have.
         """
-        from pytest_quant.quantize.saved.variant_file import save
-
-        return save(self, path)
+        return self._measures.save(self, path)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -182,7 +161,7 @@ class Variant:
         self,
         name: str,
         model: Any,
-        recipe: "Recipe | None" = None,
+        recipe: Recipe | None = None,
         tuned_on: frozenset[bytes] | None = None,
     ) -> "Variant":
         """Another model of the same Subject, beside the same FP32, measured in the same way.

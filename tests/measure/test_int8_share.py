@@ -5,7 +5,8 @@ import torch
 from builders import batches, toy_variant, unquantized_variant
 
 from pytest_quant import Recipe
-from pytest_quant.measure.int8_share import Int8Share, multiply_adds
+from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.variant.measurements import Int8Share
 
 BATCH = 16
 FIRST, SECOND, PARAMETERS = 8 * 16, 16 * 3, 8 * 16 + 16 + 16 * 3 + 3

@@ -7,7 +7,8 @@ import torch
 from builders import tiny_linear, toy_variant
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.measure.size import Size, stored_bytes
+from pytest_quant.variant.measurements import Size
+from pytest_quant.variant.tensors import stored_bytes
 
 WEIGHTS, BIASES = 8 * 16 + 16 * 3, 16 + 3
 FP32_BYTES = 4 * (WEIGHTS + BIASES)

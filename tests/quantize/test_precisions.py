@@ -10,10 +10,10 @@ from torch import nn
 
 from pytest_quant import QuantStageError, Recipe
 from pytest_quant.measure.int8_share import in_fewer_bits
-from pytest_quant.measure.size import bytes_of, tensors_of
 from pytest_quant.quantize.flows.cast import cast
 from pytest_quant.quantize.flows.weight_only import compress
 from pytest_quant.quantize.weights.compressed import Compressed
+from pytest_quant.variant.tensors import bytes_of, tensors_of
 
 
 def compressing(dtype, **options):

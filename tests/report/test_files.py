@@ -10,13 +10,9 @@ import pandas as pd
 import pytest
 from builders import measured_rows, plain_row
 
+from pytest_quant.machine.atomic_write import refuse_unwritable, write_atomically
 from pytest_quant.report.document import Report
-from pytest_quant.report.files import (
-    refuse_unwritable,
-    report_written,
-    write_atomically,
-    write_report,
-)
+from pytest_quant.report.files import report_written, write_report
 
 FILES = ["report.csv", "report.html", "report.json", "report.md"]
 UNWRITABLE = "half of it \ud800"  # a lone surrogate has no UTF-8

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
-from pytest_quant.machine.engines import has_vnni, must_reduce_range
+from pytest_quant.machine.cpu import has_vnni
+from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.variant.variant import Variant
 
 CLEAR = 6.0  # dB, a bit: what counts as more than the rest

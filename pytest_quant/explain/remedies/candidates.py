@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from pytest_quant.machine.engines import has_vnni, supported_engines
+from pytest_quant.machine.cpu import has_vnni
+from pytest_quant.machine.engines import supported_engines
 from pytest_quant.quantize.activations import default_observer
 from pytest_quant.variant.recipe import OBSERVERS, Recipe
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_quant.measure.size import bytes_each, parts_of, plain_tensors, state_of, tensors_of
+from pytest_quant.variant.tensors import bytes_each, parts_of, plain_tensors, state_of, tensors_of
 from pytest_quant.variant.variant import Variant
 
 WORDS = {

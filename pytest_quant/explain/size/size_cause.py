@@ -9,8 +9,8 @@ from tabulate import tabulate
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.size.attainable import least_bytes, takes
 from pytest_quant.explain.size.layer_bytes import Held, held_by
-from pytest_quant.measure.size import MB
 from pytest_quant.quantize.names import kept
+from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 

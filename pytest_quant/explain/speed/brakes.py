@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pytest_quant.explain.speed.operators import UNNAMED, Profile
 from pytest_quant.machine.conditions import available_cores
-from pytest_quant.machine.engines import has_bfloat16
+from pytest_quant.machine.cpu import has_bfloat16
 from pytest_quant.measure.work import work_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant

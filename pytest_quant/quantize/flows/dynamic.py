@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.machine.conditions import running_as_built
 from pytest_quant.quantize.names import kept
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.running import running_as_built
 
 COVERED = "Linear, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Embedding and EmbeddingBag"
 

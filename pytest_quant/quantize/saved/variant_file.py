@@ -6,8 +6,6 @@ rebuilt after the same recipe. What is read is never unpickled (``weights_only=T
 
 import hashlib
 import json
-import os
-import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +14,8 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.machine.conditions import known_warnings_silenced, running_as_built
-from pytest_quant.measure.size import tensors_of
+from pytest_quant.machine.atomic_write import write_atomically
+from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
@@ -25,6 +23,8 @@ from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.quantize.saved.call import call_like, described
 from pytest_quant.subject.subject import fp32_copy
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.running import running_as_built
+from pytest_quant.variant.tensors import tensors_of
 from pytest_quant.variant.variant import Variant
 
 FORM = "pytest-quant variant"
@@ -75,7 +75,8 @@ def save(variant: Variant, path: str | Path) -> Path:
         "state": state,
     }
     content["digest"] = _digest(content)
-    return _write(content, Path(path))
+    with known_warnings_silenced():
+        return write_atomically(Path(path), lambda file: torch.save(content, file))
 
 
 def load_variant(path: str | Path, model: Any) -> Loaded:
@@ -142,21 +143,6 @@ def fingerprint(module: Any) -> str:
         for name, value in module.state_dict().items()
     ]
     return hashlib.sha256("\n".join([type(module).__name__, *parts]).encode()).hexdigest()
-
-
-def _write(content: dict[str, Any], path: Path) -> Path:
-    """As a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file, known_warnings_silenced():
-            torch.save(content, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_quant.machine.engines import isa
+from pytest_quant.machine.cpu import isa
 from pytest_quant.quantize.weights import bits as packing
 from pytest_quant.quantize.weights.compressed import Compressed, filled_up, matrix_of
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pytest_quant.machine.engines import has_bfloat16
+from pytest_quant.machine.cpu import has_bfloat16
 from pytest_quant.quantize.weights.compressed import Compressed, filled_up, matrix_of
 
 LARGEST = 127

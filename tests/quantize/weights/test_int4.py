@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pytest_quant.machine.engines import isa
+from pytest_quant.machine.cpu import isa
 from pytest_quant.quantize.weights import int4 as module
 from pytest_quant.quantize.weights.int4 import ISAS_WITH_KERNEL, Int4, Int4Tiles, int4, quantized
 
