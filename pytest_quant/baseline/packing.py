@@ -1,4 +1,4 @@
-"""Packed: samples and their scores as short texts, so that a baseline of many samples stays small."""
+"""Packing: samples and their scores as short texts, so that a baseline of many samples stays small."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Accuracy: on the eval set as given exact, in exact arithmetic; in the population by a bound."""
+"""Accuracy drop: on the eval set as given exact, in exact arithmetic; in the population by a bound."""
 
 import math
 from fractions import Fraction

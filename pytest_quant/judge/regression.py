@@ -79,7 +79,7 @@ def assert_no_regression(
     return tuple(verdicts)
 
 
-def judge_speed(stored: Stored, budget: float) -> Verdict:
+def judge_speedup_since(stored: Stored, budget: float) -> Verdict:
     """Whether the speed-up, timed here and now, reaches the baseline's less the tolerance.
 
     The stored number is uncertain too, so it is the lower end of its interval that counts.
@@ -120,7 +120,7 @@ def judge_speed(stored: Stored, budget: float) -> Verdict:
     )
 
 
-def judge_size(stored: Stored) -> Verdict:
+def judge_size_since(stored: Stored) -> Verdict:
     """Whether the variant needs no more bytes than in the baseline."""
     variant = stored.variant
     now, then = variant.size.tensor_bytes, stored.row["size"]["tensor_bytes"]
@@ -134,7 +134,7 @@ def judge_size(stored: Stored) -> Verdict:
     )
 
 
-def judge_share(stored: Stored) -> Verdict:
+def judge_share_since(stored: Stored) -> Verdict:
     """Whether no smaller share of the parameters, and of the multiply-adds, is int8.
 
     Raises:
@@ -190,15 +190,15 @@ def _judges(
         missing.append("accuracy")
     if not stored.variant.is_fp32:
         if row["latency"]:
-            yield lambda: judge_speed(stored, budget)
+            yield lambda: judge_speedup_since(stored, budget)
         else:
             missing.append("speed-up")
     if row["size"]:
-        yield lambda: judge_size(stored)
+        yield lambda: judge_size_since(stored)
     if row["int8_share"] and any(
         row["int8_share"][of] is not None for of in ("parameters", "macs")
     ):
-        yield lambda: judge_share(stored)
+        yield lambda: judge_share_since(stored)
     note = f"{stored.name} holds no {' or '.join(missing)}, so no regression of it can be seen"
     if missing and note not in stored.variant.notes:
         stored.variant.notes.append(note)

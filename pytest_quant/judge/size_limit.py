@@ -1,4 +1,4 @@
-"""Size and int8 share: exact, without statistics."""
+"""Size limit, and that of the int8 share: exact, without statistics."""
 
 from fractions import Fraction
 

@@ -5,7 +5,7 @@ from typing import Any
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.variant.variant import Variant
 
-KINDS = ("convolution", "linear", "recurrent", "attention")
+LAYER_KINDS = ("convolution", "linear", "recurrent", "attention")
 
 
 def work_of(variant: Variant) -> dict[str, float] | None:
@@ -31,11 +31,11 @@ def kind_of(module: Any) -> str | None:
         "recurrent": (nn.RNNBase, nn.RNNCellBase),
         "attention": nn.MultiheadAttention,
     }
-    return next((kind for kind in KINDS if isinstance(module, classes[kind])), None)
+    return next((kind for kind in LAYER_KINDS if isinstance(module, classes[kind])), None)
 
 
 def _shares(fp32: Variant) -> dict[str, float] | None:
-    counts = dict.fromkeys(KINDS, 0)
+    counts = dict.fromkeys(LAYER_KINDS, 0)
     for name, macs in multiply_adds(fp32).items():
         kind = kind_of(fp32.model.get_submodule(name))
         if kind is not None:

@@ -7,8 +7,9 @@ import pytest
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.plugin import hookspecs
 from pytest_quant.plugin.fixtures import RUN
-from pytest_quant.plugin.items import KINDS, limits_of, variants_of
+from pytest_quant.plugin.items import limits_of, variants_of
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
+from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:
     from pytest_quant.variant.recipe import Recipe
@@ -55,7 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
         if "quant_variant" in (names.split(",") if isinstance(names, str) else names):
             return
-    named: dict[str, Recipe | str] = {kind: kind for kind in KINDS}
+    named: dict[str, Recipe | str] = {kind: kind for kind in FIXTURE_KINDS}
     named |= _own_recipes(metafunc.definition.ihook, metafunc.config)
     params = [name if isinstance(what, str) else (name, what) for name, what in named.items()]
     metafunc.parametrize("quant_variant", params, indirect=True, ids=list(named))
@@ -100,7 +101,7 @@ def _own_recipes(hook: Any, config: pytest.Config) -> "dict[str, Recipe]":
                 f"pytest_quant_recipes returned {given!r}; expected a dict name -> Recipe"
             )
         recipes |= given
-    if taken := {*KINDS, "fp32"} & {*recipes}:
+    if taken := {*FIXTURE_KINDS, "fp32"} & {*recipes}:
         raise pytest.UsageError(
             f"pytest_quant_recipes names a recipe {', '.join(sorted(taken))}, which is a name of ours; "
             "choose another"
@@ -109,7 +110,7 @@ def _own_recipes(hook: Any, config: pytest.Config) -> "dict[str, Recipe]":
 
 
 def _check_variant_names(config: pytest.Config, names: tuple[str, ...]) -> None:
-    known = ("fp32", *KINDS, *_own_recipes(config.hook, config))
+    known = ("fp32", *FIXTURE_KINDS, *_own_recipes(config.hook, config))
     unknown = [name for name in names if name not in known]
     if unknown:
         raise pytest.UsageError(

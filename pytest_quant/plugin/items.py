@@ -12,7 +12,6 @@ VARIANT_FIXTURES = {
     "quant_static": "static",
     "quant_qat": "qat",
 }
-KINDS = ("dynamic", "static", "qat")
 
 
 def variants_of(item: pytest.Item) -> set[str]:

@@ -1,4 +1,4 @@
-"""Properties: verdicts as name and value, for JUnit XML and every program that reads it."""
+"""JUnit: verdicts as name and value, for JUnit XML and every program that reads it."""
 
 from collections.abc import Iterable
 

@@ -12,12 +12,11 @@ from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.plugin.fixtures import INPUTS, NEEDS
-from pytest_quant.plugin.items import KINDS
 from pytest_quant.plugin.origins import Origins
 from pytest_quant.report.rows import failed_row
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
-from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.recipe import FIXTURE_KINDS, Recipe
 from pytest_quant.variant.variant import Variant
 
 ROUNDS_SHOWN = 20  # enough for a 95 % interval of the median
@@ -42,7 +41,7 @@ class Lookup:
         """The variant that a fixture asks for: None is FP32, else a name, Recipe or (name, Recipe)."""
         __tracebackhide__ = True
         own = self._own_recipes(request)
-        if isinstance(param, str) and param in KINDS:
+        if isinstance(param, str) and param in FIXTURE_KINDS:
             recipe, name = Recipe(param), param
         elif isinstance(param, str) and param in own:
             recipe, name = own[param], param
@@ -55,7 +54,7 @@ class Lookup:
         else:
             raise TypeError(
                 f"quant_variant was parametrized with {param!r}; expected "
-                f"{', '.join([*KINDS, *own])}, a Recipe or (name, Recipe)"
+                f"{', '.join([*FIXTURE_KINDS, *own])}, a Recipe or (name, Recipe)"
             )
         subject = self._subject(request, recipe.kind if recipe else "fp32", name)
         try:
@@ -85,7 +84,10 @@ class Lookup:
 
     def _complete(self, request: pytest.FixtureRequest) -> None:
         """Build and measure all kinds and recipes of this model; what fails is a row, no failure."""
-        named: dict[str, Recipe | None] = {"fp32": None, **{kind: Recipe(kind) for kind in KINDS}}
+        named: dict[str, Recipe | None] = {
+            "fp32": None,
+            **{kind: Recipe(kind) for kind in FIXTURE_KINDS},
+        }
         named |= self._own_recipes(request)
         for name, recipe in named.items():
             try:

@@ -1,4 +1,4 @@
-"""Endings: how each test of a variant ended, as pytest's reports tell it; plain data for the report."""
+"""Outcomes: how each test of a variant ended, as pytest's reports tell it; plain data for the report."""
 
 from typing import Any
 

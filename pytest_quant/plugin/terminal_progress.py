@@ -1,4 +1,4 @@
-"""Progress in pytest: bars on a terminal, lines in a log, nothing in a worker or with -q."""
+"""Terminal progress: bars on a terminal, lines in a log, nothing in a worker or with -q."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext

@@ -52,7 +52,7 @@ SETTLED = 1e-3  # largest change of a factor, as a logarithm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class LayerPair:
     """Two layers with only homogeneous modules, and perhaps a BatchNorm, between them."""
 
     first: Any
@@ -85,7 +85,7 @@ def equalize(module: Any, example: Example) -> str:
         QuantStageError: when the model has no such pair.
     """
     names = dict(module.named_modules())
-    found = [found for chain in chains(module, example) if (found := pair_of(chain, names))]
+    found = [found for chain in chains(module, example) if (found := layer_pair_of(chain, names))]
     if not found:
         raise QuantStageError(
             "prepare",
@@ -120,7 +120,7 @@ def _differ(before: Any, after: Any) -> bool:
     return float((after - before).norm()) > MOST_CHANGE * float(before.norm())
 
 
-def pair_of(chain: Chain, names: dict[str, Any]) -> tuple[Pair, list[str]] | None:
+def layer_pair_of(chain: Chain, names: dict[str, Any]) -> tuple[LayerPair, list[str]] | None:
     """The chain's layer and the next one, if all between them scales; and the names between."""
     first, batchnorm = names[chain.layer], batchnorm_of(chain, names)
     convolutional = type(first) in CONVOLUTIONS
@@ -129,7 +129,7 @@ def pair_of(chain: Chain, names: dict[str, Any]) -> tuple[Pair, list[str]] | Non
     for name in chain.names[1 if batchnorm is None else 2 :]:
         child = names[name]
         if is_layer(child) and (type(child) in CONVOLUTIONS) is convolutional:
-            return Pair(first, batchnorm, child), between
+            return LayerPair(first, batchnorm, child), between
         if type(child) not in passed:
             return None
         between.append(name)
@@ -144,7 +144,7 @@ def _uncap(module: Any, name: str) -> None:
     setattr(holder, attribute, nn.ReLU(inplace=capped.inplace).train(capped.training))
 
 
-def _equalize_once(pair: Pair, activation_range: float) -> float:
+def _equalize_once(pair: LayerPair, activation_range: float) -> float:
     """Scale a pair's channels; the largest change, as a logarithm."""
     own, next_ = _outgoing(pair), _incoming(pair.second)
     factor = (next_ / own).sqrt()
@@ -156,7 +156,7 @@ def _equalize_once(pair: Pair, activation_range: float) -> float:
     return float(factor.log().abs().max())
 
 
-def scale(pair: Pair, factor: Any) -> None:
+def scale(pair: LayerPair, factor: Any) -> None:
     """Let the first layer give each channel times a positive factor [channels], and the second layer
     take it so much smaller; what the pair computes stays the same."""
     first = pair.first if pair.batchnorm is None else pair.batchnorm
@@ -169,7 +169,7 @@ def scale(pair: Pair, factor: Any) -> None:
     grouped.div_(factor.view(groups, 1, -1, *[1] * (weight.ndim - 2)))
 
 
-def _outgoing(pair: Pair) -> Any:
+def _outgoing(pair: LayerPair) -> Any:
     """The largest magnitude of each output channel's weights, BatchNorm folded in: [channels]."""
     largest = pair.first.weight.detach().abs().flatten(1).amax(1)
     return largest if pair.batchnorm is None else largest * folded_scale(pair.batchnorm).abs()
@@ -183,7 +183,7 @@ def _incoming(layer: Any) -> Any:
     return grouped.abs().amax((1, 3)).flatten()
 
 
-def _activation_range(pair: Pair) -> float:
+def _activation_range(pair: LayerPair) -> float:
     """How far activations reach before they are scaled, as BatchNorm tells; infinite without one."""
     norm = pair.batchnorm
     if norm is None:

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.report.rows import Row, key_of
+from pytest_quant.baseline.baseline import key_of
+from pytest_quant.report.rows import Row
 from pytest_quant.report.which_kind import which_kind
 
 if TYPE_CHECKING:

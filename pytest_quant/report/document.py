@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pytest_quant.baseline.baseline import key_of
 from pytest_quant.report.choices import choices_of
-from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.rows import Row
 from pytest_quant.report.schema import checked_report
 from pytest_quant.report.ship import may_ship, may_ship_each
 

@@ -94,10 +94,10 @@ def _nouns(part: str) -> tuple[Any, dict[str, Any]]:
 
         operators = {"operators": Operator, "fp32_operators": Operator}
         return Slowness, {**operators, "stretches": Stretch, "stayed": Stayed}
-    from pytest_quant.explain.size.layer_bytes import Held
+    from pytest_quant.explain.size.layer_bytes import LayerBytes
     from pytest_quant.explain.size.size_cause import Tensors
 
-    return Tensors, {"held": Held}
+    return Tensors, {"held": LayerBytes}
 
 
 def _known(noun: Any, plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pytest_quant.baseline.baseline import key_of
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
-from pytest_quant.report.rows import key_of
 from pytest_quant.report.spreadsheet import spreadsheet_of
 
 NAMES = ("report.json", "report.md", "report.csv", "report.html")

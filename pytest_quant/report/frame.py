@@ -4,11 +4,12 @@ from typing import Any
 
 import pandas as pd
 
+from pytest_quant.baseline.baseline import key_of
 from pytest_quant.baseline.changes import cell_of, change_of
 from pytest_quant.report.document import Report, outcomes
-from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.rows import Row
+from pytest_quant.variant.measurements import MB
 
-MB = 10**6  # bytes
 SINCE = "since "  # and a baseline's name: the column of what changed
 COLUMNS = (
     "model", "variant", "metric", "size_mb", "times_smaller", "value", "drop", "flips", "samples",

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
+from pytest_quant.baseline.baseline import key_of
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
-from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.rows import Row
 from pytest_quant.report.ship import Answer, may_ship, may_ship_each
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes

@@ -9,12 +9,12 @@ from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.plots.layers import Layers, layers_of
 from pytest_quant.report.plots.points import is_number
+from pytest_quant.variant.measurements import MB
 
 if TYPE_CHECKING:
     from pytest_quant.explain.size.size_cause import Tensors
     from pytest_quant.explain.speed.slowness import Slowness
 
-MB = 10**6  # bytes
 MOST_VARIANTS = 24
 MOST_OPERATORS, MOST_LINES = 8, 15  # of a table
 OUTPUTS = {"whole": "all", "weights": "only the weights", "activations": "only the activations"}

@@ -58,11 +58,6 @@ def failed_row(model: str, where: str, variant: str, error: str) -> Row:
     }
 
 
-def key_of(row: Row) -> tuple[str, str, str]:
-    """What identifies a row: where the model belongs, its name, the variant's name."""
-    return (row["where"], row["model"], row["variant"])
-
-
 def _metrics(variant: Variant) -> list[dict[str, Any]]:
     evaluation = variant.measured("evaluation")
     if evaluation is None:

@@ -1,4 +1,4 @@
-"""Form: a document held against report.schema.json, as far as a reader must before it trusts one.
+"""Schema: a document held against report.schema.json, as far as a reader must before it trusts one.
 
 The words of JSON Schema that the file uses, and no others, are understood here; programs that check
 more have their own library for it.

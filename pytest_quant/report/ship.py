@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.report.rows import key_of
+from pytest_quant.baseline.baseline import key_of
 
 if TYPE_CHECKING:
     from pytest_quant.report.document import Report

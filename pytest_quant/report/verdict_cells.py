@@ -1,13 +1,13 @@
-"""Gates: a verdict's limit, observed value and evidence in words, for tables."""
+"""Verdict cells: a verdict's limit, observed value and evidence in words, for tables."""
 
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pytest_quant.baseline.baseline import key_of
 from pytest_quant.report.document import Report
-from pytest_quant.report.rows import key_of
+from pytest_quant.variant.measurements import MB
 
-MB = 10**6  # bytes
 MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
 ORDER = ("FAIL", "INCONCLUSIVE", "PASS")
 MOST_NAMES = 4  # of modules

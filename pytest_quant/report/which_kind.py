@@ -1,15 +1,12 @@
-"""Choice: dynamic, static or QAT for a model on this CPU, from what was measured of each."""
+"""Which kind: dynamic, static or QAT for a model on this CPU, from what was measured of each."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pytest_quant.variant.recipe import FIXTURE_KINDS
+
 Row = Mapping[str, Any]
-KINDS = (
-    "dynamic",
-    "static",
-    "qat",
-)  # in the order of what they ask of the user: nothing, data, training
 NAMES = {"dynamic": "dynamic", "static": "static", "qat": "QAT"}
 NEEDS = {
     "dynamic": "it needs no data",
@@ -37,7 +34,7 @@ def which_kind(rows: Iterable[Row], verdicts: Iterable[Mapping[str, Any]] = ()) 
     """
     rows = list(rows)
     fp32 = next((row for row in rows if row["variant"] == "fp32"), None)
-    known = {kind: row for kind in KINDS if (row := _row_of_kind(rows, kind)) is not None}
+    known = {kind: row for kind in FIXTURE_KINDS if (row := _row_of_kind(rows, kind)) is not None}
     if not known:
         return ""
     judged = {kind: _judged(row, verdicts := list(verdicts)) for kind, row in known.items()}
@@ -176,10 +173,10 @@ def _bought(qat: Row, static: Row) -> str:
 def _missing(rows: Iterable[Row], known: Mapping[str, Row]) -> Iterator[str]:
     rows = list(rows)
     for row in rows:
-        if row["error"] and row["variant"] in KINDS and row["variant"] not in known:
+        if row["error"] and row["variant"] in FIXTURE_KINDS and row["variant"] not in known:
             yield f"{row['variant']} could not be made: {row['error']}"
     failed = {row["variant"] for row in rows if row["error"]}
-    gaps = [NAMES[kind] for kind in KINDS if kind not in known and kind not in failed]
+    gaps = [NAMES[kind] for kind in FIXTURE_KINDS if kind not in known and kind not in failed]
     for row in known.values():
         lacking = {"accuracy": _drop(row), "speed": _speed(row), "size": _size(row)}
         named = [what for what, value in lacking.items() if value is None]

@@ -1,4 +1,4 @@
-"""Open a store that builds and measures: for the plugin, and for a script without pytest.
+"""Open: a store that builds and measures, for the plugin, and for a script without pytest.
 
 store = open_store(Conditions())
 static = store.variant(Subject(model, eval_data=..., calibration_data=...), Recipe("static"))

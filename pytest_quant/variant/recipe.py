@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom")
+# Those with a fixture of their own, in the order of what they ask of the user: nothing, data, training.
+FIXTURE_KINDS = ("dynamic", "static", "qat")
 FLOWS = ("auto", "eager", "fx", "pt2e", "parts")
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 OBSERVERS = ("histogram", "minmax", "moving_average", "percentile", "entropy", "mse")

@@ -24,7 +24,7 @@ from pytest_quant.__main__ import main
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
-from pytest_quant.explain.size.layer_bytes import Held
+from pytest_quant.explain.size.layer_bytes import LayerBytes
 from pytest_quant.explain.size.size_cause import Tensors
 from pytest_quant.explain.speed.operators import Operator
 from pytest_quant.explain.speed.slowness import Slowness, Stayed
@@ -207,7 +207,7 @@ def test_showing_it_loads_no_torch(written):
     ("name", "noun"),
     [("explanation", Explanation), ("layer", Layer), ("remedy", Remedy), ("slowness", Slowness),
      ("operator", Operator), ("stretch", Stretch), ("stayed", Stayed), ("tensors", Tensors),
-     ("held", Held)],
+     ("held", LayerBytes)],
 )  # fmt: skip
 def test_what_explains_a_variant_is_described_field_by_field(name, noun):
     form = schema()["$defs"][name]

@@ -7,7 +7,7 @@ import torch
 
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
-from pytest_quant.explain.lost.tracking import FUSED, Following, Site, Tag
+from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
 from pytest_quant.quantize.qconfigs import qconfig_mapping
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
@@ -77,7 +77,7 @@ def _rounded_weight(layer: Any, observer: Any, scale: Any) -> Any:
     return weight if grid is None else grid.rounded(folded) / factor
 
 
-class _Observing(Following):
+class _Observing(LayerTracking):
     """Lets observers see the activations of a float model, place by place."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Activations: how well the range of a place fits what passes it."""
+"""Range fit: how well the range of a place fits what passes it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pytest_quant.explain.lost.simulation import Simulation
-from pytest_quant.explain.lost.tracking import Following, Site, Tag
+from pytest_quant.explain.lost.tracking import LayerTracking, Site, Tag
 from pytest_quant.subject.batches import call
 
 
@@ -45,7 +45,7 @@ def outlier_of(values: Any, axis: int) -> float:
     return float(largest.max()) / median if median > 0 else 1.0
 
 
-class _Fitting(Following):
+class _Fitting(LayerTracking):
     def __init__(self, simulation: Simulation) -> None:
         names = {id(layer.weight): name for name, layer in simulation.layers.items()}
         super().__init__(names, simulation.fused, not simulation.compiled)

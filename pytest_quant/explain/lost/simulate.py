@@ -1,4 +1,4 @@
-"""Twin: the float model that behaves as a static or QAT variant does, layer by layer."""
+"""Simulate: the float model that behaves as a static or QAT variant does, layer by layer."""
 
 import copy
 from collections.abc import Iterator

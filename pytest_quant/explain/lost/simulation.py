@@ -15,7 +15,7 @@ import torch
 
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.noise import Noise
-from pytest_quant.explain.lost.tracking import FUSED, Following, Site, Tag
+from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
 
@@ -95,7 +95,7 @@ class Simulation:
 class _Callable:
     """Called like the module, and otherwise the module, for a `quant_forward` that looks at it."""
 
-    def __init__(self, module: Any, mode: Following) -> None:
+    def __init__(self, module: Any, mode: LayerTracking) -> None:
         self._module = module
         self._mode = mode
 
@@ -106,7 +106,7 @@ class _Callable:
         return getattr(self._module, name)
 
 
-class _Rounding(Following):
+class _Rounding(LayerTracking):
     """Rounds what the switches say."""
 
     def __init__(self, simulation: Simulation, switches: Switches, noise: Noise | None) -> None:

@@ -1,4 +1,4 @@
-"""Following: which layer made the tensor that another one takes, whatever the model's code looks like.
+"""Tracking: which layer made the tensor that another one takes, whatever the model's code looks like.
 
 A convolution, the BatchNorm and the ReLU behind it become one int8 operation, whose output is rounded
 once. So a layer's output is followed through these until something else takes it, and through what
@@ -59,7 +59,7 @@ class Tag:
         return self.site[0]
 
 
-class Following(TorchFunctionMode):
+class LayerTracking(TorchFunctionMode):
     """While entered, tells its methods of each layer's call; they may change the tensors.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pasted: a recipe as the Python that a user would write."""
+"""As Python: a recipe as the Python that a user would write."""
 
 from dataclasses import fields
 from typing import Any
@@ -9,7 +9,7 @@ from pytest_quant.variant.recipe import DTYPES, Recipe
 OBVIOUS_FLOWS = ("auto", "fx", "eager")  # which `auto` takes by itself
 
 
-def pasted(recipe: Recipe) -> str:
+def as_python(recipe: Recipe) -> str:
     """``Recipe("static", keep_fp32=["fc"])``: whatever differs from the defaults.
 
     Args:

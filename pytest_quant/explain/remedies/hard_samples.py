@@ -1,4 +1,4 @@
-"""Screen: the samples that a failing variant scores otherwise than FP32, to judge candidates cheaply.
+"""Hard samples: the samples that a failing variant scores otherwise than FP32, to judge candidates cheaply.
 
 A candidate that still loses far too many of just these does not hold the limit, whatever little it may
 gain among the others, and only one that gets past them is worth a pass over all samples. Of a large
@@ -62,7 +62,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Screen:
+class HardSamples:
     """Samples to judge candidates on.
 
     Args:
@@ -98,7 +98,7 @@ class Screen:
         return Trial(lost <= self.allowed, float(drop / self.base if self.base else drop), seen)
 
 
-def screen_of(variant: Variant, limit: Limit) -> Screen | None:
+def hard_samples_of(variant: Variant, limit: Limit) -> HardSamples | None:
     """The screen of a failing variant; None where its metric does not score each sample, or where
     nothing can be told apart."""
     metric, own, fp32 = limit.metric, variant.evaluation, variant.fp32.evaluation
@@ -125,7 +125,7 @@ def screen_of(variant: Variant, limit: Limit) -> Screen | None:
         return None
     base = exact_mean(fp32.scores[metric.name]) if limit.relative else Fraction(1)
     allowed = Fraction(str(limit.max_drop)) * len(own) * base
-    return Screen(parts["hard"], parts["others"], allowed, len(own), base, limit)
+    return HardSamples(parts["hard"], parts["others"], allowed, len(own), base, limit)
 
 
 def _marks(samples: Any) -> list[bytes]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_quant.explain.remedies.as_python import pasted
+from pytest_quant.explain.remedies.as_python import as_python
 from pytest_quant.explain.remedies.trial import Limit
 from pytest_quant.judge.honesty import not_quantized
 from pytest_quant.quantize.build import build
@@ -39,7 +39,7 @@ class Proposal:
         size = self.variant.size.tensor_bytes / self.variant.fp32.size.tensor_bytes
         pair = self.variant.pair()
         pair.add_rounds(ROUNDS, ROUND_SECONDS)
-        text = pasted(self.recipe)
+        text = as_python(self.recipe)
         drop = limit.shown(self.drop)
         line = (
             f"{text}  # drop {drop}, {1 / size:.2f}x smaller, {pair.ratio:.2g}x as fast, measured"

@@ -7,7 +7,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.candidates import cheap_candidates
-from pytest_quant.explain.remedies.hard_samples import Screen, screen_of
+from pytest_quant.explain.remedies.hard_samples import HardSamples, hard_samples_of
 from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.sets import passing_sets
@@ -50,7 +50,7 @@ class Search:
     trials: list[str] = field(default_factory=list)
     least: float | None = None
     hint: str = ""
-    screen: Screen | None = None
+    screen: HardSamples | None = None
 
     def remedy(self, cheap: bool) -> Remedy:
         """What the search comes to."""
@@ -64,7 +64,7 @@ class Search:
                 [f"A {kind} variant is not ours to mend: its layers are not chosen by a Recipe."],
             )
         try:
-            self.screen = screen_of(self.variant, self.limit)
+            self.screen = hard_samples_of(self.variant, self.limit)
             proposal = self._by_settings() if cheap else None
             if proposal is None:
                 proposal = self._by_layers()

@@ -13,7 +13,7 @@ from pytest_quant.explain.lost.locate import SAMPLES, explain
 from pytest_quant.explain.lost.noise import noise_share
 from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation, in_float
-from pytest_quant.explain.remedies.hard_samples import Screen
+from pytest_quant.explain.remedies.hard_samples import HardSamples
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.subject.batches import call, size_of, taken
 from pytest_quant.variant.recipe import Recipe
@@ -35,7 +35,7 @@ class Workbench(Protocol):
     def order(self) -> list[str]:
         """Names of the layers, those first that are likely to matter most."""
 
-    def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
+    def trial(self, kept: Collection[str], limit: Limit, screen: HardSamples | None) -> Trial:
         """The accuracy with these in FP32; `screen` may tell without a whole evaluation."""
 
 
@@ -108,7 +108,7 @@ class InFloat:
             effect = noise_share(reference, self.simulation.outputs(probe, alone))
         return effect > (layer.effect or 0.0) / 2
 
-    def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
+    def trial(self, kept: Collection[str], limit: Limit, screen: HardSamples | None) -> Trial:
         """As the protocol says."""
         with in_float():
             model = self.simulation.model(self.simulation.without(kept))
@@ -139,13 +139,13 @@ class InPlace:
         """By effect."""
         return [layer.name for layer in explain(self.variant).ranked]
 
-    def trial(self, kept: Collection[str], limit: Limit, screen: Screen | None) -> Trial:
+    def trial(self, kept: Collection[str], limit: Limit, screen: HardSamples | None) -> Trial:
         """As the protocol says."""
         with self.built.without(kept) as model:
             return _tried(self.variant.sibling("a trial", model), limit, screen)
 
 
-def _tried(candidate: Variant, limit: Limit, screen: Screen | None) -> Trial:
+def _tried(candidate: Variant, limit: Limit, screen: HardSamples | None) -> Trial:
     return (screen.trial(candidate) if screen else None) or trial_of(candidate, limit)
 
 

@@ -1,8 +1,8 @@
-"""Least: how small a kind of quantization could make a model, if it took all that it can."""
+"""Attainable: how small a kind of quantization could make a model, if it took all that it can."""
 
 from collections.abc import Iterable
 
-from pytest_quant.explain.size.layer_bytes import Held
+from pytest_quant.explain.size.layer_bytes import LayerBytes
 from pytest_quant.variant.recipe import Recipe
 
 LINEAR = ("Linear",)
@@ -17,7 +17,7 @@ SCALES_PT2E, SCALES_EMBEDDING, SCALES_WEIGHT_ONLY = 12, 8, 2
 COMPRESSED = {"int8": 1 / 4, "int4": (0.5 + 4 / 32) / 4, "float16": 1 / 2}
 
 
-def takes(recipe: Recipe, held: Held) -> bool:
+def takes(recipe: Recipe, held: LayerBytes) -> bool:
     """Whether a recipe of this kind and flow has a smaller form for what a layer holds."""
     if recipe.kind in ("weight_only", "cast"):
         return bool(held.type) and held.type not in NORMS
@@ -29,7 +29,9 @@ def takes(recipe: Recipe, held: Held) -> bool:
     return False
 
 
-def least_bytes(recipe: Recipe, parts: Iterable[Held], *, unbuilt: bool = False) -> int | None:
+def least_bytes(
+    recipe: Recipe, parts: Iterable[LayerBytes], *, unbuilt: bool = False
+) -> int | None:
     """Bytes of a model, were all in it small that a recipe of this kind can make small.
 
     Args:
@@ -51,7 +53,7 @@ def least_bytes(recipe: Recipe, parts: Iterable[Held], *, unbuilt: bool = False)
     )
 
 
-def _least(recipe: Recipe, held: Held) -> float:
+def _least(recipe: Recipe, held: LayerBytes) -> float:
     if held.dtype != "FP32" or not takes(recipe, held):
         return held.bytes
     rest = held.bytes - held.weight_bytes
@@ -64,7 +66,7 @@ def _least(recipe: Recipe, held: Held) -> float:
     return rest + held.weight_bytes / 4 + _scales(recipe, held) * held.channels
 
 
-def _scales(recipe: Recipe, held: Held) -> int:
+def _scales(recipe: Recipe, held: LayerBytes) -> int:
     """Bytes of each channel's scale and zero point; a row of an embedding has its own in any case."""
     if held.type in EMBEDDINGS:
         return SCALES_EMBEDDING

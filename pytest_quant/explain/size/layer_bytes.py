@@ -1,4 +1,4 @@
-"""Held: what each layer of a variant holds in tensors, by the user's names."""
+"""Layer bytes: what each layer of a variant holds in tensors, by the user's names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LayerBytes:
     """The tensors of one layer that are stored in the same way.
 
     Args:
@@ -46,7 +46,7 @@ class Held:
         return asdict(self)
 
 
-def held_by(variant: Variant) -> tuple[Held, ...]:
+def held_by(variant: Variant) -> tuple[LayerBytes, ...]:
     """What the layers hold, those with most first; together it is ``variant.size.tensor_bytes``.
 
     A callable that is no module holds nothing that can be seen.
@@ -68,7 +68,7 @@ def held_by(variant: Variant) -> tuple[Held, ...]:
             parts = (needed, needed * weight, tensor.shape[0] * weight if weight else 0)
             sums[key] = [a + b for a, b in zip(sums.get(key, (0, 0, 0)), parts, strict=True)]
     found = [
-        Held(layer, type(layers[layer]).__name__ if layer else "", dtype, *parts)
+        LayerBytes(layer, type(layers[layer]).__name__ if layer else "", dtype, *parts)
         for (layer, dtype), parts in sums.items()
     ]
     return tuple(sorted(found, key=lambda held: -held.bytes))

@@ -1,4 +1,4 @@
-"""Tensors: which layers hold a variant's bytes, which of them are still FP32, and what to do about it."""
+"""Size cause: which layers hold a variant's bytes, which of them are still FP32, what to do about it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.size.attainable import least_bytes, takes
-from pytest_quant.explain.size.layer_bytes import Held, held_by
+from pytest_quant.explain.size.layer_bytes import LayerBytes, held_by
 from pytest_quant.quantize.names import kept
 from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.recipe import Recipe
@@ -47,7 +47,7 @@ class Tensors:
     where: str
     bytes: int | None = None
     fp32_bytes: int | None = None
-    held: tuple[Held, ...] = ()
+    held: tuple[LayerBytes, ...] = ()
     float_bytes: int | None = None
     least_ratio: float | None = None
     sentences: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Tensors:
         return cls(
             **{
                 **plain,
-                "held": tuple(Held(**held) for held in plain["held"]),
+                "held": tuple(LayerBytes(**held) for held in plain["held"]),
                 "sentences": tuple(plain["sentences"]),
                 "notes": tuple(plain["notes"]),
             }
@@ -198,24 +198,24 @@ def _of_floats(variant: Variant, recipe: Recipe, tensors: Tensors) -> Iterator[s
         yield f"{'; '.join(parts)}."
 
 
-def _bytes(parts: list[Held]) -> int:
+def _bytes(parts: list[LayerBytes]) -> int:
     return sum(held.bytes for held in parts)
 
 
-def _layers(parts: list[Held]) -> str:
+def _layers(parts: list[LayerBytes]) -> str:
     listed = ", ".join(held.layer or "the model's own" for held in parts[:NAMED])
     return f"{listed} and {len(parts) - NAMED} more" if len(parts) > NAMED else listed
 
 
-def _floats(tensors: Tensors) -> list[Held]:
+def _floats(tensors: Tensors) -> list[LayerBytes]:
     return [held for held in tensors.held if held.dtype == "FP32"]
 
 
-def _shown(held: Held) -> str:
+def _shown(held: LayerBytes) -> str:
     return f"{held.layer or 'no layer'} ({_type(held) or 'tensors'}, {_mb(held.bytes)} MB)"
 
 
-def _type(held: Held) -> str:
+def _type(held: LayerBytes) -> str:
     return "Linear of attention" if held.type.startswith("NonDynamically") else held.type
 
 

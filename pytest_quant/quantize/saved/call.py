@@ -1,4 +1,4 @@
-"""Described: a model's call as plain JSON, without its values, and a call like it made again."""
+"""Call: a model's call as plain JSON, without its values, and a call like it made again."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pytest_quant.quantize.flows.example import Example
 PLAIN = (bool, int, float, str, type(None))
 
 
-def described(example: Example) -> dict[str, Any]:
+def call_as_json(example: Example) -> dict[str, Any]:
     """A call's arguments, with each tensor's shape and type, and those of its parts.
 
     Raises:
@@ -19,7 +19,7 @@ def described(example: Example) -> dict[str, Any]:
     return {
         "args": [_described(value) for value in example.args],
         "kwargs": {name: _described(value) for name, value in example.kwargs.items()},
-        "parts": {name: described(part) for name, part in example.parts.items()},
+        "parts": {name: call_as_json(part) for name, part in example.parts.items()},
     }
 
 

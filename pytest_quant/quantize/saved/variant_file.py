@@ -1,4 +1,4 @@
-"""Saved: a variant as one file, of weights and recipe, and back again bit for bit.
+"""Variant file: a variant as one file, of weights and recipe, and back again bit for bit.
 
 A quantized module cannot be pickled and loaded elsewhere; its state dict can, into a module that is
 rebuilt after the same recipe. What is read is never unpickled (``weights_only=True``) beyond tensors.
@@ -20,7 +20,7 @@ from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
-from pytest_quant.quantize.saved.call import call_like, described
+from pytest_quant.quantize.saved.call import call_as_json, call_like
 from pytest_quant.subject.subject import fp32_copy
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
@@ -70,7 +70,7 @@ def save(variant: Variant, path: str | Path) -> Path:
         "version": VERSION,
         "torch": str(torch.__version__),
         "recipe": json.dumps(replace(recipe, keep_fp32=names).to_dict()),
-        "call": json.dumps(described(_with_parts(example, variant))),
+        "call": json.dumps(call_as_json(_with_parts(example, variant))),
         "fp32": fingerprint(module),
         "state": state,
     }

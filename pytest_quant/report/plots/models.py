@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from pytest_quant.baseline.baseline import key_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.plots.classes import classes
 from pytest_quant.report.plots.drawing import own_style
@@ -9,7 +10,7 @@ from pytest_quant.report.plots.pareto import pareto
 from pytest_quant.report.plots.points import Mark, Plot, is_number, mark_of, points_of
 from pytest_quant.report.plots.sizes import sizes
 from pytest_quant.report.plots.speedups import speedups
-from pytest_quant.report.rows import Row, key_of
+from pytest_quant.report.rows import Row
 
 MOST_MODELS = 8
 

@@ -3,8 +3,8 @@
 from pytest_quant.report.plots.drawing import FP32, WIDTH, Drawing
 from pytest_quant.report.plots.points import LARGEST, Plot, Point, is_number
 from pytest_quant.report.rows import Row
+from pytest_quant.variant.measurements import MB
 
-MB = 10**6  # bytes
 LINE, LEFT, RIGHT = 30, 104, 84  # pixels: of a line, left of the bars, right of the longest
 
 

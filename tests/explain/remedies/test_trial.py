@@ -4,13 +4,13 @@ import pytest
 import torch
 from builders import loss, planted_variant, right
 
-from pytest_quant.explain.remedies.hard_samples import screen_of
+from pytest_quant.explain.remedies.hard_samples import hard_samples_of
 from pytest_quant.explain.remedies.trial import limit_of, trial_of
 
 
 def told(variant, max_drop, relative):
     limit = limit_of(variant, max_drop, relative, None)
-    screen = screen_of(variant, limit)
+    screen = hard_samples_of(variant, limit)
     for each in (variant.fp32, variant):
         _ = each.evaluation
     trial, screened = trial_of(variant, limit), screen.trial(variant) if screen else None

@@ -1,15 +1,15 @@
-"""Screen: candidates are judged on few samples, and wrongly turned down by none of the others."""
+"""HardSamples: candidates are judged on few samples, and wrongly turned down by none of the others."""
 
 import pytest
 from builders import Reads, loss, planted_variant, right
 
-from pytest_quant.explain.remedies.hard_samples import LARGE, MOST, screen_of
+from pytest_quant.explain.remedies.hard_samples import LARGE, MOST, hard_samples_of
 from pytest_quant.explain.remedies.trial import limit_of
 
 
 def screen(fp32, own, max_drop=0.01, **given):
     variant = planted_variant(fp32, own, **given)
-    return variant, screen_of(variant, limit_of(variant, max_drop, False, None))
+    return variant, hard_samples_of(variant, limit_of(variant, max_drop, False, None))
 
 
 def losing(variant, count):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pytest_quant import Recipe
-from pytest_quant.explain.remedies.as_python import pasted
+from pytest_quant.explain.remedies.as_python import as_python
 
 DEFAULT = torch.backends.quantized.engine
 
@@ -22,12 +22,14 @@ DEFAULT = torch.backends.quantized.engine
     ],
 )
 def test_it_reads_back_as_the_same_recipe(recipe):
-    assert eval(pasted(recipe), {"Recipe": Recipe, "torch": torch}) == recipe
+    assert eval(as_python(recipe), {"Recipe": Recipe, "torch": torch}) == recipe
 
 
 def test_what_would_be_taken_anyway_is_left_out():
-    assert pasted(Recipe("static", flow="fx", engine=DEFAULT)) == 'Recipe("static")'
-    assert pasted(Recipe("static", flow="pt2e", engine="onednn")) == 'Recipe("static", flow="pt2e")'
-    assert pasted(Recipe("static", engine="qnnpack")) == 'Recipe("static", engine="qnnpack")'
-    assert pasted(Recipe("weight_only")) == 'Recipe("weight_only")'
-    assert pasted(Recipe("static", keep_fp32=("fc",))) == 'Recipe("static", keep_fp32=["fc"])'
+    assert as_python(Recipe("static", flow="fx", engine=DEFAULT)) == 'Recipe("static")'
+    assert (
+        as_python(Recipe("static", flow="pt2e", engine="onednn")) == 'Recipe("static", flow="pt2e")'
+    )
+    assert as_python(Recipe("static", engine="qnnpack")) == 'Recipe("static", engine="qnnpack")'
+    assert as_python(Recipe("weight_only")) == 'Recipe("weight_only")'
+    assert as_python(Recipe("static", keep_fp32=("fc",))) == 'Recipe("static", keep_fp32=["fc"])'

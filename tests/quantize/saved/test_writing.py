@@ -54,7 +54,7 @@ def test_killed_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "v.pt"
     old = built(made(Two), "dynamic", numbers)
     old.save(path)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", KILLED, path], env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2  # the new one was being written

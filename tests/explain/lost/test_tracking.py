@@ -1,15 +1,15 @@
-"""Following: chains of layer, BatchNorm and ReLU, whatever the code looks like."""
+"""LayerTracking: chains of layer, BatchNorm and ReLU, whatever the code looks like."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from pytest_quant.explain.lost.tracking import Following
+from pytest_quant.explain.lost.tracking import LayerTracking
 
 nn = torch.nn
 
 
-class Told(Following):
+class Told(LayerTracking):
     """Notes what it is told."""
 
     def __init__(self, model):
@@ -151,7 +151,7 @@ def test_named_arguments_and_a_norm_without_statistics_are_no_obstacle():
     assert watch.scales == {}
 
 
-class Halving(Following):
+class Halving(LayerTracking):
     """Gives away half of what layers make."""
 
     def leaving(self, values, tag):
