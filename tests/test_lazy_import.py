@@ -38,8 +38,19 @@ def test_asking_for_what_it_offers_loads_nothing_heavy():
 
 @pytest.mark.parametrize("name", pytest_quant.__all__)
 def test_each_public_name_is_found_where_it_lives(name):
-    assert getattr(pytest_quant, name).__name__ == name
+    assert getattr(pytest_quant, name).__name__ in (name, f"pytest_quant.{name}")
+    assert callable(getattr(pytest_quant, name))
     assert name in dir(pytest_quant)
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", "import pytest_quant.explain.causes", "from pytest_quant import mend; mend.__name__"],
+)
+def test_explain_can_be_called_whatever_was_imported_before(before):
+    said, _ = python("-c", f"{before}\nfrom pytest_quant import explain\n"
+                     "try: explain(3)\nexcept TypeError as error: print(error)")  # fmt: skip
+    assert said.strip() == "explain was given 3; expected a quantized Variant"
 
 
 def test_another_name_is_an_attribute_error():

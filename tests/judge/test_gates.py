@@ -22,8 +22,8 @@ from pytest_quant import (
     assert_max_size,
     assert_min_int8_share,
     assert_min_speedup,
-    recorder,
 )
+from pytest_quant.judge import recorder
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.recorder import Running
 

@@ -29,9 +29,9 @@ from pytest_quant import (
     Recipe,
     Subject,
     assert_no_regression,
-    recorder,
 )
 from pytest_quant.baseline.baseline import Baseline
+from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.environment import environment
 from pytest_quant.report.baselines import Gathered, scores_of

@@ -8,7 +8,8 @@ import pytest
 from builders import timed_variant
 from fake_clock import fake_pair, swaying
 
-from pytest_quant import Outcome, QuantStageError, assert_min_speedup, recorder
+from pytest_quant import Outcome, QuantStageError, assert_min_speedup
+from pytest_quant.judge import recorder
 from pytest_quant.judge.speedup import MOST_ROUNDS, MOST_SECONDS, decide, judge_speedup
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE

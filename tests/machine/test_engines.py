@@ -6,7 +6,7 @@ from builders import toy_variant
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.notes import notes_on
-from pytest_quant.machine import engines
+from pytest_quant.machine import cpu, engines
 from pytest_quant.variant.recipe import Recipe
 
 CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -20,7 +20,7 @@ def uncapped(monkeypatch):
 
 
 def as_cpu_with(monkeypatch, *flags):
-    monkeypatch.setattr(engines, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
 
 
 def highest_activation(variant):
@@ -86,7 +86,7 @@ def test_a_cap_on_onednns_instruction_set_is_honoured(
         (("avx512f",), False),
     ):
         as_cpu_with(monkeypatch, *flags)
-        assert engines.has_vnni() == expected
+        assert cpu.has_vnni() == expected
         assert engines.must_reduce_range("onednn") == (not expected)
         assert not engines.must_reduce_range("x86")
 
@@ -99,7 +99,7 @@ def test_the_newer_name_of_the_cap_wins_unless_it_is_empty(monkeypatch, newer, o
     as_cpu_with(monkeypatch, "avx512_vnni")
     for name, value in zip(CAPS, (newer, older), strict=True):
         monkeypatch.setenv(name, value)
-    assert engines.has_vnni() == expected
+    assert cpu.has_vnni() == expected
 
 
 def test_an_engine_that_pytorch_lacks_is_named_with_those_it_has(monkeypatch):

@@ -8,7 +8,6 @@ from quantizable import Stubbed, Two, built, decibels, images, made, numbers
 from torch import nn
 
 from pytest_quant import Recipe
-from pytest_quant.machine import engines
 from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
 from pytest_quant.quantize.flows import eager, fx, pt2e
 from pytest_quant.quantize.flows.example import Example
@@ -44,7 +43,7 @@ def cpu(monkeypatch):
 
     def become(vnni):
         flags = frozenset({"avx512f"} | ({"avx512_vnni"} if vnni else set()))
-        monkeypatch.setattr(engines, "cpu_flags", lambda: flags)
+        monkeypatch.setattr("pytest_quant.machine.cpu.cpu_flags", lambda: flags)
         for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
             monkeypatch.delenv(name, raising=False)
 

@@ -47,7 +47,7 @@ def contest(recipe, planted):
 @pytest.fixture
 def four(monkeypatch):
     engines = ["x86", "fbgemm", "onednn", "qnnpack"]
-    monkeypatch.setattr("pytest_quant.engine_contest.supported_engines", lambda: engines)
+    monkeypatch.setattr("pytest_quant.store.contest.supported_engines", lambda: engines)
     return dict.fromkeys(engines, Planted(1.0, 0.01))
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from quantizable import Answering, Tagger, Two, anything, built, made, numbers, questions, tokens
 from torch import nn
 
-from pytest_quant import QuantStageError, Recipe, load_variant, saved
+from pytest_quant import QuantStageError, Recipe, load_variant
 from pytest_quant.machine.conditions import known_warnings_silenced
+from pytest_quant.quantize.saved import variant_file as saved
 
 
 @pytest.fixture(scope="module")
