@@ -72,7 +72,7 @@ def merge(given: argparse.Namespace) -> tuple[Report, int]:
         whole.created = max(filter(None, (whole.created, part.created)), default=None)
         whole.notes += part.notes
         if differ := differences(whole.environment, part.environment):
-            models = ", ".join(dict.fromkeys(str(row["model"]) for row in part.rows))
+            models = ", ".join(dict.fromkeys(row.model for row in part.rows))
             whole.notes.append(f"{path} ({models}) is of another environment: {', '.join(differ)}")
     assert whole is not None  # argparse asks for a file
     whole.since = None

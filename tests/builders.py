@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import torch
 
+from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.build import Built, build
-from pytest_quant.report.rows import failed_row
 from pytest_quant.store.open import measures_under, open_store
 from pytest_quant.store.store import Store
 from pytest_quant.subject.metrics import Metric
@@ -111,9 +111,8 @@ def timed_variant(pair, *, best=None, fp32=False):
 
 
 def plain_row(model="Net", variant="static", where="", **known):
-    """A row of a report of which only the given is known."""
-    row = failed_row(model, where, variant, "")
-    return row | {"error": None} | known
+    """A row of a report, as plain JSON types, of which only the given is known."""
+    return Row.blank(RowKey(where, model, variant)).to_dict() | known
 
 
 def metric_cells(name="top-1", value=0.95, samples=200, **known):
@@ -129,6 +128,7 @@ def metric_cells(name="top-1", value=0.95, samples=200, **known):
         "flips": None,
         "flipped": None,
         "fake_quantized": None,
+        "classes": None,
     } | known
 
 
@@ -180,9 +180,7 @@ def plain_verdict(row, outcome="PASS", quantity="size", **changed):
         "sentence": f"{quantity} {outcome}: so it is",
         "limit": 0.3,
         "observed": 0.25,
-        "model": row["model"],
-        "variant": row["variant"],
-        "where": row["where"],
+        **_key(row).to_dict(),
         "metric": None,
         "evidence": {},
         "test": "test_it.py::test_it",
@@ -191,13 +189,16 @@ def plain_verdict(row, outcome="PASS", quantity="size", **changed):
 
 def plain_test(row, outcome="passed", reason=None, **changed):
     """How the test of `plain_verdict` ended."""
-    looked_at = {name: row[name] for name in ("where", "model", "variant")}
     return {
         "nodeid": "test_it.py::test_it",
         "outcome": outcome,
-        "variants": [looked_at],
+        "variants": [_key(row).to_dict()],
         "reason": reason,
     } | changed
+
+
+def _key(row):
+    return row.key if isinstance(row, Row) else RowKey.of(row)
 
 
 def layer_cells(name="features.0", share=0.5, sqnr=14.2, faults=(), **known):

@@ -11,6 +11,7 @@ from pytest_quant.__main__ import main
 from pytest_quant.baseline.baseline import Baseline
 from pytest_quant.report.baselines import Gathered
 from pytest_quant.report.document import Report
+from pytest_quant.variant.measurements import Size
 
 ENVIRONMENT = {
     "pytest_quant": "0.1.0", "torch": "2.15.0", "engine": "x86", "threads": 1, "cpu": "CPU", "isa": "AVX2",
@@ -130,12 +131,12 @@ def test_merge_joins_the_rows_of_a_variant_and_keeps_all_verdicts_and_tests(writ
     ]  # fmt: skip
     assert main(["merge", *parts, "--format=json"]) == 0
     merged = Report.from_json(capsys.readouterr().out)
-    assert [(row["model"], row["variant"]) for row in merged.rows] == [
+    assert [(row.model, row.variant) for row in merged.rows] == [
         ("Net", "static"), ("Own0", "static"), ("Own1", "static"),
     ]  # fmt: skip
     (row, *_) = merged.rows
-    assert row["size"] == size
-    assert row["metrics"][0]["value"] == 0.9
+    assert row.size == Size(**size)
+    assert row.metrics[0].value == 0.9
     assert [verdict["test"] for verdict in merged.verdicts] == ["t0", "t1"]
     assert [test["nodeid"] for test in merged.tests] == ["t0", "t1"]
     assert merged.notes == []
@@ -203,7 +204,7 @@ def test_a_missing_file_or_folder_is_one_sentence_too(tmp_path, write, capsys):
 
 
 def test_baselines_are_not_merged(write, capsys):
-    path = write("b.json", Baseline("v1", {}, (), {}))
+    path = write("b.json", Baseline("v1", {}, (), {}, {}))
     assert main(["merge", path]) == 2
     assert "merge takes reports" in capsys.readouterr().err
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_quant.baseline.packing import fingerprint_of_packed, unpack_samples, unpack_scores
+from pytest_quant.baseline.packing import (
+    Packed,
+    fingerprint_of_packed,
+    unpack_samples,
+    unpack_scores,
+)
+from pytest_quant.baseline.row import MetricScore, Row, RowKey, kept
 
 FORM = "pytest-quant baseline"
 VERSION = 1  # of the form; a reader refuses a higher one
@@ -16,8 +22,11 @@ NAME = re.compile(r"\w([\w .+=@-]{0,98}[\w+=@-])?")
 # What must be equal for two speed-ups to be compared; milliseconds never are.
 DECISIVE = ("cpu", "isa", "vnni", "cores", "threads", "torch", "engine", "system")
 
-Row = dict[str, Any]
-Key = tuple[str, str, str]
+UNKEPT: dict[str, Any] = {
+    "seconds": {},
+    "notes": [],
+    "error": None,
+}  # what a report's row has besides
 
 
 class BaselineError(ValueError):
@@ -34,19 +43,24 @@ class Baseline:
     Args:
         name: what it was saved as.
         environment: under what it was measured, as in the report.
-        rows: as in the report, without notes and errors; each may have ``eval_set`` (``fingerprint``
-            and ``samples``) and ``scores``: metric -> packed, in the order of the eval set's samples.
+        rows: as in the report, without notes and errors.
+        scores: of each row metric -> packed scores, in the order of its eval set's samples.
         eval_sets: fingerprint -> the packed samples, once for all variants.
     """
 
     name: str
     environment: Mapping[str, Any]
     rows: tuple[Row, ...]
+    scores: Mapping[RowKey, Mapping[str, Packed]]
     eval_sets: Mapping[str, str]
 
-    def row(self, key: Key) -> Row | None:
-        """The row of a variant: by where its model belongs, the model's name and its own."""
-        return next((row for row in self.rows if key_of(row) == key), None)
+    def row(self, key: RowKey) -> Row | None:
+        """The row of a variant; None where there is none."""
+        return next((row for row in self.rows if row.key == key), None)
+
+    def scores_of(self, row: Row) -> Mapping[str, Packed]:
+        """The packed scores of a row by metric."""
+        return self.scores.get(row.key, {})
 
     def samples(self, fingerprint: str) -> set[bytes]:
         """The digests of an eval set's samples."""
@@ -59,7 +73,7 @@ class Baseline:
             "version": VERSION,
             "name": self.name,
             "environment": dict(self.environment),
-            "rows": [dict(row) for row in self.rows],
+            "rows": [_kept(row) | {"scores": dict(self.scores_of(row))} for row in self.rows],
             "eval_sets": dict(self.eval_sets),
         }
 
@@ -84,13 +98,15 @@ class Baseline:
                 f"it is of form {version}, and this pytest-quant reads up to {VERSION}; update it"
             )
         try:
+            rows, eval_sets = _of(list, plain["rows"]), _of(dict, plain["eval_sets"])
+            _check(rows, eval_sets)
             made = cls(
                 str(plain["name"]),
                 _of(dict, plain["environment"]),
-                tuple(_of(dict, row) for row in _of(list, plain["rows"])),
-                _of(dict, plain["eval_sets"]),
+                tuple(map(_row, rows)),
+                {RowKey.of(row): row.get("scores", {}) for row in rows},
+                eval_sets,
             )
-            _check(made)
         except KeyError as error:
             raise BaselineError(f"it is damaged: {error} is missing") from None
         except (TypeError, ValueError) as error:
@@ -145,11 +161,6 @@ def path_of(name: str, folder: Path) -> Path:
     return folder / f"{name}.json"
 
 
-def key_of(row: Row) -> Key:
-    """What identifies a row: where the model belongs, its name, the variant's name."""
-    return (row["where"], row["model"], row["variant"])
-
-
 def differences(
     before: Mapping[str, Any],
     now: Mapping[str, Any],
@@ -170,14 +181,26 @@ def _shown(value: Any, none: str) -> str:
     return none if value is None else str(value)
 
 
-def _check(baseline: Baseline) -> None:
+def _row(plain: Mapping[str, Any]) -> Row:
+    return Row.from_dict(UNKEPT | {name: plain[name] for name in plain if name != "scores"})
+
+
+def _kept(row: Row) -> dict[str, Any]:
+    """What a baseline keeps of a row, as plain JSON types."""
+    plain = row.to_dict()
+    metrics = [{name: metric[name] for name in kept(MetricScore)} for metric in plain["metrics"]]
+    return {name: plain[name] for name in kept(Row)} | {"metrics": metrics}
+
+
+def _check(rows: list[Any], eval_sets: Mapping[str, Any]) -> None:
     """Refuse what a later comparison would stumble over."""
     sizes = {}
-    for fingerprint, packed in baseline.eval_sets.items():
+    for fingerprint, packed in eval_sets.items():
         sizes[fingerprint] = len(unpack_samples(_of(str, packed)))
         if fingerprint_of_packed(packed) != fingerprint:
             raise ValueError(f"the samples of eval set {fingerprint} have another fingerprint")
-    for row in baseline.rows:
+    for row in rows:
+        _of(dict, row)
         for name in ("where", "model", "variant"):
             _of(str, row[name])
         _of((dict, type(None)), row["recipe"])
@@ -203,7 +226,7 @@ def _check(baseline: Baseline) -> None:
                 if sizes[eval_set["fingerprint"]] != eval_set["samples"]:
                     raise ValueError(f"eval set {eval_set['fingerprint']} has lost samples")
                 unpack_scores(packed, eval_set["samples"])
-    if len({key_of(row) for row in baseline.rows}) < len(baseline.rows):
+    if len({RowKey.of(row) for row in rows}) < len(rows):
         raise ValueError("a variant has two rows")
 
 

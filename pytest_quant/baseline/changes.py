@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.baseline.baseline import Baseline, Row, differences, key_of
-from pytest_quant.baseline.packing import unpack_scores
+from pytest_quant.baseline.baseline import Baseline, differences
+from pytest_quant.baseline.packing import Packed, unpack_scores
+from pytest_quant.baseline.row import MetricScore, Row, RowKey
 
 Change = dict[str, Any]
+Scores = tuple[Mapping[str, Packed], Mapping[str, Packed]]
 # Of two speed-ups: timed twice on one machine they differ by a few per cent, so less is no change.
 NOTEWORTHY = 1.05
 
@@ -30,22 +32,24 @@ def since(before: Baseline, now: Baseline) -> dict[str, Any]:
 def changes_between(before: Baseline, now: Baseline) -> list[Change]:
     """One for each variant of either, in the order of `now`, then those that it lacks."""
     same_machine = not differences(before.environment, now.environment)
-    changes = []
+    changes: list[Change] = []
     for row in now.rows:
-        old = before.row(key_of(row))
+        old = before.row(row.key)
         if old is None:
-            changes.append(_place(row) | {"status": "new"})
+            changes.append(row.key.to_dict() | {"status": "new"})
         else:
-            changes.append(_place(row) | {"status": "known"} | _change(old, row, same_machine))
-    known = {key_of(row) for row in now.rows}
-    gone = [row for row in before.rows if key_of(row) not in known]
-    return changes + [_place(row) | {"status": "gone"} for row in gone]
+            scores = before.scores_of(old), now.scores_of(row)
+            change = _change(old, row, scores, same_machine)
+            changes.append(row.key.to_dict() | {"status": "known"} | change)
+    known = {row.key for row in now.rows}
+    gone = [row for row in before.rows if row.key not in known]
+    return changes + [row.key.to_dict() | {"status": "gone"} for row in gone]
 
 
 def change_of(since: Mapping[str, Any] | None, row: Row) -> Change | None:
     """The change of a row's variant in what `since` gave."""
     changes = (since or {}).get("changes", ())
-    return next((change for change in changes if key_of(change) == key_of(row)), None)
+    return next((change for change in changes if RowKey.of(change) == row.key), None)
 
 
 def cell_of(change: Change | None, line: int = 0) -> str:
@@ -86,22 +90,17 @@ def is_change(change: Change) -> bool:
     return summary_of(change) not in ("=", "-")
 
 
-def _place(row: Row) -> Change:
-    return {name: row[name] for name in ("where", "model", "variant")}
-
-
-def _change(old: Row, new: Row, same_machine: bool) -> Change:
+def _change(old: Row, new: Row, scores: Scores, same_machine: bool) -> Change:
     share = None
-    if old["int8_share"] and new["int8_share"]:
-        share = {
-            of: [old["int8_share"][of], new["int8_share"][of]] for of in ("parameters", "macs")
-        }
+    if old.int8_share and new.int8_share:
+        shares = old.int8_share, new.int8_share
+        share = {of: [getattr(each, of) for each in shares] for of in ("parameters", "macs")}
     size = None
-    if old["size"] and new["size"]:
-        size = [old["size"]["tensor_bytes"], new["size"]["tensor_bytes"]]
-    recipes = old["recipe"] or {}, new["recipe"] or {}
+    if old.size and new.size:
+        size = [old.size.tensor_bytes, new.size.tensor_bytes]
+    recipes = old.recipe or {}, new.recipe or {}
     return {
-        "metrics": [_metric(old, new, metric) for metric in new["metrics"]],
+        "metrics": [_metric(old, new, metric, scores) for metric in new.metrics],
         "other_eval_set": _other_eval_set(old, new),
         "size": size,
         "int8_share": share,
@@ -110,23 +109,24 @@ def _change(old: Row, new: Row, same_machine: bool) -> Change:
     }
 
 
-def _metric(old: Row, new: Row, metric: dict[str, Any]) -> dict[str, Any]:
-    was: dict[str, Any] = next((m for m in old["metrics"] if m["name"] == metric["name"]), {})
+def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str, Any]:
+    was = next((each for each in old.metrics if each.name == metric.name), None)
     comparable = (
-        was.get("unit") == metric["unit"]
-        and None not in (was["value"], metric["value"])
-        and all(m["samples"] == m.get("of", m["samples"]) for m in (was, metric))
+        was is not None
+        and was.unit == metric.unit
+        and None not in (was.value, metric.value)
+        and was.is_whole
+        and metric.is_whole
         and not _other_eval_set(old, new)
     )
     flips = None
-    if comparable and all(metric["name"] in row.get("scores", {}) for row in (old, new)):
-        samples = new["eval_set"]["samples"]
-        a, b = (unpack_scores(row["scores"][metric["name"]], samples) for row in (old, new))
+    if comparable and new.eval_set and all(metric.name in each for each in scores):
+        a, b = (unpack_scores(each[metric.name], new.eval_set.samples) for each in scores)
         flips = int(np.count_nonzero(a != b))
     return {
-        "name": metric["name"],
-        "unit": metric["unit"],
-        "value": [was.get("value"), metric["value"]],
+        "name": metric.name,
+        "unit": metric.unit,
+        "value": [was and was.value, metric.value],
         "comparable": comparable,
         "flips": flips,
     }
@@ -134,21 +134,19 @@ def _metric(old: Row, new: Row, metric: dict[str, Any]) -> dict[str, Any]:
 
 def _other_eval_set(old: Row, new: Row) -> bool:
     """Whether two rows are known to have been evaluated on different samples."""
-    if old.get("eval_set") and new.get("eval_set"):
-        return bool(old["eval_set"] != new["eval_set"])
-    counts = [
-        {metric.get("of", metric["samples"]) for metric in row["metrics"]} for row in (old, new)
-    ]
+    if old.eval_set and new.eval_set:
+        return old.eval_set != new.eval_set
+    counts = [{metric.of or metric.samples for metric in row.metrics} for row in (old, new)]
     return all(counts) and counts[0] != counts[1]
 
 
 def _speedup(old: Row, new: Row) -> dict[str, Any] | None:
-    a, b = old["latency"], new["latency"]
-    if not a or not b or a["batch"] != b["batch"] or not (a["interval_95"] and b["interval_95"]):
+    a, b = old.latency, new.latency
+    if not a or not b or a.batch != b.batch or not (a.interval and b.interval):
         return None
-    slower = b["interval_95"][1] * NOTEWORTHY < a["interval_95"][0]
-    faster = a["interval_95"][1] * NOTEWORTHY < b["interval_95"][0]
-    return {"value": [a["speedup"], b["speedup"]], "differs": slower or faster}
+    slower = b.interval[1] * NOTEWORTHY < a.interval[0]
+    faster = a.interval[1] * NOTEWORTHY < b.interval[0]
+    return {"value": [a.speedup, b.speedup], "differs": slower or faster}
 
 
 def _metric_words(metric: Mapping[str, Any]) -> str:
@@ -203,7 +201,7 @@ def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator
     others: dict[str, list[str]] = {}
     for change in changes:
         if change.get("other_eval_set"):
-            old, row = before.row(key_of(change)), now.row(key_of(change))
+            old, row = before.row(RowKey.of(change)), now.row(RowKey.of(change))
             words = " now, ".join(_set_words(each) for each in (row, old) if each) + " then"
             others.setdefault(words, []).append(named(change))
         for part in change.get("recipe", ()):
@@ -215,13 +213,15 @@ def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator
         )
 
 
-def named(row: Mapping[str, Any]) -> str:
+def named(what: Mapping[str, Any] | Row) -> str:
     """Of a row, a change or a verdict: the model, with its place, and the variant."""
-    place = f" ({row['where']})" if row["where"] else ""
-    return f"{row['model']}{place} {row['variant']}"
+    key = what.key if isinstance(what, Row) else RowKey.of(what)
+    place = f" ({key.where})" if key.where else ""
+    return f"{key.model}{place} {key.variant}"
 
 
 def _set_words(row: Row) -> str:
-    known = row.get("eval_set")
-    samples = known["samples"] if known else row["metrics"][0]["samples"]
-    return f"{samples} samples" + (f", fingerprint {known['fingerprint']}" if known else "")
+    samples = row.eval_set.samples if row.eval_set else row.metrics[0].samples
+    return f"{samples} samples" + (
+        f", fingerprint {row.eval_set.fingerprint}" if row.eval_set else ""
+    )

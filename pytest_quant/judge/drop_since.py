@@ -1,7 +1,6 @@
 """Drop since a baseline: the metric of now against the stored scores of then, sample by sample."""
 
 import math
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -28,9 +27,10 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
     refuse_other_samples(stored)
     evidence: dict[str, Any] = {"baseline": stored.baseline.name, "samples": len(own)}
     paired = ""
-    if metric.name in own.scores and metric.name in stored.row["scores"]:
+    packed = stored.baseline.scores_of(stored.row)
+    if metric.name in own.scores and metric.name in packed:
         scores = own.scores[metric.name]
-        then = unpack_scores(stored.row["scores"][metric.name], len(own))
+        then = unpack_scores(packed[metric.name], len(own))
         if not np.isfinite(then).all():
             raise unusable(stored, f"its {metric.name} is not a number on some samples")
         before, after = exact_mean(then), exact_mean(scores)
@@ -39,7 +39,9 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         evidence |= {"worse": worse, "better": better}
         paired = f", {worse} worse and {better} better"
     else:
-        before, after = _as_measured(known, metric), Fraction(own.values[metric.name])
+        assert known.value is not None  # known_metric has seen to it
+        value = math.log(known.value) if metric.unit == "perplexity" else known.value
+        before, after = Fraction(value), Fraction(own.values[metric.name])
     drop = before - after if metric.higher_is_better else after - before
     relative = metric.unit == "perplexity"
     limit = Fraction(math.log1p(max_drop)) if relative else Fraction(str(max_drop))
@@ -64,11 +66,6 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         metric=metric.name,
         evidence=evidence | {"before": float(before), "after": float(after)},
     )
-
-
-def _as_measured(known: Mapping[str, Any], metric: Metric) -> Fraction:
-    value = known["value"]
-    return Fraction(math.log(value) if metric.unit == "perplexity" else value)
 
 
 def _verb(metric: Metric, drop: Fraction) -> str:

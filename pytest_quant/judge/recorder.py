@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_quant.baseline.baseline import FOLDER
+from pytest_quant.baseline.row import Row
 
 if TYPE_CHECKING:
     from pytest_quant.judge.verdict import Verdict
@@ -43,7 +44,7 @@ class Running:
     saving: str | None = None
     variants: list["Variant"] = field(default_factory=list)
     verdicts: list["Verdict"] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
 
 
 _stack: list[Running] = []

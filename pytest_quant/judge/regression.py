@@ -85,18 +85,20 @@ def judge_speedup_since(stored: Stored, budget: float) -> Verdict:
     The stored number is uncertain too, so it is the lower end of its interval that counts.
     INCONCLUSIVE on another machine, for another batch, or where the stored number has no interval.
     """
-    variant, latency = stored.variant, stored.row["latency"]
-    interval, speedup = latency["interval_95"], latency["speedup"]
+    variant, latency = stored.variant, stored.row.latency
+    assert latency is not None  # see `_judges`
+    assert latency.speedup is not None  # see the check of the file
+    interval, speedup = latency.interval, latency.speedup
     differ = stored.differences()
     batch = variant.pair("given").batch
-    if latency["batch"] != batch:
-        differ.append(f"batch {latency['batch']} -> {batch}")
+    if latency.batch != batch:
+        differ.append(f"batch {latency.batch} -> {batch}")
     if differ or interval is None:
         why = (
             f"is of another environment ({', '.join(differ)}), where its {speedup:.2f}x says nothing; "
             "save a baseline here, or limit the speed-up by assert_min_speedup"
             if differ
-            else f"timed {latency['rounds']} rounds only, too few to know its speed-up; save it again"
+            else f"timed {latency.rounds} rounds only, too few to know its speed-up; save it again"
         )
         return Verdict.on(
             variant,
@@ -111,7 +113,7 @@ def judge_speedup_since(stored: Stored, budget: float) -> Verdict:
     limit = round(interval[0] * (1 - TOLERANCE), 3)
     verdict = judge_speedup(variant, limit, budget=budget)
     span = f"{speedup:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}]"
-    more = {"baseline": stored.baseline.name, "before": speedup, "before_95": interval}
+    more = {"baseline": stored.baseline.name, "before": speedup, "before_95": list(interval)}
     return replace(
         verdict,
         gate=GATE,
@@ -123,7 +125,8 @@ def judge_speedup_since(stored: Stored, budget: float) -> Verdict:
 def judge_size_since(stored: Stored) -> Verdict:
     """Whether the variant needs no more bytes than in the baseline."""
     variant = stored.variant
-    now, then = variant.size.tensor_bytes, stored.row["size"]["tensor_bytes"]
+    assert stored.row.size is not None
+    now, then = variant.size.tensor_bytes, stored.row.size.tensor_bytes
     return _plain(
         stored,
         "size",
@@ -140,27 +143,29 @@ def judge_share_since(stored: Stored) -> Verdict:
     Raises:
         QuantStageError: when the baseline knows a share and this model does not.
     """
-    variant, then = stored.variant, stored.row["int8_share"]
-    now = variant.int8_share.to_dict()
-    shares = [of for of in ("parameters", "macs") if then[of] is not None]
-    unknown = [of for of in shares if now[of] is None]
+    variant, then, now = stored.variant, stored.row.int8_share, stored.variant.int8_share
+    assert then is not None
+    shares = [of for of in ("parameters", "macs") if getattr(then, of) is not None]
+    unknown = [of for of in shares if getattr(now, of) is None]
     if unknown:
         raise QuantStageError(
             "size",
             f"the int8 share of {variant.name}'s {unknown[0]} is unknown, and {stored.name} has one",
         )
-    of = next((of for of in shares if now[of] < then[of]), shares[0])
+    less = [of for of in shares if getattr(now, of) < getattr(then, of)]
+    of = [*less, *shares][0]
     words = "parameters" if of == "parameters" else "multiply-adds"
-    left = sorted({*now["stayed_fp32"]} - {*then.get("stayed_fp32", ())})
-    named = f"; now FP32 too: {', '.join(left[:5])}" if left and now[of] < then[of] else ""
+    left = sorted({*now.stayed_fp32} - {*then.stayed_fp32}) if less else []
+    named = f"; now FP32 too: {', '.join(left[:5])}" if left else ""
+    share, before = getattr(now, of), getattr(then, of)
     return _plain(
         stored,
         "int8 share",
-        now[of] >= then[of],
-        f"{100 * now[of]:.2f} % of {variant.name}'s {words} are int8, in {stored.name} "
-        f"{100 * then[of]:.2f} %{named}",
-        limit=then[of],
-        observed=now[of],
+        share >= before,
+        f"{100 * share:.2f} % of {variant.name}'s {words} are int8, in {stored.name} "
+        f"{100 * before:.2f} %{named}",
+        limit=before,
+        observed=share,
     )
 
 
@@ -184,20 +189,18 @@ def _judges(
 ) -> Iterator[Callable[[], Verdict]]:
     """Those of what the baseline holds; what it does not is noted."""
     row, missing = stored.row, []
-    if row["metrics"]:
+    if row.metrics:
         yield lambda: judge_drop_since(stored, metric, max_drop)
     else:
         missing.append("accuracy")
     if not stored.variant.is_fp32:
-        if row["latency"]:
+        if row.latency:
             yield lambda: judge_speedup_since(stored, budget)
         else:
             missing.append("speed-up")
-    if row["size"]:
+    if row.size:
         yield lambda: judge_size_since(stored)
-    if row["int8_share"] and any(
-        row["int8_share"][of] is not None for of in ("parameters", "macs")
-    ):
+    if row.int8_share and (row.int8_share.parameters, row.int8_share.macs) != (None, None):
         yield lambda: judge_share_since(stored)
     note = f"{stored.name} holds no {' or '.join(missing)}, so no regression of it can be seen"
     if missing and note not in stored.variant.notes:

@@ -1,11 +1,10 @@
 """Stored: what a saved baseline holds of a variant, and whether the two can be compared at all."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pytest_quant.baseline.baseline import Baseline, BaselineError, Row, differences, load
+from pytest_quant.baseline.baseline import Baseline, BaselineError, differences, load
 from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
+from pytest_quant.baseline.row import MetricScore, Row, RowKey
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge import recorder
 from pytest_quant.machine.environment import environment
@@ -32,7 +31,7 @@ class Stored:
         """What differs between the machine and software of then and of now."""
         recipe = self.variant.recipe
         then, now = dict(self.baseline.environment), environment(self.variant.conditions)
-        then["engine"] = (self.row["recipe"] or then).get("engine")
+        then["engine"] = (self.row.recipe or then).get("engine")
         now["engine"] = now["engine"] if recipe is None else recipe.engine
         return differences(then, now)
 
@@ -48,51 +47,51 @@ def stored_in(variant: Variant, name: str) -> Stored:
         baseline = load(name, recorder.current().baselines)
     except BaselineError as error:
         raise QuantStageError("baseline", str(error)) from None
-    label, where = variant.subject.label, variant.subject.where
-    row = baseline.row((where, label, variant.name))
+    key = RowKey(variant.subject.where, variant.subject.label, variant.name)
+    row = baseline.row(key)
     if row is None:
-        there = ", ".join(f"{_who(row)} {row['variant']}" for row in baseline.rows) or "nothing"
+        there = ", ".join(_who(row.key) for row in baseline.rows) or "nothing"
         raise QuantStageError(
             "baseline",
-            f"baseline {name} holds no {_who({'model': label, 'where': where})} {variant.name}; it holds "
+            f"baseline {name} holds no {_who(key)}; it holds "
             f"{there}. Save it again by --quant-save={name} in a run that measures this variant.",
         )
     return Stored(variant, baseline, row)
 
 
-def known_metric(stored: Stored, metric: Metric) -> Mapping[str, Any]:
+def known_metric(stored: Stored, metric: Metric) -> MetricScore:
     """The baseline's numbers of a metric.
 
     Raises:
         QuantStageError: when it has none, or of another unit or direction.
     """
-    known = {each["name"]: each for each in stored.row["metrics"]}
+    known = {each.name: each for each in stored.row.metrics}
     if metric.name not in known:
         raise unusable(stored, f"it has no metric {metric.name}, but {', '.join(known)}")
-    found: dict[str, Any] = known[metric.name]
-    if (found["unit"], found["higher_is_better"]) != (metric.unit, metric.higher_is_better):
+    found = known[metric.name]
+    if (found.unit, found.higher_is_better) != (metric.unit, metric.higher_is_better):
         raise unusable(stored, f"its metric {metric.name} has another unit or direction")
-    if found["samples"] != found["of"] or found["value"] is None:
+    if not found.is_whole or found.value is None:
         raise unusable(stored, f"its {metric.name} was not measured on the whole eval set")
     return found
 
 
 def refuse_other_samples(stored: Stored) -> None:
     """Raise QuantStageError when the baseline was measured on another eval set."""
-    own, then = stored.variant.evaluation, stored.row["eval_set"]
+    own, then = stored.variant.evaluation, stored.row.eval_set
     if then is None:
         raise unusable(stored, "it does not say on which samples it was measured")
     fingerprint = fingerprint_of(own.samples)
-    if fingerprint == then["fingerprint"]:
+    if fingerprint == then.fingerprint:
         return
     shared = ""
-    if packed := stored.baseline.eval_sets.get(then["fingerprint"]):
+    if packed := stored.baseline.eval_sets.get(then.fingerprint):
         now = {bytes.fromhex(sample[:16].decode()) for sample in own.samples.tolist()}
         shared = f"; {len(now.intersection(unpack_samples(packed)))} are in both"
     raise QuantStageError(
         "evaluate",
         f"quant_eval_data is not what {stored.name} was measured on: {len(own)} samples now "
-        f"(fingerprint {fingerprint}), {then['samples']} then ({then['fingerprint']}){shared}. Give it "
+        f"(fingerprint {fingerprint}), {then.samples} then ({then.fingerprint}){shared}. Give it "
         f"the same samples, or save the baseline again by --quant-save={stored.baseline.name}.",
     )
 
@@ -106,5 +105,6 @@ def unusable(stored: Stored, reason: str) -> QuantStageError:
     )
 
 
-def _who(row: Mapping[str, Any]) -> str:
-    return f"{row['model']} ({row['where']})" if row["where"] else str(row["model"])
+def _who(key: RowKey) -> str:
+    place = f" ({key.where})" if key.where else ""
+    return f"{key.model}{place} {key.variant}"

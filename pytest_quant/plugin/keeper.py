@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.baseline.baseline import Baseline, BaselineError, key_of, path_of, read
+from pytest_quant.baseline.baseline import Baseline, BaselineError, path_of, read
 from pytest_quant.baseline.changes import is_change, named, since, summary_of
 from pytest_quant.judge import recorder
 from pytest_quant.machine.atomic_write import write_atomically
@@ -106,8 +106,8 @@ class Keeper:
         except OSError as error:
             self.lines.append(f"baseline {name} was not saved: {error}")
             return False
-        stored = {key_of(row) for row in made.rows}
-        empty = [named(row) for row in self.report.rows if key_of(row) not in stored]
+        stored = {row.key for row in made.rows}
+        empty = [named(row) for row in self.report.rows if row.key not in stored]
         held = f"{len(made.rows)} variants" + (f", not {', '.join(empty)}" if empty else "")
         self.lines.append(f"baseline {name} saved: {path} ({held})")
         self.lines += _replaced(old, made)
@@ -128,13 +128,12 @@ class Keeper:
         if self.left_out:
             yield self._left_out()
         if isinstance(old, Baseline):
-            stored = {key_of(row) for row in made.rows}
-            failed = {key_of(row) for row in self.report.rows if row["error"]}
+            stored = {row.key for row in made.rows}
+            failed = {row.key for row in self.report.rows if row.error}
             lost = [
                 named(row)
                 for row in old.rows
-                if (key := key_of(row)) not in stored
-                and (_is_narrowed(self.config) or key in failed)
+                if (key := row.key) not in stored and (_is_narrowed(self.config) or key in failed)
             ]
             if lost:
                 yield f"it lacks {', '.join(lost)} of the one there"

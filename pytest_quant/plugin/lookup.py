@@ -77,7 +77,7 @@ class Lookup:
             _remember(test, fp32)
             variant = fp32 if recipe is None else self.store.variant(subject, recipe, name)
         except QuantStageError as error:
-            test.failed.append(failed_row(subject.label, subject.where, name, str(error)))
+            test.failed.append(failed_row(subject, name, str(error)))
             raise
         _remember(test, variant)
         return variant
@@ -118,7 +118,7 @@ class Lookup:
                 value = request.getfixturevalue(fixture)
             except Exception as error:
                 sentence = getattr(error, "__notes__", [in_brief(error)])[-1]
-                row = failed_row(subject.label, subject.where, name, sentence)
+                row = failed_row(subject, name, sentence)
                 recorder.current().failed.append(row)
                 raise
             if value is not None:

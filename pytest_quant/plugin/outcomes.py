@@ -7,18 +7,14 @@ import pytest
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.recorder import Running
 from pytest_quant.plugin.items import variants_of
+from pytest_quant.report.rows import key_of
 
 
 def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Running) -> None:
     """Tell a pytest report, which may cross processes, what variants its test is of, and why it failed."""
-    looked_at: list[dict[str, str | None]] = [
-        {"where": variant.subject.where, "model": variant.subject.label, "variant": variant.name}
-        for variant in test.variants
-    ]
-    looked_at += [
-        {name: row[name] for name in ("where", "model", "variant")} for row in test.failed
-    ]
-    named = {part["variant"] for part in looked_at}
+    keys = [*map(key_of, test.variants), *(row.key for row in test.failed)]
+    looked_at: list[dict[str, str | None]] = [{**key.to_dict()} for key in keys]
+    named = {key.variant for key in keys}
     looked_at += [
         {"where": None, "model": None, "variant": name}
         for name in sorted(variants_of(item) - named)

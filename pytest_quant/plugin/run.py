@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from pytest_quant.baseline.row import Row
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import Effort, cause
 from pytest_quant.explain.lost.locate import explain
@@ -21,7 +23,7 @@ from pytest_quant.plugin.outcomes import ending_of, mark, uncollected
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
-from pytest_quant.report.rows import Row, row_of
+from pytest_quant.report.rows import row_of
 
 # Gates whose breaches have one cause.
 TOPICS = {"max_flips": "max_accuracy_drop", "max_size_mb": "max_size_ratio"}
@@ -140,22 +142,22 @@ class Run:
         from pytest_quant.machine.environment import environment
 
         workers = int((self.worker or {}).get("workercount", 1))
-        rows: list[Row] = [*test.failed, *(row_of(variant) for variant in test.variants)]
-        self._note_scope(rows)
+        rows = [*test.failed, *(row_of(variant) for variant in test.variants)]
         verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
         return {
             "environment": environment(self.conditions, workers),
-            "rows": rows,
+            "rows": [self._with_scope_noted(row).to_dict() for row in rows],
             "verdicts": verdicts,
         }
 
-    def _note_scope(self, rows: list[Row]) -> None:
-        for row in rows:
-            if row["variant"] == "fp32" and self.lookup.origins.is_function_scoped(row["where"]):
-                row["notes"].append(
-                    "quant_model is function-scoped, so each test builds its own variants; give it "
-                    "scope='session'"
-                )
+    def _with_scope_noted(self, row: Row) -> Row:
+        if not (row.is_fp32 and self.lookup.origins.is_function_scoped(row.where)):
+            return row
+        note = (
+            "quant_model is function-scoped, so each test builds its own variants; give it "
+            "scope='session'"
+        )
+        return replace(row, notes=(*row.notes, note))
 
     def pytest_keyboard_interrupt(self) -> None:
         self.report.interrupted = True

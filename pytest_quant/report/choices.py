@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.baseline.baseline import key_of
-from pytest_quant.report.rows import Row
+from pytest_quant.baseline.row import ModelKey, RowKey
 from pytest_quant.report.which_kind import which_kind
 
 if TYPE_CHECKING:
@@ -12,13 +11,13 @@ if TYPE_CHECKING:
 
 def choices_of(report: "Report") -> list[dict[str, Any]]:
     """``where``, ``model`` and ``text``, one for each model on which there is something to say."""
-    models: dict[tuple[str, str], list[Row]] = {}
-    for row in report.rows:
-        models.setdefault(key_of(row)[:2], []).append(row)
-    verdicts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    verdicts: dict[ModelKey, list[dict[str, Any]]] = {}
     for verdict in report.verdicts:
-        verdicts.setdefault(key_of(verdict)[:2], []).append(verdict)
-    found = [(key, which_kind(rows, verdicts.get(key, ()))) for key, rows in models.items()]
+        verdicts.setdefault(RowKey.of(verdict).of_model, []).append(verdict)
+    found = [
+        (key, which_kind(rows, verdicts.get(key, ())))
+        for key, rows in report.rows_by_model().items()
+    ]
     return [
         {"where": where, "model": model, "text": text} for (where, model), text in found if text
     ]
@@ -28,7 +27,7 @@ def shown_choices(report: "Report") -> list[tuple[str, str]]:
     """The model's name to show and the paragraph, as one line that does not begin with that name."""
     names = report.model_names()
     return [
-        (names[(choice["where"], choice["model"])], _as_sentence(choice))
+        (names[ModelKey(choice["where"], choice["model"])], _as_sentence(choice))
         for choice in choices_of(report)
     ]
 

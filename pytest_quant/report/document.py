@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import ModelKey, Row, RowKey
 from pytest_quant.report.choices import choices_of
-from pytest_quant.report.rows import Row
 from pytest_quant.report.schema import checked_report
 from pytest_quant.report.ship import may_ship, may_ship_each
 
@@ -40,6 +39,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.rows = [row if isinstance(row, Row) else Row.from_dict(row) for row in self.rows]
         self.rows = self.ordered()
 
     @classmethod
@@ -70,10 +70,11 @@ class Report:
         """Take in what one test has measured; a later row of a variant knows more and wins."""
         self.environment.update(payload.get("environment") or {})
         if new := payload.get("rows"):
-            rows = {key_of(row): row for row in self.rows}
-            for row in new:
-                known = rows.get(key_of(row))
-                rows[key_of(row)] = row if known is None else _joined(known, row)
+            rows = {row.key: row for row in self.rows}
+            for plain in new:
+                row = plain if isinstance(plain, Row) else Row.from_dict(plain)
+                known = rows.get(row.key)
+                rows[row.key] = row if known is None else known.joined(row)
             self.rows = list(rows.values())
             self.rows = self.ordered()
         self.verdicts += payload.get("verdicts", ())
@@ -84,36 +85,44 @@ class Report:
 
     def ordered(self) -> list[Row]:
         """Rows by model, FP32 first, then in the order in which they came."""
-        models: dict[tuple[str, str], int] = {}
+        models: dict[ModelKey, int] = {}
         for row in self.rows:
-            models.setdefault(key_of(row)[:2], len(models))
-        return sorted(self.rows, key=lambda row: (models[key_of(row)[:2]], _rank(row["variant"])))
+            models.setdefault(row.key.of_model, len(models))
+        return sorted(self.rows, key=lambda row: (models[row.key.of_model], _rank(row.variant)))
 
-    def model_names(self) -> dict[tuple[str, str], str]:
-        """(where, model) -> the name to show: the model's, with its place where two share a name."""
+    def model_names(self) -> dict[ModelKey, str]:
+        """The name to show of each model: its own, with its place where two share a name."""
         places: dict[str, dict[str, None]] = {}
-        for part in (*self.rows, *self.verdicts):
-            places.setdefault(part["model"], {})[part["where"]] = None
+        for key in (*(row.key for row in self.rows), *map(RowKey.of, self.verdicts)):
+            places.setdefault(key.model, {})[key.where] = None
         return {
-            (where, model): model if len(wheres) == 1 else f"{model} ({where or '.'})"
+            ModelKey(where, model): model if len(wheres) == 1 else f"{model} ({where or '.'})"
             for model, wheres in places.items()
             for where in wheres
         }
 
-    def verdicts_by_row(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-        """A row's key, as `key_of` gives it -> the verdicts on its variant."""
-        found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    def rows_by_model(self) -> dict[ModelKey, list[Row]]:
+        """The rows of each model."""
+        found: dict[ModelKey, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.key.of_model, []).append(row)
+        return found
+
+    def verdicts_by_row(self) -> dict[RowKey, list[dict[str, Any]]]:
+        """The verdicts on each row's variant."""
+        found: dict[RowKey, list[dict[str, Any]]] = {}
         for verdict in self.verdicts:
-            found.setdefault(key_of(verdict), []).append(verdict)
+            found.setdefault(RowKey.of(verdict), []).append(verdict)
         return found
 
     def verdicts_on(self, row: Row) -> list[dict[str, Any]]:
         """The verdicts on one row's variant."""
-        return self.verdicts_by_row().get(key_of(row), [])
+        return self.verdicts_by_row().get(row.key, [])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, with the form's version and, for other programs, the answer."""
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        parts["rows"] = [row.to_dict() for row in self.rows]
         answer = {**may_ship(self).to_dict(), "models": [
             {"where": where, "model": model, **each.to_dict()}
             for (where, model), each in may_ship_each(self).items()
@@ -122,19 +131,7 @@ class Report:
 
     def to_json(self) -> str:
         """The text of report.json. Numbers that JSON has no word for become null."""
-        return json.dumps(_finite(self.to_dict()), indent=2, allow_nan=False) + "\n"
-
-
-def _joined(old: Row, new: Row) -> Row:
-    """Two rows of one variant, which two workers may have measured: the latter wins where it knows."""
-    filled = {**old, **{name: new[name] for name in new if _tells(new[name]) or name not in old}}
-    filled["notes"] = list(dict.fromkeys([*old["notes"], *new["notes"]]))
-    filled["error"] = new["error"] or old["error"]
-    return filled
-
-
-def _tells(value: Any) -> bool:
-    return value not in (None, [], {})
+        return json.dumps(finite(self.to_dict()), indent=2, allow_nan=False) + "\n"
 
 
 def _rank(variant: str) -> int:
@@ -142,11 +139,12 @@ def _rank(variant: str) -> int:
     return order.index(variant) if variant in order else len(order)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same plain value, in which numbers that JSON has no word for are None."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None
     return value

@@ -18,20 +18,20 @@ def durations_of(report: Report, format: str) -> str:
         report: of the run, or read from a file.
         format: one of tabulate's table formats.
     """
-    rows = [row for row in report.ordered() if row["seconds"]]
+    rows = [row for row in report.ordered() if row.seconds]
     if not rows:
         return "no stage was timed"
-    had = dict.fromkeys(stage for row in rows for stage in row["seconds"])
+    had = dict.fromkeys(stage for row in rows for stage in row.seconds)
     stages = [stage for stage in STAGES if stage in had]
     stages += [stage for stage in had if stage not in STAGES]
     names = report.model_names()
     lines = []
     for row in rows:
-        spent = [row["seconds"].get(stage) for stage in stages]
-        total = sum(row["seconds"].values())
-        who = [names[row["where"], row["model"]], row["variant"]]
+        spent = [row.seconds.get(stage) for stage in stages]
+        total = sum(seconds or 0.0 for seconds in row.seconds.values())
+        who = [names[row.key.of_model], row.variant]
         lines.append([*who, *(map(_seconds, spent)), _seconds(total)])
-    totals = [sum(row["seconds"].get(stage, 0.0) for row in rows) for stage in stages]
+    totals = [sum(row.seconds.get(stage) or 0.0 for row in rows) for stage in stages]
     lines.append(["all", "", *map(_seconds, totals), _seconds(sum(totals))])
     table = tabulate(
         lines,

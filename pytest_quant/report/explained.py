@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_quant.report.document import Report
 
 PARTS = ("explanation", "remedy", "slowness", "tensors")
-UNKNOWN: dict[str, Any] = dict.fromkeys((*PARTS, "work"))  # of a variant that could not be made
 MOST = {
     "name": MOST_NAME,
     "layer": MOST_NAME,
@@ -60,12 +59,11 @@ def explained_of(report: "Report") -> list[Explained]:
     names, verdicts = report.model_names(), report.verdicts_by_row()
     found = []
     for row in report.rows:
-        if not any(row.get(part) for part in PARTS):
+        if not any(getattr(row, part) for part in PARTS):
             continue
-        key = (row["where"], row["model"], row["variant"])
-        failed = any(verdict["outcome"] == "FAIL" for verdict in verdicts.get(key, ()))
-        nouns = [_read(part, row.get(part)) for part in PARTS]
-        name, variant = clipped(names[key[:2]]), clipped(row["variant"])
+        failed = any(verdict["outcome"] == "FAIL" for verdict in verdicts.get(row.key, ()))
+        nouns = [_read(part, getattr(row, part)) for part in PARTS]
+        name, variant = clipped(names[row.key.of_model]), clipped(row.variant)
         found.append(Explained(name, variant, failed, *nouns))
     return sorted(found, key=lambda each: not each.failed)
 

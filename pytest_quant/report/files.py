@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import RowKey
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.html import html_of
@@ -57,7 +57,7 @@ def _keep_other(report: Report, folder: Path) -> list[Path]:
     there = folder / "report.json"
     if not there.is_file():
         return []
-    new = {key_of(row) for row in report.rows}
+    new = {row.key for row in report.rows}
     old = _rows_in(there)
     if old is not None and old <= new:
         return []
@@ -69,10 +69,10 @@ def _keep_other(report: Report, folder: Path) -> list[Path]:
     return [write_atomically(kept, there.read_bytes())]
 
 
-def _rows_in(path: Path) -> set[tuple[str, str, str]] | None:
+def _rows_in(path: Path) -> set[RowKey] | None:
     """What a report.json is of; None when it is none that can be read."""
     with suppress(ValueError, OSError):
-        return {key_of(row) for row in Report.from_json(path.read_text(encoding="utf-8")).rows}
+        return {row.key for row in Report.from_json(path.read_text(encoding="utf-8")).rows}
     return None
 
 

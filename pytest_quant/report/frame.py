@@ -4,10 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from pytest_quant.baseline.baseline import key_of
 from pytest_quant.baseline.changes import cell_of, change_of
+from pytest_quant.baseline.row import Latency, MetricScore, Row
 from pytest_quant.report.document import Report, outcomes
-from pytest_quant.report.rows import Row
 from pytest_quant.variant.measurements import MB
 
 SINCE = "since "  # and a baseline's name: the column of what changed
@@ -28,17 +27,17 @@ def frame_of(report: Report) -> pd.DataFrame:
     baseline has a last column, ``since NAME``, with what changed in words.
     """
     names = report.model_names()
-    fp32_ms = {_model(row): row["latency"] for row in report.rows if row["latency"]}
+    timed = {row.key.of_model: row.latency for row in report.rows if row.latency}
     verdicts = report.verdicts_by_row()
     lines = []
     compared = [] if report.since is None else [SINCE + report.since["name"]]
     for row in report.ordered():
-        gates = "ERROR" if row["error"] else outcomes(verdicts.get(key_of(row), ()))
-        for index, metric in enumerate(row["metrics"] or [None]):
-            line = {"model": names[_model(row)], "variant": row["variant"], "gates": gates}
+        gates = "ERROR" if row.error else outcomes(verdicts.get(row.key, ()))
+        for index, metric in enumerate(row.metrics or [None]):
+            line = {"model": names[row.key.of_model], "variant": row.variant, "gates": gates}
             line |= _metric_cells(metric)
             if index == 0:
-                line |= _model_cells(row, fp32_ms.get(_model(row)))
+                line |= _model_cells(row, timed.get(row.key.of_model))
             else:
                 line["gates"] = ""
             for column in compared:
@@ -49,46 +48,42 @@ def frame_of(report: Report) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(numbers, float))
 
 
-def _model(row: Row) -> tuple[str, str]:
-    return (row["where"], row["model"])
-
-
-def _metric_cells(metric: dict[str, Any] | None) -> dict[str, Any]:
+def _metric_cells(metric: MetricScore | None) -> dict[str, Any]:
     if metric is None:
         return {}
-    samples, flips = metric["samples"], metric["flips"]
+    flips = None if metric.flips is None or not metric.samples else metric.flips / metric.samples
     return {
-        "metric": metric["name"],
-        "unit": metric["unit"],
-        "value": metric["value"],
-        "drop": metric["drop"],
-        "flips": None if flips is None or not samples else flips / samples,
-        "samples": samples,
+        "metric": metric.name,
+        "unit": metric.unit,
+        "value": metric.value,
+        "drop": metric.drop,
+        "flips": flips,
+        "samples": metric.samples,
     }
 
 
-def _model_cells(row: Row, timed: dict[str, Any] | None) -> dict[str, Any]:
+def _model_cells(row: Row, timed: Latency | None) -> dict[str, Any]:
     cells: dict[str, Any] = {}
-    if row["size"]:
-        cells["size_mb"] = row["size"]["tensor_bytes"] / MB
-        if row["size"]["file_bytes"] is not None:
-            cells["file_mb"] = row["size"]["file_bytes"] / MB
-        if row["fp32_size"] and row["size"]["tensor_bytes"]:
-            cells["times_smaller"] = row["fp32_size"] / row["size"]["tensor_bytes"]
-    if row["int8_share"]:
-        cells["int8_share"] = row["int8_share"]["parameters"]
-        cells["int8_share_macs"] = row["int8_share"]["macs"]
-    if row["variant"] == "fp32" and timed:
-        cells |= {"ms_per_batch": timed["fp32_ms"], "batch": timed["batch"], "speedup": 1.0}
-    elif latency := row["latency"]:
-        low, high = latency["interval_95"] or (None, None)
+    if row.size:
+        cells["size_mb"] = row.size.mb
+        if row.size.file_bytes is not None:
+            cells["file_mb"] = row.size.file_bytes / MB
+        if row.fp32_size and row.size.tensor_bytes:
+            cells["times_smaller"] = row.fp32_size / row.size.tensor_bytes
+    if row.int8_share:
+        cells["int8_share"] = row.int8_share.parameters
+        cells["int8_share_macs"] = row.int8_share.macs
+    if row.is_fp32 and timed:
+        cells |= {"ms_per_batch": timed.fp32_ms, "batch": timed.batch, "speedup": 1.0}
+    elif latency := row.latency:
+        low, high = latency.interval or (None, None)
         cells |= {
-            "ms_per_batch": latency["ms"],
-            "batch": latency["batch"],
-            "speedup": latency["speedup"],
+            "ms_per_batch": latency.ms,
+            "batch": latency.batch,
+            "speedup": latency.speedup,
             "speedup_low": low,
             "speedup_high": high,
-            "speedup_against_best": latency["against_best"],
-            "rounds": latency["rounds"],
+            "speedup_against_best": latency.against_best,
+            "rounds": latency.rounds,
         }
     return cells

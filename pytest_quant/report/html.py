@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import ModelKey, Row
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
-from pytest_quant.report.rows import Row
 from pytest_quant.report.ship import Answer, may_ship, may_ship_each
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
@@ -65,7 +64,7 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     gates, notes_ = gates_of(report), list(notes(report))
     losses, losses_left_out = losses_of(report)
     names, choices = report.model_names(), shown_choices(report)
-    recipes = [row for row in report.rows if row["recipe"]]
+    recipes = [row for row in report.rows if row.recipe]
     return page.render(
         style=_as_markup(_file("page.css")),
         ship=may_ship(report),
@@ -100,13 +99,13 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     )
 
 
-def _answers(report: Report, names: dict[tuple[str, str], str]) -> dict[str, Any]:
+def _answers(report: Report, names: dict[ModelKey, str]) -> dict[str, Any]:
     """What is to be said of the run as a whole, and of each model: name, answer, reasons."""
     each = may_ship_each(report)
     of_models = {text for one in each.values() for text in one.why}
     models = []
     for key, one in each.items():
-        name = names.get(key, key[1])
+        name = names.get(key, key.model)
         models.append((name, one.answer, [text.removeprefix(f"{name}: ") for text in one.why]))
     models.sort(key=lambda model: ORDER.index(model[1]))
     run = [text for text in may_ship(report).why if text not in of_models]
@@ -149,13 +148,13 @@ def _table(report: Report) -> tuple[dict[str, str], list[dict[str, str]], int]:
     return heads, lines, max(0, len(frame) - MOST_LINES)
 
 
-def _who(row: Row, names: dict[tuple[str, str], str]) -> tuple[str, str]:
-    return names[key_of(row)[:2]], row["variant"]
+def _who(row: Row, names: dict[ModelKey, str]) -> tuple[str, str]:
+    return names[row.key.of_model], row.variant
 
 
 def _settings(row: Row) -> str:
     """A recipe in words, without what says nothing."""
-    recipe = row["recipe"]
+    recipe = row.recipe or {}
     kind = str(recipe.get("kind"))
     used = USED.get(kind, tuple(recipe))
     said = [
@@ -174,12 +173,12 @@ def _setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _seconds(report: Report, names: dict[tuple[str, str], str]) -> dict[str, Any]:
-    rows = [row for row in report.rows if any(row["seconds"].values())][:MOST_LINES]
-    had = dict.fromkeys(stage for row in rows for stage in row["seconds"])
+def _seconds(report: Report, names: dict[ModelKey, str]) -> dict[str, Any]:
+    rows = [row for row in report.rows if any(row.seconds.values())][:MOST_LINES]
+    had = dict.fromkeys(stage for row in rows for stage in row.seconds)
     stages = sorted(had, key=lambda each: STAGES.index(each) if each in STAGES else len(STAGES))
     lines = [
-        (_who(row, names), [_amount(row["seconds"].get(stage)) for stage in stages]) for row in rows
+        (_who(row, names), [_amount(row.seconds.get(stage)) for stage in stages]) for row in rows
     ]
     return {"stages": stages, "lines": lines}
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import ModelKey, RowKey
 
 if TYPE_CHECKING:
     from pytest_quant.report.document import Report
 
-ModelKey = tuple[str, str]  # where, model
 # Outcomes of tests that go on after a gate: a FAIL in these was caught or marked, hence meant.
 MEANT = ("passed", "inconclusive", "xfailed", "xpassed")
 NOTHING = "no gate has judged a quantized variant"
@@ -100,7 +99,7 @@ def may_ship_each(report: "Report") -> dict[ModelKey, MayShip]:
         for key, findings in found.items():
             findings.append(_Finding(key, Answer.UNDECIDED, STOPPED))
     return {
-        key: _answer(names.get(key, key[1]), findings, passed.get(key), skipped.get(key, 0))
+        key: _answer(names.get(key, key.model), findings, passed.get(key), skipped.get(key, 0))
         for key, findings in found.items()
     }
 
@@ -124,10 +123,10 @@ def _answer(
 def _models(report: "Report") -> list[ModelKey]:
     """Those to answer on. FP32 may belong to a wider place than its variants, whose data for tuning
     a folder has overridden; it is then no model of its own."""
-    keys = {key_of(part) for part in (*report.rows, *report.verdicts)}
-    quantized = {key[:2] for key in keys if key[2] != "fp32"}
-    elsewhere = {model for _, model in quantized}
-    return [key for key in report.model_names() if key in quantized or key[1] not in elsewhere]
+    keys = {*(row.key for row in report.rows), *map(RowKey.of, report.verdicts)}
+    quantized = {key.of_model for key in keys if key.variant != "fp32"}
+    elsewhere = {key.model for key in quantized}
+    return [key for key in report.model_names() if key in quantized or key.model not in elsewhere]
 
 
 def _findings(report: "Report") -> Iterator[_Finding]:
@@ -135,7 +134,7 @@ def _findings(report: "Report") -> Iterator[_Finding]:
     blamed = set()
     for verdict in report.verdicts:
         outcome = outcomes.get(verdict["test"])
-        key: ModelKey = (verdict["where"], verdict["model"])
+        key = RowKey.of(verdict).of_model
         if verdict["outcome"] == "FAIL":
             if outcome in MEANT:
                 yield _Finding(key, None, verdict["sentence"])
@@ -159,16 +158,15 @@ def _findings(report: "Report") -> Iterator[_Finding]:
                 yield _Finding(None, Answer.NO, text)
     if not report.tests:  # of a script: no test tells of what could not be made
         for row in report.rows:
-            if row["error"]:
-                text = f"{row['variant']}: {row['error']}"
-                yield _Finding((row["where"], row["model"]), Answer.NO, text)
+            if row.error:
+                yield _Finding(row.key.of_model, Answer.NO, f"{row.variant}: {row.error}")
 
 
 _WORDS = {"error": "could not be run", "failed": "failed"}
 
 
 def _models_of(test: dict[str, Any]) -> list[ModelKey]:
-    keys = ((part["where"], part["model"]) for part in test["variants"])
+    keys = (ModelKey(part["where"], part["model"]) for part in test["variants"])
     return list(dict.fromkeys(key for key in keys if None not in key))
 
 
@@ -176,12 +174,12 @@ def _passed(report: "Report") -> dict[ModelKey, dict[str, int]]:
     """For each model how many gates passed on each variant, but for those that also FAIL one."""
     found: dict[ModelKey, dict[str, int]] = {}
     for verdict in report.verdicts:
-        counts = found.setdefault((verdict["where"], verdict["model"]), {})
+        counts = found.setdefault(RowKey.of(verdict).of_model, {})
         if verdict["outcome"] == "PASS":
             counts[verdict["variant"]] = counts.get(verdict["variant"], 0) + 1
     for verdict in report.verdicts:
         if verdict["outcome"] != "PASS":
-            found[(verdict["where"], verdict["model"])].pop(verdict["variant"], None)
+            found[RowKey.of(verdict).of_model].pop(verdict["variant"], None)
     return found
 
 

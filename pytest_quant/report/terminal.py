@@ -81,10 +81,10 @@ def notes(report: Report) -> Iterator[str]:
     yield from (report.since or {}).get("remarks", ())
     names = report.model_names()
     for row in report.rows:
-        who = f"{names[(row['where'], row['model'])]} {row['variant']}"
-        if row["error"]:
-            yield f"{who}: {row['error']}"
-        for note in row["notes"]:
+        who = f"{names[row.key.of_model]} {row.variant}"
+        if row.error:
+            yield f"{who}: {row.error}"
+        for note in row.notes:
             yield f"{who}: {note}"
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import RowKey
 from pytest_quant.report.document import Report
 from pytest_quant.variant.measurements import MB
 
@@ -36,15 +36,15 @@ def gates_of(report: Report) -> list[Gate]:
     """Every verdict, those that did not pass first, else in the order of the tests."""
     names = report.model_names()
     units = {
-        (*key_of(row)[:2], metric["name"]): metric["unit"]
+        (row.key.of_model, metric.name): metric.unit
         for row in report.rows
-        for metric in row["metrics"]
+        for metric in row.metrics
     }
     outcomes = {test["nodeid"]: test["outcome"] for test in report.tests}
     found = []
     for verdict in report.verdicts:
-        key = key_of(verdict)
-        unit = units.get((*key[:2], verdict["metric"]), "raw")
+        key = RowKey.of(verdict).of_model
+        unit = units.get((key, verdict["metric"]), "raw")
         meant = outcomes.get(verdict["test"]) in ("passed", "inconclusive", "xfailed", "xpassed")
         gate = _gate(verdict)
         sign = "≤ " if gate.startswith("max_") else "≥ "
@@ -52,7 +52,7 @@ def gates_of(report: Report) -> list[Gate]:
         found.append(
             Gate(
                 verdict["outcome"],
-                names[key[:2]],
+                names[key],
                 verdict["variant"],
                 verdict["quantity"],
                 sign + amount(verdict, verdict["limit"], unit),

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
-Row = Mapping[str, Any]
 NAMES = {"dynamic": "dynamic", "static": "static", "qat": "QAT"}
 NEEDS = {
     "dynamic": "it needs no data",
@@ -33,7 +33,7 @@ def which_kind(rows: Iterable[Row], verdicts: Iterable[Mapping[str, Any]] = ()) 
         Only what was measured, and what is missing; empty when no quantized variant was measured.
     """
     rows = list(rows)
-    fp32 = next((row for row in rows if row["variant"] == "fp32"), None)
+    fp32 = next((row for row in rows if row.is_fp32), None)
     known = {kind: row for kind in FIXTURE_KINDS if (row := _row_of_kind(rows, kind)) is not None}
     if not known:
         return ""
@@ -54,18 +54,16 @@ def _row_of_kind(rows: Iterable[Row], kind: str) -> Row | None:
     found = [
         row
         for row in rows
-        if (row.get("recipe") or {}).get("kind") == kind
-        and (row["size"] or _drop(row) is not None or row["latency"])
+        if row.kind == kind and (row.size or _drop(row) is not None or row.latency)
     ]
-    return min(found, key=lambda row: row["variant"] != kind, default=None)
+    return min(found, key=lambda row: row.variant != kind, default=None)
 
 
 def _judged(row: Row, verdicts: list[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Outcome -> the quantities that were judged so, of one row's variant."""
     found: dict[str, list[str]] = {}
-    key = [row[name] for name in ("where", "model", "variant")]
     for verdict in verdicts:
-        if [verdict[name] for name in ("where", "model", "variant")] == key:
+        if RowKey.of(verdict) == row.key:
             found.setdefault(str(verdict["outcome"]), []).append(verdict["quantity"])
     return found
 
@@ -106,7 +104,7 @@ def _is_better(row: Row, than: Row, accurate: bool) -> bool:
 def _choice(
     chosen: str | None, known: Mapping[str, Row], judged: Mapping[str, Mapping[str, list[str]]]
 ) -> str:
-    model = next(iter(known.values()))["model"]
+    model = next(iter(known.values())).model
     if chosen is None and all(_drop(row) is None for row in known.values()):
         return f"{model}: which kind to take is open, since the accuracy of none was measured."
     if chosen is None:
@@ -117,7 +115,7 @@ def _choice(
         )
         return f"{model}: no kind that was measured {why} on this CPU."
     row, outcomes = known[chosen], judged[chosen]
-    text = f"{model}: take {NAMES[chosen]} on this CPU: {row['variant']} {_figures(row)}"
+    text = f"{model}: take {NAMES[chosen]} on this CPU: {row.variant} {_figures(row)}"
     if passed := len(outcomes.get("PASS", ())):
         text += f", and holds {'its gate' if passed == 1 else f'{passed} gates'}"
     if undecided := outcomes.get("INCONCLUSIVE"):
@@ -133,7 +131,7 @@ def _rejected(
     fp32: Row | None,
 ) -> str:
     row = known[kind]
-    text = f"{row['variant']} {_figures(row)}"
+    text = f"{row.variant} {_figures(row)}"
     if failed := judged[kind].get("FAIL"):
         text += f", and fails its gate on {_listed(failed)}"
     if kind == "dynamic" and (why := _why_dynamic(fp32)):
@@ -144,7 +142,7 @@ def _rejected(
 
 
 def _why_dynamic(fp32: Row | None) -> str:
-    work = (fp32 or {}).get("work")
+    work = fp32.work if fp32 else None
     if not work:
         return ""
     own = work["linear"] + work["recurrent"]
@@ -164,24 +162,24 @@ def _bought(qat: Row, static: Row) -> str:
     gain = other - drop
     if abs(gain) < _notable(qat):
         return "training bought no accuracy over static that counts here"
-    word, metric = "bought" if gain > 0 else "cost", qat["metrics"][0]
-    count = f" ({round(abs(gain) * metric['samples'])} of {metric['samples']} samples)"
+    word, metric = "bought" if gain > 0 else "cost", qat.metrics[0]
+    count = f" ({round(abs(gain) * metric.samples)} of {metric.samples} samples)"
     text = f"training {word} {_change(qat, abs(gain))} over static"
-    return text + (count if metric["unit"] == "fraction" else "")
+    return text + (count if metric.unit == "fraction" else "")
 
 
 def _missing(rows: Iterable[Row], known: Mapping[str, Row]) -> Iterator[str]:
     rows = list(rows)
     for row in rows:
-        if row["error"] and row["variant"] in FIXTURE_KINDS and row["variant"] not in known:
-            yield f"{row['variant']} could not be made: {row['error']}"
-    failed = {row["variant"] for row in rows if row["error"]}
+        if row.error and row.variant in FIXTURE_KINDS and row.variant not in known:
+            yield f"{row.variant} could not be made: {row.error}"
+    failed = {row.variant for row in rows if row.error}
     gaps = [NAMES[kind] for kind in FIXTURE_KINDS if kind not in known and kind not in failed]
     for row in known.values():
         lacking = {"accuracy": _drop(row), "speed": _speed(row), "size": _size(row)}
         named = [what for what, value in lacking.items() if value is None]
         if named:
-            gaps.append(f"the {_listed(named)} of {row['variant']}")
+            gaps.append(f"the {_listed(named)} of {row.variant}")
     if gaps:
         yield f"Not measured: {_listed(gaps)}; --quant-all builds and measures all three kinds."
 
@@ -190,7 +188,7 @@ def _figures(row: Row) -> str:
     """What was measured of a variant: ``loses 0.37 pt of top-1, is 2.00x as fast as FP32 ...``."""
     found, drop = [], _drop(row)
     if drop is not None:
-        name = row["metrics"][0]["name"]
+        name = row.metrics[0].name
         if abs(drop) < 1e-9:
             found.append(f"loses nothing of {name}")
         else:
@@ -205,31 +203,29 @@ def _figures(row: Row) -> str:
 
 
 def _drop(row: Row) -> float | None:
-    metrics = row["metrics"]
-    drop = metrics[0]["drop"] if metrics else None
+    drop = row.metrics[0].drop if row.metrics else None
     return drop if drop is not None and math.isfinite(drop) else None
 
 
 def _speed(row: Row) -> float | None:
-    return row["latency"]["speedup"] if row["latency"] else None
+    return row.latency.speedup if row.latency else None
 
 
 def _size(row: Row) -> float | None:
-    size, fp32 = row["size"], row["fp32_size"]
-    return size["tensor_bytes"] / fp32 if size and fp32 else None
+    return row.size.tensor_bytes / row.fp32_size if row.size and row.fp32_size else None
 
 
 def _notable(row: Row) -> float:
     """How much of a drop counts: more than one sample, and more than noise of the last digits."""
-    metric = row["metrics"][0]
-    least = NOTABLE.get(metric["unit"], 0.01 * abs(metric["value"] or 0.0))
-    if metric["unit"] == "fraction":
-        least = max(least, (FEWEST_SAMPLES - 0.5) / max(1, metric["samples"]))
+    metric = row.metrics[0]
+    least = NOTABLE.get(metric.unit, 0.01 * abs(metric.value or 0.0))
+    if metric.unit == "fraction":
+        least = max(least, (FEWEST_SAMPLES - 0.5) / max(1, metric.samples))
     return float(least)
 
 
 def _change(row: Row, change: float) -> str:
-    unit = row["metrics"][0]["unit"]
+    unit = row.metrics[0].unit
     if unit == "fraction":
         return f"{100 * change:.2f} pt"
     return f"{100 * change:.2f} %" if unit == "perplexity" else f"{change:.4g}"

@@ -13,12 +13,12 @@ from pytest_quant.baseline.baseline import (
     Baseline,
     BaselineError,
     differences,
-    key_of,
     load,
     path_of,
     read,
 )
 from pytest_quant.baseline.packing import fingerprint_of, pack_samples, pack_scores
+from pytest_quant.baseline.row import Row, RowKey
 
 SAMPLES = np.array([b"%016x%08x" % (3 * n, 0) for n in range(20)], dtype="S24")
 ENVIRONMENT = {"cpu": "CPU", "isa": "AVX2", "vnni": False, "threads": 1, "torch": "2.15.0"}
@@ -35,7 +35,10 @@ def stored_row(scores=None, **known):
 
 def baseline_of(*rows, name="main", **environment):
     eval_sets = {fingerprint_of(SAMPLES): pack_samples(SAMPLES)}
-    return Baseline(name, ENVIRONMENT | environment, rows or (stored_row(),), eval_sets)
+    rows = [dict(row) for row in rows or (stored_row(),)]
+    scores = {RowKey.of(row): row.pop("scores") for row in rows}
+    whole = tuple(Row.from_dict({"notes": [], "error": None, "seconds": {}} | row) for row in rows)
+    return Baseline(name, ENVIRONMENT | environment, whole, scores, eval_sets)
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -55,7 +58,7 @@ rows = st.builds(
 )
 
 
-@given(st.lists(rows, min_size=1, max_size=4, unique_by=key_of), st.dictionaries(texts, texts))
+@given(st.lists(rows, min_size=1, max_size=4, unique_by=RowKey.of), st.dictionaries(texts, texts))
 def test_what_is_written_is_what_is_read(listed, environment):
     baseline = baseline_of(*listed, **{f"_{name}": text for name, text in environment.items()})
     assert Baseline.from_dict(json.loads(baseline.to_json())) == baseline

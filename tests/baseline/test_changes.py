@@ -16,6 +16,7 @@ from pytest_quant.baseline.changes import (
     summary_of,
 )
 from pytest_quant.baseline.packing import pack_scores
+from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.report.baselines import Gathered, report_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.frame import frame_of
@@ -31,8 +32,9 @@ EVAL_SET = {"fingerprint": "aa", "samples": 200}
 
 def of(*rows, name="main", **environment):
     """A baseline of these rows, without scores unless a row has some."""
-    kept = tuple({"scores": {}} | row for row in rows)
-    return Baseline(name, ENVIRONMENT | environment, kept, {})
+    scores = {RowKey.of(row): row.pop("scores") for row in map(dict, rows) if "scores" in row}
+    kept = tuple(Row.from_dict(row) for row in rows)
+    return Baseline(name, ENVIRONMENT | environment, kept, scores, {})
 
 
 def row(value=0.94, *, bytes=1_000, share=0.9, **known):
@@ -202,8 +204,9 @@ def test_a_report_compared_with_itself_has_no_change():
 
 def compared():
     report = Report(ENVIRONMENT, measured_rows())
-    old = Gathered().baseline("main", Report(ENVIRONMENT, measured_rows()))
-    old.rows[1]["size"]["tensor_bytes"] = 1_000_000
+    before = measured_rows()
+    before[1]["size"]["tensor_bytes"] = 1_000_000
+    old = Gathered().baseline("main", Report(ENVIRONMENT, before))
     report.since = since(old, Gathered().baseline("now", report))
     return report
 

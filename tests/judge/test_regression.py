@@ -428,6 +428,6 @@ def test_scores_of_a_baseline_are_those_of_the_evaluation():
     from pytest_quant.baseline.packing import unpack_scores
 
     for row, each in zip(again.rows, (variant.fp32, variant), strict=True):
-        scores = unpack_scores(row["scores"]["loss"], 6)
+        scores = unpack_scores(again.scores_of(row)["loss"], 6)
         assert np.array_equal(scores, each.evaluation.scores["loss"])
     assert len(again.eval_sets) == 1

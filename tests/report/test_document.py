@@ -17,6 +17,7 @@ from builders import (
     toy_variant,
 )
 
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.document import VERSION, Report, outcomes
 from pytest_quant.report.rows import row_of
 
@@ -37,7 +38,7 @@ def test_two_workers_that_measured_parts_of_one_variant_make_one_row():
     one = plain_row(size=size, seconds={"convert": 1.0}, notes=["a", "b"])
     other = plain_row(metrics=[metric_cells(value=0.9)], notes=["b", "c"])
     for first, second in ((one, other), (other, one)):
-        (row,) = of_rows(first, second).rows
+        row = of_rows(first, second).rows[0].to_dict()
         assert row["size"] == size
         assert row["metrics"] == other["metrics"]
         assert row["seconds"] == {"convert": 1.0}
@@ -50,14 +51,14 @@ def test_what_comes_later_wins_where_it_knows():
         plain_row(metrics=[metric_cells(value=0.9)], fp32_size=7),
         plain_row(metrics=[metric_cells(value=0.8)], fp32_size=0),
     ).rows
-    assert row["metrics"][0]["value"] == 0.8
-    assert row["fp32_size"] == 0
+    assert row.metrics[0].value == 0.8
+    assert row.fp32_size == 0
 
 
 def test_an_error_is_not_forgotten():
     for rows in ([{"error": "no"}, {}], [{}, {"error": "no"}]):
         (row,) = of_rows(*(plain_row(**known) for known in rows)).rows
-        assert row["error"] == "no"
+        assert row.error == "no"
 
 
 def test_rows_are_told_apart_by_place_model_and_variant():
@@ -67,7 +68,7 @@ def test_rows_are_told_apart_by_place_model_and_variant():
         plain_row("Net", "static", "b"),
         plain_row("Other", "static", "a"),
     ]
-    assert of_rows(*rows, *rows).rows == rows
+    assert [row.to_dict() for row in of_rows(*rows, *rows).rows] == rows
 
 
 def test_rows_of_a_model_stand_together_fp32_first_then_by_kind():
@@ -80,7 +81,7 @@ def test_rows_of_a_model_stand_together_fp32_first_then_by_kind():
         ("A", "dynamic"),
     ]
     ordered = of_rows(*(plain_row(model, variant) for model, variant in came)).ordered()
-    assert [(row["model"], row["variant"]) for row in ordered] == [
+    assert [(row.model, row.variant) for row in ordered] == [
         ("B", "static"),
         ("B", "custom"),
         ("B", "mine"),
@@ -106,8 +107,8 @@ def test_verdicts_keep_their_order_and_find_their_row():
     verdicts = [plain_verdict(static), plain_verdict(qat), plain_verdict(static, "FAIL")]
     report = report_of({"rows": [static]}, {"rows": [qat], "verdicts": verdicts})
     assert report.verdicts == verdicts
-    assert report.verdicts_on(static) == [verdicts[0], verdicts[2]]
-    assert report.verdicts_on(plain_row(where="elsewhere")) == []
+    assert report.verdicts_on(Row.from_dict(static)) == [verdicts[0], verdicts[2]]
+    assert report.verdicts_on(Row.from_dict(plain_row(where="elsewhere"))) == []
 
 
 @pytest.mark.parametrize(
@@ -178,13 +179,13 @@ def test_the_metric_is_known_by_class_where_targets_are_classes():
     fp32, own = [1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 1, 0]
     variant = planted_variant(fp32, own, targets=labels)
     _ = variant.evaluation
-    (metric,) = row_of(variant)["metrics"]
+    (metric,) = row_of(variant).to_dict()["metrics"]
     assert metric["classes"] == [
         {"label": 0, "samples": 2, "value": 0.5, "drop": 0.5},
         {"label": 1, "samples": 3, "value": 1.0, "drop": pytest.approx(-1 / 3)},
         {"label": 7, "samples": 1, "value": 0.0, "drop": 0.0},
     ]
-    (metric,) = row_of(variant.fp32)["metrics"]
+    (metric,) = row_of(variant.fp32).to_dict()["metrics"]
     assert [each["drop"] for each in metric["classes"]] == [None] * 3
     assert metric["classes"][1]["value"] == pytest.approx(2 / 3)
 
@@ -192,7 +193,7 @@ def test_the_metric_is_known_by_class_where_targets_are_classes():
 def test_classes_of_a_loss_drop_when_it_rises():
     variant = planted_variant([0.5, 2.0], [1.5, 1.0], metric=loss(), targets=torch.tensor([3, 4]))
     _ = variant.evaluation
-    drops = [each["drop"] for each in row_of(variant)["metrics"][0]["classes"]]
+    drops = [each["drop"] for each in row_of(variant).to_dict()["metrics"][0]["classes"]]
     assert drops == pytest.approx([1.0, -1.0])
 
 
@@ -200,7 +201,7 @@ def test_of_too_many_classes_those_are_kept_that_drop_most(monkeypatch):
     monkeypatch.setattr("pytest_quant.report.rows.MOST_CLASSES", 2)
     variant = planted_variant([1, 1, 1, 0], [1, 0, 0, 1], targets=torch.tensor([5, 6, 7, 8]))
     _ = variant.evaluation
-    assert [each["label"] for each in row_of(variant)["metrics"][0]["classes"]] == [6, 7]
+    assert [each["label"] for each in row_of(variant).to_dict()["metrics"][0]["classes"]] == [6, 7]
 
 
 @pytest.mark.parametrize(
@@ -213,26 +214,26 @@ def test_of_too_many_classes_those_are_kept_that_drop_most(monkeypatch):
 def test_there_are_no_classes_without_class_numbers_or_scores_of_samples(metric, targets):
     variant = planted_variant([1, 1, 1, 0], [1, 0, 0, 1], metric=metric, targets=targets)
     _ = variant.evaluation
-    assert row_of(variant)["metrics"][0]["classes"] is None
+    assert row_of(variant).to_dict()["metrics"][0]["classes"] is None
 
 
 def test_the_row_of_a_variant_is_plain_json_and_knows_what_was_measured():
     variant = planted_variant(right(90, of=100), right(83, of=100))
-    assert row_of(variant)["metrics"] == []
+    assert row_of(variant).to_dict()["metrics"] == []
     _ = variant.evaluation, variant.int8_share
-    row = json.loads(json.dumps(row_of(variant), allow_nan=False))
+    row = json.loads(json.dumps(row_of(variant).to_dict(), allow_nan=False))
     assert (row["model"], row["variant"], row["where"]) == ("planted", "static", "")
     (metric,) = row["metrics"]
     assert (metric["value"], metric["drop"], metric["flips"]) == (0.83, 0.07, 7)
     assert (metric["samples"], metric["unit"]) == (100, "fraction")
     assert (row["size"], row["latency"], row["error"]) == (None, None, None)
-    (metric,) = row_of(variant.fp32)["metrics"]
+    (metric,) = row_of(variant.fp32).to_dict()["metrics"]
     assert (metric["value"], metric["drop"], metric["flips"]) == (0.9, None, None)
 
 
 def test_a_row_knows_fp32s_size_when_both_were_measured():
     variant = toy_variant("dynamic")
     _ = variant.size
-    assert row_of(variant)["fp32_size"] is None
+    assert row_of(variant).fp32_size is None
     _ = variant.fp32.size
-    assert row_of(variant)["fp32_size"] == 780
+    assert row_of(variant).fp32_size == 780

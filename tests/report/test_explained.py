@@ -16,6 +16,7 @@ from builders import (
     remedy_cells,
     slowness_cells,
     tensors_cells,
+    toy_subject,
     toy_variant,
     work_cells,
 )
@@ -49,22 +50,23 @@ def test_what_was_found_out_is_in_the_row_as_plain_json():
     explanation, remedy = map(copy.deepcopy, (explanation_cells(), remedy_cells()))
     variant.once("explanation", lambda: Explanation.from_dict(explanation))
     variant.once("remedy", lambda: Remedy.from_dict(remedy))
-    row = json.loads(json.dumps(row_of(variant), allow_nan=False))
+    row = json.loads(json.dumps(row_of(variant).to_dict(), allow_nan=False))
     assert (row["explanation"], row["remedy"]) == (explanation, remedy)
     assert (row["slowness"], row["tensors"]) == (None, None)
 
 
 def test_of_a_variant_that_nobody_explained_or_that_could_not_be_made_nothing_is_known():
-    for row in (row_of(toy_variant()), failed_row("Net", "", "qat", "convert ERROR: so")):
+    failed = failed_row(toy_subject(), "qat", "convert ERROR: so")
+    for row in (row_of(toy_variant()).to_dict(), failed.to_dict()):
         assert {name: row[name] for name in NEW_KEYS} == dict.fromkeys(NEW_KEYS)
 
 
 def test_fp32s_row_says_in_which_layers_the_work_is_once_it_was_evaluated():
     variant = toy_variant()
-    assert row_of(variant.fp32)["work"] is None
+    assert row_of(variant.fp32).work is None
     _ = variant.evaluation, variant.fp32.evaluation
-    assert row_of(variant.fp32)["work"]["linear"] == 1.0
-    assert row_of(variant)["work"] is None
+    assert row_of(variant.fp32).work["linear"] == 1.0
+    assert row_of(variant).work is None
 
 
 def test_two_workers_that_know_parts_make_one_row():
@@ -76,7 +78,7 @@ def test_two_workers_that_know_parts_make_one_row():
         for row in rows:
             report.add({"rows": [row]})
         (row,) = report.rows
-        assert (row["explanation"], row["remedy"]) == (explanation_cells(), remedy_cells())
+        assert (row.explanation, row.remedy) == (explanation_cells(), remedy_cells())
 
 
 @pytest.mark.parametrize("first_is_old", [True, False])
@@ -87,7 +89,7 @@ def test_a_row_from_before_explanations_is_joined_with_one_of_today(first_is_old
     for row in rows:
         report.add({"rows": [row]})
     (row,) = report.rows
-    assert (row["explanation"], row["fp32_size"]) == (explanation_cells(), 7)
+    assert (row.explanation, row.fp32_size) == (explanation_cells(), 7)
 
 
 def test_those_with_a_fail_come_first_and_those_of_which_nothing_is_known_are_left_out():
@@ -131,7 +133,7 @@ def test_what_a_later_version_adds_is_left_alone():
     assert each.explanation.layers[0].name == "features.0"
     assert each.remedy.found
     assert each.slowness.operators[0].calls == 3.0
-    assert Report({}, [row]).rows[0]["remedy"]["cost"] == 7
+    assert Report({}, [row]).rows[0].remedy["cost"] == 7
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_compare_and_merge_keep_what_was_found_out(written, capsys):
         assert main([*arguments, "--format=json"]) == 0
         rows = json.loads(capsys.readouterr().out)["rows"]
         assert [{name: row[name] for name in NEW_KEYS} for row in rows] == [
-            {name: row[name] for name in NEW_KEYS} for row in report.rows
+            {name: getattr(row, name) for name in NEW_KEYS} for row in report.rows
         ]
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 from builders import latency_cells, metric_cells, plain_row, plain_verdict
 
+from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.report.which_kind import which_kind
 
 CONVOLUTIONAL = {"convolution": 0.995, "linear": 0.005, "recurrent": 0.0, "attention": 0.0}
@@ -12,8 +13,8 @@ RECURRENT = {"convolution": 0.0, "linear": 0.2, "recurrent": 0.8, "attention": 0
 
 
 def fp32(work=None):
-    row = plain_row(variant="fp32", metrics=[metric_cells()], size={"tensor_bytes": 1000})
-    return row | ({"work": work} if work else {})
+    size = {"tensor_bytes": 1000, "file_bytes": None}
+    return Row.from_dict(plain_row(variant="fp32", metrics=[metric_cells()], size=size, work=work))
 
 
 def row(
@@ -21,14 +22,16 @@ def row(
 ):
     """A row as it is measured; None leaves a measurement out."""
     metric = metric_cells(drop=drop, samples=samples, unit=unit, value=value)
-    return plain_row(
+    bytes = size and {"tensor_bytes": round(1000 * size), "file_bytes": None}
+    plain = plain_row(
         variant=name or kind,
         recipe={"kind": kind},
         metrics=[] if drop is None else [metric],
-        size=None if size is None else {"tensor_bytes": round(1000 * size)},
+        size=bytes,
         fp32_size=1000,
         latency=None if speed is None else latency_cells(speed),
     )
+    return Row.from_dict(plain)
 
 
 DYNAMIC = row("dynamic", speed=1.0, size=1.0)
@@ -43,7 +46,7 @@ def taken(*rows, verdicts=()):
 def test_nothing_is_said_where_no_quantized_variant_was_measured():
     assert which_kind([]) == ""
     assert which_kind([fp32(CONVOLUTIONAL)]) == ""
-    assert which_kind([fp32(), plain_row(variant="static")]) == ""
+    assert which_kind([fp32(), Row.blank(RowKey("", "Net", "static"))]) == ""
     assert which_kind([fp32(), row("weight_only")]) == ""
 
 
@@ -137,7 +140,7 @@ def test_what_is_undecided_is_named():
 
 
 def test_what_could_not_be_made_says_why():
-    failed = plain_row(variant="static") | {"error": "calibrate ERROR: no data."}
+    failed = Row.blank(RowKey("", "Net", "static"), "calibrate ERROR: no data.")
     text = which_kind([fp32(), row("dynamic"), failed])
     assert "static could not be made: calibrate ERROR: no data." in text
     assert "Not measured: QAT;" in text

@@ -1,7 +1,8 @@
 """Classes: the drop of those that drop most, a mark for each variant."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from pytest_quant.baseline.row import MetricScore
 from pytest_quant.report.plots.drawing import MUTED, RULE, WIDTH, Drawing
 from pytest_quant.report.plots.points import Plot, Point, is_number
 
@@ -13,18 +14,18 @@ class Dropped(NamedTuple):
     """What is known of the classes of a model: its variants, and their drops by label."""
 
     points: list[Point]
-    metric: dict[str, Any]
+    metric: MetricScore | None
     drops: dict[int, list[float | None]]
 
 
 def classes(name: str, model: str, points: list[Point]) -> Plot | None:
     """The plot; None where no class differs from FP32's."""
     known = dropped(points)
-    if not any(drop for drops in known.drops.values() for drop in drops):
+    if known.metric is None or not any(any(drops) for drops in known.drops.values()):
         return None
     worst = worst_of(known)
     scale, unit = {"fraction": (100, "points"), "perplexity": (100, "per cent")}.get(
-        known.metric["unit"], (1, str(known.metric["name"]))
+        known.metric.unit, (1, known.metric.name)
     )
     shown = [scale * drop for label in worst for drop in known.drops[label] if drop is not None]
     ticks = _ticks(min(*shown, 0), max(*shown, 0))
@@ -60,16 +61,16 @@ def classes(name: str, model: str, points: list[Point]) -> Plot | None:
 def dropped(points: list[Point]) -> Dropped:
     """The drops by class of all variants that have them."""
     shown: list[Point] = []
-    metric: dict[str, Any] = {}
+    metric: MetricScore | None = None
     by_variant: list[dict[int, float]] = []
     for point in points:
-        found = next((each for each in point.row["metrics"] if each.get("classes")), None)
+        found = next((each for each in point.row.metrics if each.classes), None)
         if found is None or point.is_fp32:
             continue
         metric = metric or found
         shown.append(point)
         by_variant.append(
-            {each["label"]: each["drop"] for each in found["classes"] if is_number(each["drop"])}
+            {each.label: each.drop for each in found.classes or () if is_number(each.drop)}
         )
     labels = dict.fromkeys(label for drops in by_variant for label in drops)
     return Dropped(

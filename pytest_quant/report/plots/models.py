@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import RowKey
 from pytest_quant.report.document import Report
 from pytest_quant.report.plots.classes import classes
 from pytest_quant.report.plots.drawing import own_style
@@ -10,7 +10,6 @@ from pytest_quant.report.plots.pareto import pareto
 from pytest_quant.report.plots.points import Mark, Plot, is_number, mark_of, points_of
 from pytest_quant.report.plots.sizes import sizes
 from pytest_quant.report.plots.speedups import speedups
-from pytest_quant.report.rows import Row
 
 MOST_MODELS = 8
 
@@ -30,17 +29,14 @@ def plots_of(report: Report) -> list[ModelPlots]:
         ImportError: matplotlib is not installed.
     """
     names = report.model_names()
-    models: dict[tuple[str, str], list[Row]] = {}
-    for row in report.rows:
-        models.setdefault(key_of(row)[:2], []).append(row)
     limits = {
-        key_of(verdict): verdict["limit"]
+        RowKey.of(verdict): verdict["limit"]
         for verdict in report.verdicts
         if verdict["gate"] == "min_speedup" and is_number(verdict["limit"])
     }
     found: list[ModelPlots] = []
     with own_style():
-        for key, rows in models.items():
+        for key, rows in report.rows_by_model().items():
             name, model, points = f"plot-{len(found)}", names[key], points_of(rows)
             drawn = (
                 pareto(f"{name}-pareto", model, points),

@@ -1,6 +1,6 @@
 """Pareto: value against milliseconds, FP32 marked, the best trade-offs joined."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_quant.report.plots.drawing import MUTED, RULE, Drawing
 from pytest_quant.report.plots.points import Plot, Point, is_number
@@ -22,8 +22,8 @@ def pareto(name: str, model: str, points: list[Point]) -> Plot | None:
     placed = _placed(points)
     if len(placed) < 2:
         return None
-    metric = placed[0].point.row["metrics"][0]
-    fraction, higher = metric["unit"] == "fraction", metric.get("higher_is_better", True)
+    metric = placed[0].point.row.metrics[0]
+    fraction, higher = metric.unit == "fraction", metric.higher_is_better
     scale, unit = (100, " %") if fraction else (1, "")
     drawing = Drawing(248, (44, 34, 12, 44))
     _set_axes(drawing, placed, fraction, scale)
@@ -34,10 +34,10 @@ def pareto(name: str, model: str, points: list[Point]) -> Plot | None:
     for point, ms, value in placed:
         drawing.mark(ms, value, point.color, point.marker, 9)
     within = {"transform": drawing.figure.transFigure, "color": MUTED}
-    label = clipped(metric["name"], 30)
+    label = clipped(metric.name, 30)
     better = "" if higher else ", lower is better"
     drawing.text(0, 0.95, f"{label}{',' if unit else ''}{unit}{better}", **within)
-    batch = next((p.row["latency"]["batch"] for p in points if p.row["latency"]), None)
+    batch = next((p.row.latency.batch for p in points if p.row.latency), None)
     of_batch = f" for a batch of {batch}" if batch else ""
     drawing.text(0.97, 0.04, f"milliseconds{of_batch}", ha="right", **within)
     said = "; ".join(f"{p.name}: {ms:.4g} ms, {scale * v:.5g}{unit}" for p, ms, v in placed)
@@ -60,17 +60,13 @@ def front(placed: list[Placed], higher: bool) -> tuple[list[float], list[float]]
 
 
 def _placed(points: list[Point]) -> list[Placed]:
-    timed = [point.row["latency"] for point in points if point.row["latency"]]
+    timed = [point.row.latency for point in points if point.row.latency]
     found: list[Placed] = []
-    ms: Any
-    value: Any
     for point in points:
-        latency, metrics = point.row["latency"], point.row["metrics"]
-        if point.is_fp32:
-            ms = timed[-1]["fp32_ms"] if timed else None
-        else:
-            ms = latency["ms"] if latency else None
-        value = metrics[0]["value"] if metrics else None
+        latency, metrics = point.row.latency, point.row.metrics
+        own = latency.ms if latency else None
+        ms = timed[-1].fp32_ms if point.is_fp32 and timed else own
+        value = metrics[0].value if metrics else None
         if is_number(ms) and is_number(value):
             found.append(Placed(point, ms, value))
     return found

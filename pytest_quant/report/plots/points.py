@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.plots.drawing import FP32, SERIES
-from pytest_quant.report.rows import Row
 from pytest_quant.report.text import clipped
 
 MOST_VARIANTS = 12
@@ -49,10 +49,10 @@ def points_of(rows: Sequence[Row]) -> list[Point]:
     """One for each row of a model; more than `MOST_VARIANTS` nobody tells apart."""
     points, others = [], 0
     for row in rows[:MOST_VARIANTS]:
-        if row["variant"] == "fp32":
+        if row.is_fp32:
             points.append(Point("fp32", row, FP32, "D"))
             continue
-        name = clipped(row["variant"], MOST_LETTERS)
+        name = clipped(row.variant, MOST_LETTERS)
         points.append(
             Point(name, row, SERIES[others % len(SERIES)], MARKERS[others % len(MARKERS)])
         )

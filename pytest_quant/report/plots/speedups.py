@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pytest_quant.baseline.baseline import key_of
+from pytest_quant.baseline.row import RowKey
 from pytest_quant.report.plots.drawing import INK, MUTED, RULE, WIDTH, Drawing
 from pytest_quant.report.plots.points import Plot, Point, is_number
 
@@ -10,7 +10,7 @@ LINE, LEFT, RIGHT = 30, 104, 130  # pixels: of a line, left of 0, right of the h
 
 
 def speedups(
-    name: str, model: str, points: list[Point], limits: Mapping[tuple[str, str, str], float]
+    name: str, model: str, points: list[Point], limits: Mapping[RowKey, float]
 ) -> Plot | None:
     """The plot; None where nothing was timed.
 
@@ -20,12 +20,12 @@ def speedups(
     timed = [
         point
         for point in points
-        if not point.is_fp32 and point.row["latency"] and is_number(point.row["latency"]["speedup"])
+        if not point.is_fp32 and point.row.latency and is_number(point.row.latency.speedup)
     ]
     if not timed:
         return None
     drawing = Drawing(32 + LINE * len(timed))
-    own = {index: limits[key] for index, p in enumerate(timed) if (key := key_of(p.row)) in limits}
+    own = {index: limits[key] for index, p in enumerate(timed) if (key := p.row.key) in limits}
     most = max([1.0, *own.values(), *(_interval(point)[2] for point in timed)])
 
     def at(ratio: float) -> float:
@@ -54,7 +54,7 @@ def speedups(
 
 def _interval(point: Point) -> tuple[float, float, float]:
     """Low end, ratio, high end; all the same where there is no interval."""
-    ratio, ends = point.row["latency"]["speedup"], point.row["latency"]["interval_95"]
-    if not ends or len(ends) != 2 or not all(is_number(end) for end in ends):
-        return ratio, ratio, ratio
-    return ends[0], ratio, ends[1]
+    assert point.row.latency is not None  # it was timed
+    ratio, ends = float(point.row.latency.speedup or 0), point.row.latency.interval_95
+    low, high = ends if ends and len(ends) == 2 else (None, None)
+    return (low, ratio, high) if is_number(low) and is_number(high) else (ratio, ratio, ratio)

@@ -10,6 +10,7 @@ import pytest
 from builders import latency_cells, measured_rows, metric_cells, plain_row, plain_verdict
 from hostile import HOSTILE, hostile_report
 
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.document import Report
 from pytest_quant.report.plots.classes import dropped, worst_of
 from pytest_quant.report.plots.drawing import FP32, INK, Drawing, own_style
@@ -46,7 +47,7 @@ def test_the_worst_classes_of_any_variant_come_first():
             {"label": label, "samples": 1, "value": 0, "drop": drop}
             for label, drop in enumerate(drops)
         ]
-        return plain_row(variant=variant, metrics=[metric_cells(classes=classes)])
+        return Row.from_dict(plain_row(variant=variant, metrics=[metric_cells(classes=classes)]))
 
     known = dropped(points_of([row("a", 0.1, 0.0, 0.3), row("b", 0.2, 0.5)]))
     assert known.drops == {0: [0.1, 0.2], 1: [0.0, 0.5], 2: [0.3, None]}
@@ -81,13 +82,16 @@ def test_the_int8_part_is_what_is_not_parameters_in_fp32(share, own, part):
         fp32_size=18_312_768,
         int8_share={"parameters": share, "macs": None},
     )
-    assert int8_part(row) == pytest.approx(part, abs=0.001)
+    assert int8_part(Row.from_dict(row)) == pytest.approx(part, abs=0.001)
 
 
 def test_only_so_many_models_and_variants_are_plotted():
     rows = [row for index in range(30) for row in measured_rows(f"Net {index}")]
     assert len(plots_of(Report({}, rows))) == MOST_MODELS
-    assert len(points_of([plain_row(variant=f"v{index}") for index in range(50)])) == MOST_VARIANTS
+    assert (
+        len(points_of(Report({}, [plain_row(variant=f"v{index}") for index in range(50)]).rows))
+        == MOST_VARIANTS
+    )
 
 
 def svgs(report):
