@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pytest_quant.errors import QuantStageError
     from pytest_quant.explain.lost.locate import explain as explain
     from pytest_quant.explain.remedies.mending import mend
+    from pytest_quant.judge.gate import Gate
     from pytest_quant.judge.gates import (
         assert_gates,
         assert_max_accuracy_drop,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Conditions",
+    "Gate",
     "Metric",
     "Outcome",
     "QuantStageError",
@@ -104,6 +106,10 @@ def _home_of(name: str) -> Any:
         from pytest_quant.store import open
 
         return open
+    if name == "Gate":
+        from pytest_quant.judge import gate
+
+        return gate
     if name in ("Outcome", "Verdict"):
         from pytest_quant.judge import verdict
 

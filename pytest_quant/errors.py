@@ -6,7 +6,7 @@ class QuantStageError(RuntimeError):
 
     Args:
         stage: one of ``fixture``, ``prepare``, ``calibrate``, ``train``, ``convert``,
-            ``compile``, ``evaluate``, ``time``, ``size``, ``baseline``.
+            ``compile``, ``evaluate``, ``time``, ``size``, ``judge``, ``baseline``.
         sentence: what was given, what was expected, what to do.
     """
 

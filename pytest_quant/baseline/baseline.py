@@ -18,6 +18,19 @@ from pytest_quant.baseline.row import MetricScore, Row, RowKey, kept
 FORM = "pytest-quant baseline"
 VERSION = 1  # of the form; a reader refuses a higher one
 FOLDER = Path("reports", "baselines")  # by default
+# What is kept of a verdict.
+VERDICT = (
+    "where",
+    "model",
+    "variant",
+    "gate",
+    "quantity",
+    "metric",
+    "outcome",
+    "limit",
+    "observed",
+    "test",
+)
 NAME = re.compile(r"\w([\w .+=@-]{0,98}[\w+=@-])?")
 # What must be equal for two speed-ups to be compared; milliseconds never are.
 DECISIVE = ("cpu", "isa", "vnni", "cores", "threads", "torch", "engine", "system")
@@ -46,6 +59,8 @@ class Baseline:
         rows: as in the report, without notes and errors.
         scores: of each row metric -> packed scores, in the order of its eval set's samples.
         eval_sets: fingerprint -> the packed samples, once for all variants.
+        verdicts: gates with their limits and outcomes, as in the report but for sentence and
+            evidence; files of earlier versions of the package have none.
     """
 
     name: str
@@ -53,6 +68,7 @@ class Baseline:
     rows: tuple[Row, ...]
     scores: Mapping[RowKey, Mapping[str, Packed]]
     eval_sets: Mapping[str, str]
+    verdicts: tuple[Mapping[str, Any], ...] = ()
 
     def row(self, key: RowKey) -> Row | None:
         """The row of a variant; None where there is none."""
@@ -75,6 +91,7 @@ class Baseline:
             "environment": dict(self.environment),
             "rows": [_kept(row) | {"scores": dict(self.scores_of(row))} for row in self.rows],
             "eval_sets": dict(self.eval_sets),
+            "verdicts": [dict(verdict) for verdict in self.verdicts],
         }
 
     def to_json(self) -> str:
@@ -106,6 +123,7 @@ class Baseline:
                 tuple(map(_row, rows)),
                 {RowKey.of(row): row.get("scores", {}) for row in rows},
                 eval_sets,
+                tuple(_verdict(verdict) for verdict in _of(list, plain.get("verdicts", []))),
             )
         except KeyError as error:
             raise BaselineError(f"it is damaged: {error} is missing") from None
@@ -179,6 +197,15 @@ def _shown(value: Any, none: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return none if value is None else str(value)
+
+
+def _verdict(plain: Any) -> Mapping[str, Any]:
+    _of(dict, plain)
+    for name in ("where", "model", "variant", "gate", "quantity", "outcome", "test"):
+        _of(str, plain[name])
+    for name in ("limit", "observed"):
+        _of((float, int, type(None)), plain[name])
+    return {name: plain[name] for name in VERDICT if name in plain}
 
 
 def _row(plain: Mapping[str, Any]) -> Row:

@@ -9,6 +9,8 @@ from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.mending import mend
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed.slowness import slowness_of
+from pytest_quant.judge import recorder
+from pytest_quant.judge.gate import Gate
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.variant import Variant
 
@@ -31,33 +33,62 @@ class Effort:
 
 
 NO_EFFORT = Effort(0.0, 0.0)
+Topic = Callable[[Verdict, Variant, Effort], str | None]
 
 
 def cause(verdict: Verdict, variant: Variant, effort: Effort = NO_EFFORT) -> str | None:
     """Cause and remedy of a FAIL or INCONCLUSIVE, as lines; None for a PASS. Never raises."""
     if verdict.outcome is Outcome.PASS or verdict.evidence.get("reason") == "refused":
         return None
-    if verdict.gate == "no_regression" and verdict.outcome is Outcome.FAIL:
-        name = verdict.evidence["baseline"]
-        return (
-            f"--quant-compare={name} names what changed since: recipe, layers, environment. Mend it; or, "
-            f"if it is meant, save the baseline again by --quant-save={name}, and commit it."
-        )
-    if verdict.gate == "min_speedup" or verdict.quantity == "speed-up":
-        return _slow(verdict, variant) if "differs" not in verdict.evidence else None
-    if verdict.gate in ("max_size_ratio", "max_size_mb"):
-        return _told(lambda: variant.once("tensors", lambda: weigh(variant)))
-    if verdict.gate in ("max_accuracy_drop", "max_flips"):
-        return _inaccurate(verdict, variant, effort)
-    if verdict.gate == "min_int8_share" and variant.recipe and variant.recipe.kind == "dynamic":
-        return (
-            "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
-            "quantization and QAT also take convolutions."
-        )
-    return None
+    own = recorder.current().gates.get(verdict.gate)
+    if own is not None:
+        return _of_own(own, verdict, variant)
+    topic = topic_of(verdict)
+    return None if topic is None else topic(verdict, variant, effort)
 
 
-def _slow(verdict: Verdict, variant: Variant) -> str:
+def topic_of(verdict: Verdict) -> Topic | None:
+    """What tells the cause of a verdict of ours; the same for gates whose breaches have one cause."""
+    if verdict.gate == "no_regression":
+        if verdict.outcome is Outcome.FAIL:
+            return _worse_than_saved
+        return _slow if verdict.quantity == "speed-up" else None
+    return TOPICS.get(verdict.gate)
+
+
+def _of_own(gate: Gate, verdict: Verdict, variant: Variant) -> str | None:
+    if gate.cause is None:
+        return None
+    try:
+        return str(gate.cause(variant, verdict))
+    except Exception as error:  # a gate that failed stays failed, whatever its cause does
+        return f"The cause could not be looked for: {_brief(error)}"
+
+
+def _worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    name = verdict.evidence["baseline"]
+    return (
+        f"--quant-compare={name} names what changed since: recipe, layers, environment. Mend it; or, "
+        f"if it is meant, save the baseline again by --quant-save={name}, and commit it."
+    )
+
+
+def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    return _told(lambda: variant.once("tensors", lambda: weigh(variant)))
+
+
+def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
+    if variant.recipe is None or variant.recipe.kind != "dynamic":
+        return None
+    return (
+        "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
+        "quantization and QAT also take convolutions."
+    )
+
+
+def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
+    if "differs" in verdict.evidence:
+        return None
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return (
             "The limit lies within what this machine's noise leaves open. Set it 5 % or more below "
@@ -143,3 +174,14 @@ def _usual(variant: Variant) -> str:
         "custom": "Look at the ranges and at which layers its build quantizes.",
     }
     return remedies.get(kind, "")
+
+
+# What tells the cause of each gate's breach.
+TOPICS: dict[str, Topic] = {
+    "max_accuracy_drop": _inaccurate,
+    "max_flips": _inaccurate,
+    "min_speedup": _slow,
+    "max_size_ratio": _large,
+    "max_size_mb": _large,
+    "min_int8_share": _little_int8,
+}

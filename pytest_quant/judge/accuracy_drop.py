@@ -1,6 +1,7 @@
 """Accuracy drop: on the eval set as given exact, in exact arithmetic; in the population by a bound."""
 
 import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -56,115 +57,165 @@ def judge_drop(
             that is not positive, an unknown metric or scope.
         QuantStageError: when the evaluation fails.
     """
-    chosen = metric_named(variant, metric)
-    quantity = quantity_of(chosen)
-    check_drop_limit(chosen, max_drop)
+    asked = _Asked(metric_named(variant, metric), max_drop, relative)
+    check_drop_limit(asked.metric, max_drop)
     if scope not in SCOPES:
         raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
     if reason := not_quantized(variant):
-        return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
+        return asked.refused(variant, reason)
     if early_stop and scope == "dataset" and min_baseline is None:
-        early = decide_early(variant, chosen, max_drop, relative)
+        early = decide_early(variant, asked.metric, max_drop, relative)
         if early is not None:
-            return _early_verdict(variant, chosen, max_drop, relative, early)
-    if reason := broken_outputs(variant):
-        return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
-    own, fp32 = variant.evaluation, variant.fp32.evaluation
-    before, after = exact_values(variant, chosen)
-    drop = before - after if chosen.higher_is_better else after - before
-    limit = Fraction(str(max_drop))
-    if chosen.unit == "perplexity":  # up by r at most: the mean log likelihood down by ln(1 + r)
-        limit, relative = Fraction(math.log1p(max_drop)), False
-    if relative:
+            return _early_verdict(variant, asked, early)
+    if reason := broken_outputs(variant) or _below(variant, asked.metric, min_baseline):
+        return asked.refused(variant, reason)
+    verdict = _on_the_set(variant, asked)
+    return verdict if scope == "dataset" else _in_the_population(variant, asked, alpha, verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a gate was asked: by how much a metric may drop."""
+
+    metric: Metric
+    max_drop: float
+    relative: bool
+
+    @property
+    def quantity(self) -> str:
+        return quantity_of(self.metric)
+
+    @property
+    def allowed(self) -> str:
+        """For a person."""
+        if self.relative or self.metric.unit == "perplexity":
+            return f"{100 * self.max_drop:g} % of FP32's"
+        return self.metric.shown_change(self.max_drop)
+
+    def limit(self, before: Fraction) -> Fraction:
+        """The largest drop of the metric's value from FP32's that is allowed.
+
+        Raises:
+            ValueError: for a share of a value that is not positive.
+        """
+        if (
+            self.metric.unit == "perplexity"
+        ):  # up by r at most: the mean log likelihood by ln(1 + r)
+            return Fraction(math.log1p(self.max_drop))
+        if not self.relative:
+            return Fraction(str(self.max_drop))
         if before <= 0:
             raise ValueError(
-                f"relative=True with FP32 at {chosen.shown(float(before))}: a share of a baseline that "
-                "is not positive says nothing; give an absolute max_drop"
+                f"relative=True with FP32 at {self.metric.shown(float(before))}: a share of a baseline "
+                "that is not positive says nothing; give an absolute max_drop"
             )
-        limit *= before
+        return Fraction(str(self.max_drop)) * before
+
+    def observed(self, drop: Fraction, before: Fraction) -> float:
+        """A drop in the unit of the limit."""
+        if self.metric.unit == "perplexity":
+            return math.expm1(drop)
+        return float(drop / before) if self.relative and before else float(drop)
+
+    def refused(self, variant: Variant, reason: str) -> Verdict:
+        return refusal(DROP, self.quantity, variant, self.max_drop, reason, self.metric.name)
+
+    def verdict(self, variant: Variant, outcome: Outcome, clause: str, **told: Any) -> Verdict:
+        return Verdict.on(
+            variant, DROP, self.quantity, outcome, clause,
+            limit=self.max_drop, metric=self.metric.name, **told,
+        )  # fmt: skip
+
+
+def _on_the_set(variant: Variant, asked: _Asked) -> Verdict:
+    """The verdict on the eval set itself, exact."""
+    metric, own, fp32 = asked.metric, variant.evaluation, variant.fp32.evaluation
+    before, after = exact_values(variant, metric)
+    drop = before - after if metric.higher_is_better else after - before
     evidence: dict[str, Any] = {
         "samples": len(own),
-        "fp32": fp32.values[chosen.name],
-        "variant": own.values[chosen.name],
-        "relative": relative,
-        "scope": scope,
+        "fp32": fp32.values[metric.name],
+        "variant": own.values[metric.name],
+        "relative": asked.relative and metric.unit != "perplexity",
+        "scope": "dataset",
     }
-    if chosen.name in own.scores:
-        evidence["flips"] = len(flipped(own, fp32, chosen.name))
-    if min_baseline is not None and not _reaches(before, min_baseline, chosen):
-        word = "below" if chosen.higher_is_better else "above"
-        perplexity = chosen.unit == "perplexity"
-        floor = f"{min_baseline:.4g}" if perplexity else chosen.shown(min_baseline)
-        reason = (
-            f"FP32 itself is at {chosen.shown(float(before))}, {word} min_baseline "
-            f"{floor}, so a drop from it means nothing."
-        )
-        return refusal(DROP, quantity, variant, max_drop, reason, chosen.name)
-    outcome = Outcome.PASS if drop <= limit else Outcome.FAIL
-    observed = float(drop / before) if relative else float(drop)
-    if chosen.unit == "perplexity":
-        observed = math.expm1(drop)
-    change = _change(variant, chosen, before, after, drop, len(own))
-    sentence = f"{change}, allowed {_allowed(chosen, max_drop, relative)}"
-    if scope == "population":
-        margin = float(limit) if chosen.unit == "perplexity" else max_drop
-        bound = bound_drop(variant, chosen, margin, relative, alpha)
-        outcome = bound.outcome
-        evidence |= {
-            "alpha": alpha,
-            "bounds": [bound.lower, bound.upper],
-            "method": bound.method,
-            "samples_needed": bound.need,
-        }
-        sentence += f" in the population; {_bounded(chosen, bound, relative, alpha)}"
-    return Verdict.on(
+    if metric.name in own.scores:
+        evidence["flips"] = len(flipped(own, fp32, metric.name))
+    outcome = Outcome.PASS if drop <= asked.limit(before) else Outcome.FAIL
+    change = _change(variant, metric, before, after, drop, len(own))
+    return asked.verdict(
         variant,
-        DROP,
-        quantity,
         outcome,
-        sentence,
-        limit=max_drop,
-        observed=observed,
-        metric=chosen.name,
+        f"{change}, allowed {asked.allowed}",
+        observed=asked.observed(drop, before),
         evidence=evidence,
     )
 
 
-def _early_verdict(
-    variant: Variant, metric: Metric, max_drop: float, relative: bool, early: Early
-) -> Verdict:
-    quantity = quantity_of(metric)
+def _in_the_population(variant: Variant, asked: _Asked, alpha: float, verdict: Verdict) -> Verdict:
+    """The verdict on all inputs of which the eval set is a random sample."""
+    metric = asked.metric
+    relative = asked.relative and metric.unit != "perplexity"
+    margin = math.log1p(asked.max_drop) if metric.unit == "perplexity" else asked.max_drop
+    bound = bound_drop(variant, metric, margin, relative, alpha)
+    evidence = {
+        "scope": "population",
+        "alpha": alpha,
+        "bounds": [bound.lower, bound.upper],
+        "method": bound.method,
+        "samples_needed": bound.need,
+    }
+    return replace(
+        verdict,
+        outcome=bound.outcome,
+        clause=f"{verdict.clause} in the population; {_bounded(metric, bound, relative, alpha)}",
+        evidence={**verdict.evidence, **evidence},
+    )
+
+
+def _below(variant: Variant, metric: Metric, min_baseline: float | None) -> str | None:
+    """Why FP32 itself is no baseline; None where it reaches what was asked for."""
+    if min_baseline is None:
+        return None
+    before, _ = exact_values(variant, metric)
+    if _reaches(before, min_baseline, metric):
+        return None
+    word = "below" if metric.higher_is_better else "above"
+    perplexity = metric.unit == "perplexity"
+    floor = f"{min_baseline:.4g}" if perplexity else metric.shown(min_baseline)
+    return (
+        f"FP32 itself is at {metric.shown(float(before))}, {word} min_baseline {floor}, so a drop from "
+        "it means nothing."
+    )
+
+
+def _early_verdict(variant: Variant, asked: _Asked, early: Early) -> Verdict:
     if early.broken:
-        reason = broken_sentence(variant, early.broken, early.seen)
-        return refusal(DROP, quantity, variant, max_drop, reason, metric.name)
+        return asked.refused(variant, broken_sentence(variant, early.broken, early.seen))
+    metric = asked.metric
     change = _change(variant, metric, early.before, early.after, early.drop, early.seen)
     certainty = "for certain" if early.certain else f"wrong with probability {ALPHA:g} at most"
-    return Verdict.on(
+    return asked.verdict(
         variant,
-        DROP,
-        quantity,
         early.outcome,
-        f"{change}, allowed {_allowed(metric, max_drop, relative)}; decided after {early.seen:,} of "
-        f"{early.samples:,} samples, {certainty}",
-        limit=max_drop,
-        observed=float(early.drop / early.before if relative and early.before else early.drop),
-        metric=metric.name,
+        f"{change}, allowed {asked.allowed}; decided after {early.seen:,} of {early.samples:,} samples, "
+        f"{certainty}",
+        observed=asked.observed(early.drop, early.before),
         evidence={
             "samples": early.seen,
             "of": early.samples,
             "seed": early.seed,
             "certain": early.certain,
             "alpha": ALPHA,
-            "relative": relative,
+            "relative": asked.relative,
             "scope": "dataset",
         },
     )
 
 
 def _bounded(metric: Metric, bound: Bound, relative: bool, alpha: float) -> str:
-    what = "drop beyond the allowed share" if relative else "drop"
-    if not metric.higher_is_better:
-        what = what.replace("drop", "rise")
+    what = "drop" if metric.higher_is_better else "rise"
+    what += " beyond the allowed share" if relative else ""
     text = (
         f"{what} from {metric.shown_change(bound.lower)} to {metric.shown_change(bound.upper)} "
         f"({bound.method}, alpha {alpha:g})"
@@ -231,14 +282,7 @@ def _change(
     verb = "drops" if metric.higher_is_better else "rises"  # for the worse
     if drop < 0:
         verb = "rises" if metric.higher_is_better else "falls"
-    shown = metric.shown_change(float(drop)).removeprefix("-")
     return (
-        f"{variant.name} {verb} {shown} ({metric.shown(float(before))} -> "
+        f"{variant.name} {verb} {metric.shown_amount(float(drop))} ({metric.shown(float(before))} -> "
         f"{metric.shown(float(after))}, {samples} samples)"
     )
-
-
-def _allowed(metric: Metric, max_drop: float, relative: bool) -> str:
-    if relative or metric.unit == "perplexity":
-        return f"{100 * max_drop:g} % of FP32's"
-    return metric.shown_change(max_drop)

@@ -73,5 +73,4 @@ def _verb(metric: Metric, drop: Fraction) -> str:
         return "is as good as it was"
     worse = "drops" if metric.higher_is_better else "rises"
     better = "rises" if metric.higher_is_better else "falls"
-    shown = metric.shown_change(float(drop)).removeprefix("-")
-    return f"{worse if drop > 0 else better} {shown}"
+    return f"{worse if drop > 0 else better} {metric.shown_amount(float(drop))}"

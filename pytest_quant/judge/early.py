@@ -7,6 +7,7 @@ probability at most ALPHA, and one that the unseen samples cannot change any mor
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pytest_quant.judge.betting import DropBet, allowed_total
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.measure.accuracy import refuse_overlap
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.variant.evaluation import BatchScores
 from pytest_quant.variant.variant import Variant
 
 ALPHA = 1e-3
@@ -57,55 +59,96 @@ def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bo
     Raises:
         QuantStageError: when a sample cannot be evaluated, or the two models saw different ones.
     """
-    done = variant.measured("evaluation"), variant.fp32.measured("evaluation")
     own, fp32 = variant.prefix, variant.fp32.prefix
-    if own is None or fp32 is None or metric.is_accumulator or all(done):
+    if own is None or fp32 is None or not _applies(variant, metric, own.samples):
         return None
-    if own.samples < WORTHWHILE or variant.is_fp32 or metric.unit == "perplexity":
-        return None
-    margin, sign = Fraction(str(max_drop)), 1 if metric.higher_is_better else -1
-    bet: DropBet | None = None
-    total_before = total_after = Fraction(0)
-    seen, index, inputs, hits = 0, 0, set[bytes](), False
-    while seen < own.samples:
+    watch: _Watch | None = None
+    seen, inputs = 0, set[bytes]()
+    for index in count():
         a, b = fp32.batch(index), own.batch(index)
-        if a.samples != b.samples:
-            raise QuantStageError(
-                "evaluate",
-                "quant_eval_data gives other samples for the same indices on each pass; remove "
-                "random augmentation from the eval data.",
-            )
-        index += 1
+        _refuse_other_samples(a, b)
         inputs |= variant.tuned_on.intersection(b.inputs)
         refuse_overlap(variant, inputs)
-        broken = sum(x != y for x, y in zip(a.irregular, b.irregular, strict=True))
-        if broken:
+        seen += len(b.samples)
+        if broken := sum(x != y for x, y in zip(a.irregular, b.irregular, strict=True)):
             none = Fraction(0)
-            seen += len(b.samples)
             return Early(Outcome.FAIL, none, none, none, seen, own.samples, own.seed, True, broken)
         before, after = a.scores[metric.name], b.scores[metric.name]
         if isinstance(before, float) or isinstance(after, float) or _outside(before, after):
             return None
-        if bet is None:
-            hits = not relative and _are_hits(before, after)
-            allowed = Fraction(0) if relative else allowed_total(max_drop, own.samples)
-            bet = DropBet(own.samples, allowed, ALPHA, zero_one=hits)
-        elif hits and not _are_hits(before, after):
+        if watch is None:
+            watch = _Watch.over(own.samples, metric, max_drop, relative, _are_hits(before, after))
+        elif watch.hits and not _are_hits(before, after):
             return None
+        watch.add(before, after)
+        if (outcome := watch.outcome) is not None:
+            value, now = watch.before / seen, watch.after / seen
+            certain = watch.bet.certain
+            drop = watch.sign * (value - now)
+            return Early(outcome, drop, value, now, seen, own.samples, own.seed, certain)
+    raise AssertionError("the last sample always decides")
+
+
+@dataclass(slots=True)
+class _Watch:
+    """The bet on the total drop, and what it has seen.
+
+    Args:
+        bet: on the samples' differences.
+        sign: 1 where higher is better, else -1.
+        weight: of FP32's scores in a difference; below 1 where the limit is a share of them.
+        hits: whether scores are 0 and 1, of which the bet then relies.
+        before, after: FP32's and the variant's scores so far, in sum.
+    """
+
+    bet: DropBet
+    sign: int
+    weight: Fraction
+    hits: bool
+    before: Fraction = Fraction(0)
+    after: Fraction = Fraction(0)
+
+    @classmethod
+    def over(
+        cls, samples: int, metric: Metric, max_drop: float, relative: bool, hits: bool
+    ) -> "_Watch":
+        """At the start, over so many samples."""
+        sign, hits = 1 if metric.higher_is_better else -1, hits and not relative
+        weight = 1 - sign * Fraction(str(max_drop)) if relative else Fraction(1)
+        allowed = Fraction(0) if relative else allowed_total(max_drop, samples)
+        return cls(DropBet(samples, allowed, ALPHA, zero_one=hits), sign, weight, hits)
+
+    def add(self, before: Scores, after: Scores) -> None:
+        """Bet on the samples of one batch."""
         pairs = list(
             zip(map(Fraction, before.tolist()), map(Fraction, after.tolist()), strict=True)
         )
-        weight = 1 - sign * margin if relative else Fraction(1)
-        bet.update([sign * (weight * x - y) for x, y in pairs])
-        seen += len(pairs)
-        total_before += sum(x for x, _ in pairs)
-        total_after += sum(y for _, y in pairs)
-        if bet.passed or bet.failed:
-            value, now = total_before / seen, total_after / seen
-            outcome = Outcome.PASS if bet.passed else Outcome.FAIL
-            drop = sign * (value - now)
-            return Early(outcome, drop, value, now, seen, own.samples, own.seed, bet.certain)
-    raise AssertionError("the last sample always decides")
+        self.bet.update([self.sign * (self.weight * x - y) for x, y in pairs])
+        self.before += sum(x for x, _ in pairs)
+        self.after += sum(y for _, y in pairs)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The verdict, as soon as it is known."""
+        if self.bet.passed:
+            return Outcome.PASS
+        return Outcome.FAIL if self.bet.failed else None
+
+
+def _applies(variant: Variant, metric: Metric, samples: int) -> bool:
+    if variant.measured("evaluation") and variant.fp32.measured("evaluation"):
+        return False
+    by_sample = not metric.is_accumulator and metric.unit != "perplexity"
+    return by_sample and samples >= WORTHWHILE and not variant.is_fp32
+
+
+def _refuse_other_samples(fp32: BatchScores, own: BatchScores) -> None:
+    if fp32.samples != own.samples:
+        raise QuantStageError(
+            "evaluate",
+            "quant_eval_data gives other samples for the same indices on each pass; remove "
+            "random augmentation from the eval data.",
+        )
 
 
 def _outside(before: Scores, after: Scores) -> bool:

@@ -11,6 +11,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
+from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
@@ -181,8 +182,9 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
     Args:
         variant: what a fixture such as `quant_static` gave.
         limits: ``max_accuracy_drop``, ``min_speedup``, ``max_size_ratio``, ``max_size_mb``,
-            ``min_int8_share``, ``max_flips``; to these are added the limits of marker, command
-            line and ini that the call does not name.
+            ``min_int8_share``, ``max_flips``, and those of the repo's own gates
+            (`pytest_quant_gates`); to these are added the limits of marker, command line and ini
+            that the call does not name, then those that own gates have by themselves.
 
     Returns:
         A Verdict for each limit.
@@ -194,21 +196,23 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
     """
     __tracebackhide__ = True
     check_variant(variant, "assert_gates")
-    chosen = {name: checked(name, value) for name, value in limits.items()}
-    chosen = {**recorder.current().limits, **chosen}
+    test = recorder.current()
+    stated = {gate.name: gate.limit for gate in test.gates.values() if gate.limit is not None}
+    chosen = {name: checked(name, value, test.gates) for name, value in limits.items()}
+    chosen = {**stated, **test.limits, **chosen}
     if not chosen:
         raise TypeError(
             f"assert_gates was given no limit, nor is one in marker, command line or ini; allowed: "
-            f"{', '.join(LIMITS)}"
+            f"{', '.join([*LIMITS, *test.gates])}"
         )
     verdicts, errors = [], []
-    for name in LIMITS:
+    for name in (*LIMITS, *test.gates):
         if name in chosen:
             try:
-                verdicts.append(_JUDGES[name](variant, chosen[name]))
+                verdicts.append(_judged(variant, name, chosen[name]))
             except QuantStageError as error:
                 errors.append(error)
-    recorder.current().verdicts.extend(verdicts)
+    test.verdicts.extend(verdicts)
     breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
     if breached:
         raise AssertionError("\n".join([*breached, *map(str, errors)]))
@@ -229,6 +233,14 @@ _JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
     "min_int8_share": judge_int8_share,
     "max_flips": judge_flips,
 }
+
+
+def _judged(variant: Variant, name: str, limit: float) -> Verdict:
+    if name in _JUDGES:
+        return _JUDGES[name](variant, limit)
+    if reason := not_quantized(variant):
+        return refusal(name, name, variant, limit, reason)
+    return recorder.current().gates[name].verdict(variant, limit)
 
 
 def _conclude(verdict: Verdict) -> Verdict:

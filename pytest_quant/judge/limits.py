@@ -1,41 +1,75 @@
 """Limits: the numbers that a repo states, checked before anything is judged by them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-# name -> (unit in words, highest sensible value or None)
-LIMITS: Mapping[str, tuple[str, float | None]] = {
-    "max_accuracy_drop": (
-        "a fraction from 0 on (0.01 is one point), or raw units of a raw metric",
-        None,
+
+def per_cent(value: float) -> str:
+    """A share for a person: ``99.95 %``."""
+    return f"{100 * value:.4g} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a limit is, whatever its value.
+
+    Args:
+        means: its unit and range, for help and errors.
+        highest: sensible value; None for any.
+        above_zero: whether 0 says nothing.
+        shown: a value for a person, in the limit's unit; None where the metric's unit decides.
+    """
+
+    means: str
+    highest: float | None = None
+    above_zero: bool = False
+    shown: Callable[[float], str] | None = None
+
+
+LIMITS: Mapping[str, Limit] = {
+    "max_accuracy_drop": Limit(
+        "a fraction from 0 on (0.01 is one point), or raw units of a raw metric"
     ),
-    "min_speedup": ("a ratio (1.5 is half as fast again)", None),
-    "max_size_ratio": ("a ratio of FP32's size from 0 to 2 (0.3 is 30 %)", 2.0),
-    "max_size_mb": ("MB of 10**6 bytes", None),
-    "min_int8_share": ("a share of the parameters in [0, 1]", 1.0),
-    "max_flips": ("a share of the samples in [0, 1]", 1.0),
+    "min_speedup": Limit(
+        "a ratio (1.5 is half as fast again)", above_zero=True, shown="{:.4g}x".format
+    ),
+    "max_size_ratio": Limit(
+        "a ratio of FP32's size from 0 to 2 (0.3 is 30 %)", 2.0, shown="{:.4g} of FP32".format
+    ),
+    "max_size_mb": Limit("MB of 10**6 bytes", shown="{:.4g} MB".format),
+    "min_int8_share": Limit("a share of the parameters in [0, 1]", 1.0, shown=per_cent),
+    "max_flips": Limit("a share of the samples in [0, 1]", 1.0, shown=per_cent),
 }
 
 
-def checked(name: str, value: Any) -> float:
+def checked(name: str, value: Any, own: Iterable[str] = ()) -> float:
     """A limit as a float.
+
+    Args:
+        own: names of the repo's own gates, whose limits are any finite numbers.
 
     Raises:
         TypeError: for an unknown name or something that is no number.
         ValueError: for a negative, infinite or too high number. Both say what is allowed.
     """
-    if name not in LIMITS:
+    own = tuple(own)
+    if name not in LIMITS and name not in own:
         from difflib import get_close_matches
 
-        nearest = get_close_matches(name, LIMITS, n=1, cutoff=0.5)
+        nearest = get_close_matches(name, [*LIMITS, *own], n=1, cutoff=0.5)
         meant = f" (did you mean {nearest[0]}?)" if nearest else ""
-        raise TypeError(f"unknown limit {name!r}{meant}; allowed: {', '.join(LIMITS)}")
-    unit, highest = LIMITS[name]
+        allowed = ", ".join([*LIMITS, *own])
+        raise TypeError(f"unknown limit {name!r}{meant}; allowed: {allowed}")
+    limit = LIMITS.get(name)
+    means = limit.means if limit else "a finite number"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}; expected {unit}")
-    if not math.isfinite(value) or value < 0 or (highest is not None and value > highest):
-        raise ValueError(f"{name} is {value!r}; expected {unit}")
-    if name == "min_speedup" and value == 0:
-        raise ValueError(f"{name} is 0, which every model meets; expected {unit}")
+        raise TypeError(f"{name} is {value!r}; expected {means}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}; expected {means}")
+    if limit and (value < 0 or (limit.highest is not None and value > limit.highest)):
+        raise ValueError(f"{name} is {value!r}; expected {means}")
+    if limit and limit.above_zero and value == 0:
+        raise ValueError(f"{name} is 0, which every model meets; expected {means}")
     return float(value)

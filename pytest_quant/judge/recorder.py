@@ -14,6 +14,7 @@ from pytest_quant.baseline.baseline import FOLDER
 from pytest_quant.baseline.row import Row
 
 if TYPE_CHECKING:
+    from pytest_quant.judge.gate import Gate
     from pytest_quant.judge.verdict import Verdict
     from pytest_quant.variant.variant import Variant
 
@@ -25,6 +26,7 @@ class Running:
     Args:
         nodeid: pytest's name of it.
         limits: what marker, command line and ini say, the first of these that says something.
+        gates: the repo's own, by name.
         timing_seconds: what one speed gate may take.
         early_stop: whether accuracy may be decided on a part of the eval set.
         inconclusive: what an INCONCLUSIVE verdict does: ``auto``, ``fail`` or ``report``.
@@ -37,6 +39,7 @@ class Running:
 
     nodeid: str
     limits: Mapping[str, float] = field(default_factory=dict)
+    gates: Mapping[str, "Gate"] = field(default_factory=dict, kw_only=True)
     timing_seconds: float = 30.0
     early_stop: bool = False
     inconclusive: str = "auto"

@@ -117,7 +117,7 @@ def judge_speedup_since(stored: Stored, budget: float) -> Verdict:
     return replace(
         verdict,
         gate=GATE,
-        sentence=f"{verdict.sentence}; {stored.name} had {span}, {100 * TOLERANCE:g} % are tolerated",
+        clause=f"{verdict.clause}; {stored.name} had {span}, {100 * TOLERANCE:g} % are tolerated",
         evidence={**verdict.evidence, **more},
     )
 

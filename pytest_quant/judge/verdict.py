@@ -26,7 +26,7 @@ class Verdict:
             a baseline ``no_regression``.
         quantity: what was measured: ``accuracy``, ``speed-up``, ``size``, ``int8 share``, ``flips``.
         outcome: PASS, FAIL or INCONCLUSIVE.
-        sentence: starts with the quantity and the outcome.
+        clause: what was seen and what is allowed, for a person.
         limit: as given.
         observed: in the limit's unit; None when nothing could be observed.
         model, where, variant, metric: whose; metric is None for gates that have none.
@@ -36,7 +36,7 @@ class Verdict:
     gate: str
     quantity: str
     outcome: Outcome
-    sentence: str
+    clause: str
     limit: float
     observed: float | None
     model: str
@@ -52,19 +52,31 @@ class Verdict:
         gate: str,
         quantity: str,
         outcome: Outcome,
-        sentence: str,
+        clause: str,
         *,
         limit: float,
         observed: float | None,
         metric: str | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> "Verdict":
-        """A verdict on a variant; the sentence is given without quantity and outcome."""
+        """A verdict on a variant.
+
+        Args:
+            variant: that was judged.
+            gate: the limit's name.
+            quantity: what was measured, in a word or two.
+            outcome: of the judgement.
+            clause: what was seen and what is allowed; the verdict's sentence puts quantity and
+                outcome before it.
+            limit, observed: in one unit; None where nothing could be observed.
+            metric: of which it is; None for a gate that has none.
+            evidence: plain JSON types.
+        """
         return cls(
             gate,
             quantity,
             outcome,
-            f"{quantity} {outcome}: {sentence}",
+            clause,
             limit,
             observed,
             variant.subject.label,
@@ -78,11 +90,22 @@ class Verdict:
         return self.sentence
 
     @property
+    def sentence(self) -> str:
+        """For a person: quantity, outcome, and what was seen."""
+        return f"{self.quantity} {self.outcome}: {self.clause}"
+
+    @property
     def passed(self) -> bool:
         """Whether the limit is proven to hold."""
         return self.outcome is Outcome.PASS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        plain = asdict(self)
-        return {**plain, "outcome": str(self.outcome), "evidence": dict(self.evidence)}
+        plain = {"sentence" if k == "clause" else k: v for k, v in asdict(self).items()}
+        told = {"sentence": self.sentence, "outcome": str(self.outcome)}
+        return {**plain, **told, "evidence": dict(self.evidence)}
+
+
+def clause_of(plain: Mapping[str, Any]) -> str:
+    """The clause of a verdict that `Verdict.to_dict` wrote, which puts two of its fields before it."""
+    return str(plain["sentence"]).removeprefix(f"{plain['quantity']} {plain['outcome']}: ")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_quant.judge.gate import Gate
     from pytest_quant.variant.recipe import Recipe
 
 
@@ -13,6 +14,14 @@ def pytest_quant_recipes(config: pytest.Config) -> "dict[str, Recipe]":  # type:
     """Variants of your own, by name: ``{"static-minmax": Recipe("static", observer="minmax")}``.
 
     `quant_variant` is parametrized over them, after dynamic, static and qat.
+    """
+
+
+@pytest.hookspec
+def pytest_quant_gates(config: pytest.Config) -> "list[Gate]":  # type: ignore[empty-body]
+    """Gates of your own, which `assert_gates` judges beside ours: ``[Gate("max_peak_mb", 50, judge)]``.
+
+    A nearer conftest's gate wins over one of the same name farther away.
     """
 
 

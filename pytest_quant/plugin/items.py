@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pytest_quant.judge.gate import Gate, own_gates
 from pytest_quant.judge.limits import checked
 
 VARIANT_FIXTURES = {
@@ -31,6 +32,18 @@ def name_of(param: Any) -> str:
     return str(getattr(param, "label", param))
 
 
+def gates_of(item: pytest.Item) -> dict[str, Gate]:
+    """The repo's own gates that a test sees, those of the nearest conftest first.
+
+    Raises:
+        pytest.UsageError: for a hook that returns something else.
+    """
+    try:
+        return own_gates(item.ihook.pytest_quant_gates(config=item.config))
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def limits_of(item: pytest.Item) -> dict[str, float]:
     """The limits of a test's ``quant`` markers, the closest first.
 
@@ -38,12 +51,14 @@ def limits_of(item: pytest.Item) -> dict[str, float]:
         pytest.UsageError: for an unknown or wrong limit; names the test.
     """
     limits: dict[str, float] = {}
-    for marker in item.iter_markers("quant"):
+    markers = list(item.iter_markers("quant"))
+    own = gates_of(item) if markers else {}
+    for marker in markers:
         try:
             if marker.args:
                 raise TypeError(f"{marker.args[0]!r} has no name; limits are given by name")
             for name, value in marker.kwargs.items():
-                limits.setdefault(name, checked(name, value))
+                limits.setdefault(name, checked(name, value, own))
         except (TypeError, ValueError) as error:
             raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.quant: {error}") from None
     return limits

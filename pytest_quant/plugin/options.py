@@ -92,7 +92,7 @@ OPTIONS = (
     ),
     Option("mend_seconds", "float", "what one such search may take; default 300", "S"),
     Option("durations", "bool", "show how many seconds each stage of each variant took"),
-    *(Option(name, "float", f"limit: {unit}", "X") for name, (unit, _) in LIMITS.items()),
+    *(Option(name, "float", f"limit: {limit.means}", "X") for name, limit in LIMITS.items()),
 )
 
 

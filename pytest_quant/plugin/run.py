@@ -8,25 +8,23 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.baseline.row import Row
+from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.causes import Effort, cause
+from pytest_quant.explain.causes import Effort, cause, topic_of
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.plugin.items import limits_of, variants_of
+from pytest_quant.measure.work import work_of
+from pytest_quant.plugin.items import gates_of, limits_of, variants_of
 from pytest_quant.plugin.junit import properties_of
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.outcomes import ending_of, mark, uncollected
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
-from pytest_quant.report.rows import row_of
-
-# Gates whose breaches have one cause.
-TOPICS = {"max_flips": "max_accuracy_drop", "max_size_mb": "max_size_ratio"}
+from pytest_quant.report.rows import key_of, row_of
 
 
 class Run:
@@ -78,7 +76,9 @@ class Run:
                 self.lookup.free_unused(self.pending)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        recorder.current().limits = {**self.settings.limits, **limits_of(item)}
+        test = recorder.current()
+        test.limits = {**self.settings.limits, **limits_of(item)}
+        test.gates = gates_of(item)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -123,15 +123,14 @@ class Run:
 
     def _causes(self, test: Running) -> list[str]:
         """Of each limit that is not met the cause; told once for a variant, whatever gates it breaches."""
-        settings, found, told = self.settings, list[str](), set[tuple[str, str, str, str]]()
+        settings, found, told = self.settings, list[str](), set[tuple[Any, ...]]()
         seconds = settings.mend_seconds if settings.mend else 0.0
         effort = Effort(settings.explain_seconds, seconds)
         for verdict in sorted(test.verdicts, key=lambda each: each.gate == "max_flips"):
-            whose = (verdict.where, verdict.model, verdict.variant)
-            topic = (*whose, TOPICS.get(verdict.gate, verdict.gate))
+            key = RowKey(verdict.where, verdict.model, verdict.variant)
+            topic = (key, topic_of(verdict) or verdict.gate)
             for variant in test.variants:
-                own = (variant.subject.where, variant.subject.label, variant.name)
-                if own == whose and (text := cause(verdict, variant, effort)):
+                if key_of(variant) == key and (text := cause(verdict, variant, effort)):
                     found.append(
                         verdict.sentence if topic in told else f"{verdict.sentence}\n{text}"
                     )
@@ -142,6 +141,9 @@ class Run:
         from pytest_quant.machine.environment import environment
 
         workers = int((self.worker or {}).get("workercount", 1))
+        for variant in test.variants:
+            if variant.is_fp32 and variant.measured("evaluation") is not None:
+                work_of(variant)  # counted once, for the report, which runs no model
         rows = [*test.failed, *(row_of(variant) for variant in test.variants)]
         verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
         return {

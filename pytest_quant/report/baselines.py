@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_quant.baseline.baseline import Baseline
+from pytest_quant.baseline.baseline import VERDICT, Baseline
 from pytest_quant.baseline.packing import Packed, fingerprint_of, pack_samples, pack_scores
 from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.report.document import Report, finite
@@ -52,7 +52,12 @@ class Gathered:
         scores = {row.key: self.scores[row.key] for row in rows if row.key in self.scores}
         used = {row.eval_set.fingerprint for row in rows if row.key in scores and row.eval_set}
         eval_sets = {name: self.eval_sets[name] for name in sorted(used)}
-        return Baseline(name, finite(report.environment), tuple(rows), scores, eval_sets)
+        verdicts = sorted(
+            ({name: each[name] for name in VERDICT} for each in finite(report.verdicts)),
+            key=lambda each: (each["test"], RowKey.of(each), each["gate"], each["quantity"]),
+        )
+        environment = finite(report.environment)
+        return Baseline(name, environment, tuple(rows), scores, eval_sets, tuple(verdicts))
 
 
 def report_of(baseline: Baseline) -> Report:

@@ -1,4 +1,4 @@
-"""Choices: for each model, which kind of quantization fits it, as `explain` puts it into words."""
+"""Choices: for each model, which kind of quantization fits it, in words."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
 def choices_of(report: "Report") -> list[dict[str, Any]]:
     """``where``, ``model`` and ``text``, one for each model on which there is something to say."""
+    return [
+        {**key._asdict(), "text": f"{key.model}: {text[0].lower()}{text[1:]}"}
+        for key, text in _texts(report)
+    ]
+
+
+def shown_choices(report: "Report") -> list[tuple[str, str]]:
+    """The model's name to show, and the paragraph."""
+    names = report.model_names()
+    return [(names[key], text) for key, text in _texts(report)]
+
+
+def _texts(report: "Report") -> list[tuple[ModelKey, str]]:
     verdicts: dict[ModelKey, list[dict[str, Any]]] = {}
     for verdict in report.verdicts:
         verdicts.setdefault(RowKey.of(verdict).of_model, []).append(verdict)
@@ -18,20 +31,4 @@ def choices_of(report: "Report") -> list[dict[str, Any]]:
         (key, which_kind(rows, verdicts.get(key, ())))
         for key, rows in report.rows_by_model().items()
     ]
-    return [
-        {"where": where, "model": model, "text": text} for (where, model), text in found if text
-    ]
-
-
-def shown_choices(report: "Report") -> list[tuple[str, str]]:
-    """The model's name to show and the paragraph, as one line that does not begin with that name."""
-    names = report.model_names()
-    return [
-        (names[ModelKey(choice["where"], choice["model"])], _as_sentence(choice))
-        for choice in choices_of(report)
-    ]
-
-
-def _as_sentence(choice: dict[str, Any]) -> str:
-    text = str(choice["text"]).removeprefix(f"{choice['model']}: ")
-    return text[:1].upper() + text[1:]
+    return [(key, text) for key, text in found if text]

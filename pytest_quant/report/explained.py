@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
-from pytest_quant.measure.work import work_of
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, clipped
 from pytest_quant.variant.variant import Variant
 
@@ -44,14 +43,10 @@ class Explained(NamedTuple):
 
 
 def cells_of(variant: Variant) -> dict[str, Any]:
-    """What was found out on a variant, for its row; explains nothing itself.
-
-    Of FP32 that was evaluated, and so is known to run, the work is counted here, once.
-    """
+    """What was found out on a variant, for its row; explains and runs nothing itself."""
     found = {name: variant.measured(name) for name in PARTS}
     cells = {name: None if known is None else known.to_dict() for name, known in found.items()}
-    counts = variant.is_fp32 and variant.measured("evaluation") is not None
-    return {**cells, "work": work_of(variant) if counts else None}
+    return {**cells, "work": variant.measured("work")}
 
 
 def explained_of(report: "Report") -> list[Explained]:

@@ -13,7 +13,7 @@ from pytest_quant.report.durations import STAGES
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
-from pytest_quant.report.ship import Answer, may_ship, may_ship_each
+from pytest_quant.report.ship import Answer, may_ship, may_ship_each, model_answers
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
 from pytest_quant.report.text import MOST_NAME, clipped, printable
@@ -101,12 +101,10 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
 
 def _answers(report: Report, names: dict[ModelKey, str]) -> dict[str, Any]:
     """What is to be said of the run as a whole, and of each model: name, answer, reasons."""
-    each = may_ship_each(report)
-    of_models = {text for one in each.values() for text in one.why}
-    models = []
-    for key, one in each.items():
-        name = names.get(key, key.model)
-        models.append((name, one.answer, [text.removeprefix(f"{name}: ") for text in one.why]))
+    named = {key: names.get(key, key.model) for key in may_ship_each(report)}
+    of_models = {text for one in may_ship_each(report).values() for text in one.why}
+    each = model_answers(report).items()
+    models = [(named[key], one.answer, list(one.all_reasons)) for key, one in each]
     models.sort(key=lambda model: ORDER.index(model[1]))
     run = [text for text in may_ship(report).why if text not in of_models]
     return {"run": run, "models": models}

@@ -13,7 +13,7 @@ from pytest_quant.report.ship import Answer, MayShip, may_ship
 from pytest_quant.report.table import attention_first, table_of
 from pytest_quant.report.terminal import header, notes, remedy_text
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, in_markdown
-from pytest_quant.report.verdict_cells import MARKS, Gate, gates_of
+from pytest_quant.report.verdict_cells import MARKS, VerdictCells, gates_of
 
 MOST_LINES = 59
 FRAME_LINES = 23  # of these: headings, heads of tables, what is between, "... and N more"
@@ -112,7 +112,7 @@ def _rest(count: int) -> list[str]:
     return ["", REST.format(count)] if count > 0 else []
 
 
-def _cells(gate: Gate) -> list[str]:
+def _cells(gate: VerdictCells) -> list[str]:
     mark = f"{MARKS[gate.outcome]}{' expected' if gate.expected else ''}"
     names = [in_markdown(text, MOST_NAME) for text in (gate.model, gate.variant, gate.quantity)]
     return [mark, *names, gate.limit, gate.observed, in_markdown(gate.evidence)]

@@ -1,6 +1,6 @@
 """Ship: may the models ship? Read off how the tests ended; nothing is judged here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,39 @@ class MayShip:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """The answer on one model.
+
+    Args:
+        answer: on it.
+        reasons: what holds, of a yes; else every reason against it but that the run was stopped.
+        stopped: whether the run was, so that verdicts may be missing.
+        expected: gates that FAIL as expected.
+        skipped: tests of its variants that did not run.
+    """
+
+    answer: Answer
+    reasons: tuple[str, ...]
+    stopped: bool
+    expected: tuple[str, ...]
+    skipped: int
+
+    @property
+    def all_reasons(self) -> tuple[str, ...]:
+        """With that the run was stopped."""
+        return (*self.reasons, *((STOPPED,) if self.stopped else ()))
+
+    def named(self, texts: Iterable[str], name: str) -> list[str]:
+        """Texts that stand on their own, with the model's name."""
+        return [f"{name}: {text}" for text in texts]
+
+    def to_may_ship(self, name: str) -> MayShip:
+        """For other programs, with the model's name in each reason."""
+        why = tuple(self.named(self.all_reasons, name))
+        return MayShip(self.answer, why, tuple(self.named(self.expected, name)), self.skipped)
+
+
+@dataclass(frozen=True, slots=True)
 class _Finding:
     """What one verdict or test says of a model (None: of which, is not known)."""
 
@@ -67,13 +100,13 @@ def may_ship(report: "Report") -> MayShip:
     INCONCLUSIVE, a stopped run, and a model of which no quantized variant was judged leave it
     undecided.
     """
-    each = may_ship_each(report)
+    each, names = model_answers(report), report.model_names()
     findings = [finding for finding in _findings(report) if finding.key is None]
     no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
     held: list[str] = []
-    for one in each.values():
+    for key, one in each.items():
         lists = {Answer.NO: no, Answer.UNDECIDED: undecided, Answer.YES: held}
-        lists[one.answer] += [text for text in one.why if not text.endswith(STOPPED)]
+        lists[one.answer] += one.named(one.reasons, names.get(key, key.model))
     if report.interrupted:
         undecided.append(STOPPED)
     if not (each or no or undecided):
@@ -82,42 +115,54 @@ def may_ship(report: "Report") -> MayShip:
     return MayShip(
         answer,
         _once(no + undecided if no or undecided else held),
-        _once([text for one in each.values() for text in one.expected]),
+        _once(
+            [
+                text
+                for key, one in each.items()
+                for text in one.named(one.expected, names.get(key, key.model))
+            ]
+        ),
         sum(test["outcome"] == "skipped" for test in report.tests),
     )
 
 
 def may_ship_each(report: "Report") -> dict[ModelKey, MayShip]:
-    """The answer on each model of the report, by (where, model)."""
+    """The answer on each model of the report, each reason with the model's name."""
     names = report.model_names()
+    return {
+        key: one.to_may_ship(names.get(key, key.model))
+        for key, one in model_answers(report).items()
+    }
+
+
+def model_answers(report: "Report") -> "dict[ModelKey, ModelAnswer]":
+    """The answer on each model of the report, as facts."""
     found: dict[ModelKey, list[_Finding]] = {key: [] for key in _models(report)}
     for finding in _findings(report):
         if finding.key is not None:
             found.setdefault(finding.key, []).append(finding)
     passed, skipped = _passed(report), _skipped(report)
-    if report.interrupted:
-        for key, findings in found.items():
-            findings.append(_Finding(key, Answer.UNDECIDED, STOPPED))
     return {
-        key: _answer(names.get(key, key.model), findings, passed.get(key), skipped.get(key, 0))
+        key: _answer(findings, passed.get(key), skipped.get(key, 0), report.interrupted)
         for key, findings in found.items()
     }
 
 
 def _answer(
-    name: str, findings: list[_Finding], passed: dict[str, int] | None, skipped: int
-) -> MayShip:
-    expected = _once([f"{name}: {finding.text}" for finding in findings if not finding.answer])
+    findings: list[_Finding], passed: dict[str, int] | None, skipped: int, stopped: bool
+) -> ModelAnswer:
+    expected = _once([finding.text for finding in findings if not finding.answer])
     no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
     variants = [variant for variant in passed or () if variant != "fp32"]
-    if not (variants or no or undecided):
+    if not (variants or no or undecided or stopped):
         undecided.append(NONE_HOLDS if expected else NOTHING)
-    if no or undecided:
-        why = _once([f"{name}: {text}" for text in no + undecided])
-        return MayShip(Answer.NO if no else Answer.UNDECIDED, why, expected, skipped)
+    if no or undecided or stopped:
+        answer = Answer.NO if no else Answer.UNDECIDED
+        return ModelAnswer(answer, _once(no + undecided), stopped, expected, skipped)
     count = sum((passed or {}).values())
     gates = "its one gate holds" if count == 1 else f"all {count} gates hold"
-    return MayShip(Answer.YES, (f"{name}: {gates} ({', '.join(variants)})",), expected, skipped)
+    held = (f"{gates} ({', '.join(variants)})",)
+    return ModelAnswer(Answer.YES, held, stopped, expected, skipped)
 
 
 def _models(report: "Report") -> list[ModelKey]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pytest_quant.baseline.row import RowKey
+from pytest_quant.judge.limits import LIMITS
+from pytest_quant.judge.verdict import clause_of
 from pytest_quant.report.document import Report
 from pytest_quant.variant.measurements import MB
 
@@ -18,7 +20,7 @@ AGAINST_BASELINE = {
 }
 
 
-class Gate(NamedTuple):
+class VerdictCells(NamedTuple):
     """One verdict as the cells of a table."""
 
     outcome: str
@@ -32,7 +34,7 @@ class Gate(NamedTuple):
     test: str
 
 
-def gates_of(report: Report) -> list[Gate]:
+def gates_of(report: Report) -> list[VerdictCells]:
     """Every verdict, those that did not pass first, else in the order of the tests."""
     names = report.model_names()
     units = {
@@ -50,7 +52,7 @@ def gates_of(report: Report) -> list[Gate]:
         sign = "≤ " if gate.startswith("max_") else "≥ "
         sign = sign if gate.startswith(("max_", "min_")) else ""
         found.append(
-            Gate(
+            VerdictCells(
                 verdict["outcome"],
                 names[key],
                 verdict["variant"],
@@ -69,15 +71,11 @@ def amount(verdict: dict[str, Any], value: float | None, unit: str) -> str:
     """A limit or what was observed, in the gate's unit; a dash for what is not known."""
     if value is None or not math.isfinite(value):
         return "-"
-    gate, shares = _gate(verdict), ("max_flips", "min_int8_share")
-    if gate == "min_speedup":
-        return f"{value:.4g}x"
-    if gate == "max_size_mb":
-        return f"{value:.4g} MB"
-    if gate == "max_size_ratio":
-        return f"{value:.4g} of FP32"
-    if gate in shares:
-        return f"{100 * value:.4g} %"
+    limit = LIMITS.get(_gate(verdict))
+    if limit and limit.shown:
+        return limit.shown(value)
+    if own := verdict["evidence"].get("unit"):
+        return f"{value:.4g} {own}"
     if verdict["metric"] is not None and (
         unit == "perplexity" or verdict["evidence"].get("relative")
     ):
@@ -97,7 +95,7 @@ def _gate(verdict: dict[str, Any]) -> str:
 
 def evidence(verdict: dict[str, Any], unit: str) -> str:
     """What a PASS stands on, in short; what else there is to say of the others."""
-    said = str(verdict["sentence"]).removeprefix(f"{verdict['quantity']} {verdict['outcome']}: ")
+    said = clause_of(verdict)
     if verdict["outcome"] != "PASS":
         return said
     return ", ".join(_parts(verdict["evidence"], unit)) or said

@@ -30,7 +30,8 @@ def which_kind(rows: Iterable[Row], verdicts: Iterable[Mapping[str, Any]] = ()) 
         verdicts: on its variants, as plain data; they decide before any figure does.
 
     Returns:
-        Only what was measured, and what is missing; empty when no quantized variant was measured.
+        Sentences without the model's name. Only what was measured, and what is missing; empty when no
+        quantized variant was measured.
     """
     rows = list(rows)
     fp32 = next((row for row in rows if row.is_fp32), None)
@@ -104,18 +105,17 @@ def _is_better(row: Row, than: Row, accurate: bool) -> bool:
 def _choice(
     chosen: str | None, known: Mapping[str, Row], judged: Mapping[str, Mapping[str, list[str]]]
 ) -> str:
-    model = next(iter(known.values())).model
     if chosen is None and all(_drop(row) is None for row in known.values()):
-        return f"{model}: which kind to take is open, since the accuracy of none was measured."
+        return "Which kind to take is open, since the accuracy of none was measured."
     if chosen is None:
         why = (
             "holds all its gates"
             if any("FAIL" in each for each in judged.values())
             else "is worth it"
         )
-        return f"{model}: no kind that was measured {why} on this CPU."
+        return f"No kind that was measured {why} on this CPU."
     row, outcomes = known[chosen], judged[chosen]
-    text = f"{model}: take {NAMES[chosen]} on this CPU: {row.variant} {_figures(row)}"
+    text = f"Take {NAMES[chosen]} on this CPU: {row.variant} {_figures(row)}"
     if passed := len(outcomes.get("PASS", ())):
         text += f", and holds {'its gate' if passed == 1 else f'{passed} gates'}"
     if undecided := outcomes.get("INCONCLUSIVE"):

@@ -88,10 +88,15 @@ class Metric:
         return f"{100 * value:.2f} %" if self.unit == "fraction" else f"{value:.4g}"
 
     def shown_change(self, change: float) -> str:
-        """A difference for people: ``0.37 pt`` or ``0.0123``."""
+        """A difference for people, with its sign if it is negative: ``0.37 pt`` or ``0.0123``."""
+        return f"{'-' if change < 0 else ''}{self.shown_amount(change)}"
+
+    def shown_amount(self, change: float) -> str:
+        """How large a difference is, whatever its sign."""
         if self.unit == "perplexity":
-            return f"{100 * math.expm1(change):.2f} %"
-        return f"{100 * change:.2f} pt" if self.unit == "fraction" else f"{change:.4g}"
+            return f"{100 * abs(math.expm1(change)):.2f} %"
+        amount = abs(change)
+        return f"{100 * amount:.2f} pt" if self.unit == "fraction" else f"{amount:.4g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from pytest_quant.explain.size.size_cause import Tensors
 from pytest_quant.explain.speed.operators import Operator
 from pytest_quant.explain.speed.slowness import Slowness, Stayed
 from pytest_quant.explain.speed.stretches import Stretch
+from pytest_quant.measure.work import work_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import PARTS, explained_of
 from pytest_quant.report.html import html_of
@@ -61,10 +62,12 @@ def test_of_a_variant_that_nobody_explained_or_that_could_not_be_made_nothing_is
         assert {name: row[name] for name in NEW_KEYS} == dict.fromkeys(NEW_KEYS)
 
 
-def test_fp32s_row_says_in_which_layers_the_work_is_once_it_was_evaluated():
+def test_fp32s_row_says_in_which_layers_the_work_is_once_it_was_counted():
     variant = toy_variant()
     assert row_of(variant.fp32).work is None
     _ = variant.evaluation, variant.fp32.evaluation
+    assert row_of(variant.fp32).work is None  # a row only tells what was counted
+    work_of(variant)
     assert row_of(variant.fp32).work["linear"] == 1.0
     assert row_of(variant).work is None
 

@@ -40,7 +40,7 @@ STATIC = row("static", drop=0.001)
 
 def taken(*rows, verdicts=()):
     text = which_kind(rows, verdicts)
-    return text.split(" take ")[1].split(" ")[0] if " take " in text else None
+    return text.removeprefix("Take ").split(" ")[0] if text.startswith("Take ") else None
 
 
 def test_nothing_is_said_where_no_quantized_variant_was_measured():
@@ -52,7 +52,7 @@ def test_nothing_is_said_where_no_quantized_variant_was_measured():
 
 def test_static_for_a_convolutional_net_since_dynamic_gives_nothing():
     text = which_kind([fp32(CONVOLUTIONAL), DYNAMIC, STATIC])
-    assert text.startswith("Net: take static on this CPU: static loses 0.10 pt of top-1, is 2.00x")
+    assert text.startswith("Take static on this CPU: static loses 0.10 pt of top-1, is 2.00x")
     assert "calibration data, which was at hand" in text
     assert "do 0.5 % of the multiply-adds (convolution the rest)" in text
     assert "Not measured: QAT; --quant-all" in text
@@ -106,7 +106,7 @@ def test_a_gate_that_fails_decides_before_any_figure():
         plain_verdict(rows[2], "PASS", "speed-up"),
     ]
     text = which_kind(rows, verdicts)
-    assert text.startswith("Net: take QAT")
+    assert text.startswith("Take QAT")
     assert "holds 2 gates" in text
     assert (
         "static loses nothing of top-1, is 4.00x as fast as FP32 and has 0.25 of its size, and "
@@ -124,13 +124,13 @@ def test_verdicts_on_other_models_do_not_count():
 def test_where_none_holds_its_gates_none_is_taken():
     rows = [fp32(), STATIC]
     text = which_kind(rows, [plain_verdict(STATIC, "FAIL", "speed-up")])
-    assert text.startswith("Net: no kind that was measured holds all its gates on this CPU.")
+    assert text.startswith("No kind that was measured holds all its gates on this CPU.")
     assert "fails its gate on speed-up" in text
 
 
 def test_a_kind_that_is_neither_faster_nor_smaller_is_not_taken():
     text = which_kind([fp32(CONVOLUTIONAL), DYNAMIC])
-    assert text.startswith("Net: no kind that was measured is worth it on this CPU.")
+    assert text.startswith("No kind that was measured is worth it on this CPU.")
     assert "Not measured: static and QAT" in text
 
 
@@ -176,5 +176,5 @@ def test_a_drop_that_is_no_number_is_no_figure():
 
 def test_without_accuracy_no_kind_is_recommended():
     text = which_kind([fp32(), row("static", drop=None, speed=None)])
-    assert "which kind to take is open" in text
+    assert text.startswith("Which kind to take is open")
     assert taken(fp32(), row("static", drop=None), row("dynamic")) == "dynamic"
