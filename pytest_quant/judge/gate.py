@@ -42,6 +42,8 @@ class Gate:
             raise TypeError(
                 f"Gate: name is {self.name!r}; expected one that can be a keyword, as max_peak_mb"
             )
+        if self.name in LIMITS:
+            raise ValueError(f"Gate: {self.name} is a name of ours; choose another")
         if not callable(self.judge):
             raise TypeError(
                 f"Gate {self.name}: judge is {self.judge!r}; expected a callable(variant, limit) -> "
@@ -79,17 +81,11 @@ def own_gates(given: Iterable[object]) -> dict[str, Gate]:
 
     Raises:
         TypeError: for something else than lists of Gates.
-        ValueError: for a name of ours.
     """
     found: dict[str, Gate] = {}
     for gates in given:
         if not isinstance(gates, list | tuple) or not all(isinstance(g, Gate) for g in gates):
             raise TypeError(f"pytest_quant_gates returned {gates!r}; expected a list of Gate")
         for gate in gates:
-            if gate.name in LIMITS:
-                raise ValueError(
-                    f"pytest_quant_gates names a gate {gate.name}, which is a name of ours; choose "
-                    "another"
-                )
             found.setdefault(gate.name, gate)
     return found

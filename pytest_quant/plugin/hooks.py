@@ -7,7 +7,7 @@ import pytest
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.plugin import hookspecs
 from pytest_quant.plugin.fixtures import RUN
-from pytest_quant.plugin.items import limits_of, variants_of
+from pytest_quant.plugin.items import gates_of, limits_of, variants_of
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
@@ -70,9 +70,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     deselected: list[pytest.Item] = []
     for item in items:
+        wanted = variants_of(item)
         if not hasattr(config, "workerinput"):  # a worker that raises here hides why; see Run
             limits_of(item)
-        wanted = variants_of(item)
+            if wanted and run is not None:
+                gates_of(item)
         if wanted:
             item.add_marker("quant")
             if run is None:
