@@ -35,6 +35,8 @@ class Running:
         variants: those it has looked up, in order.
         verdicts: those it was given, in order.
         failed: rows of the variants that could not be made.
+        properties: what its verdicts have added to its item's properties.
+        tried_again: whether this try has announced that another one follows.
     """
 
     nodeid: str
@@ -48,6 +50,8 @@ class Running:
     variants: list["Variant"] = field(default_factory=list)
     verdicts: list["Verdict"] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
+    properties: list[tuple[str, str]] = field(default_factory=list)
+    tried_again: bool = False
 
 
 _stack: list[Running] = []

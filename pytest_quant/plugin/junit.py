@@ -2,7 +2,23 @@
 
 from collections.abc import Iterable
 
+import pytest
+
+from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Verdict
+
+
+def tell_properties(item: pytest.Item, test: Running) -> None:
+    """Add a test's verdicts to its properties."""
+    test.properties += properties_of(test.verdicts)
+    item.user_properties += properties_of(test.verdicts)
+
+
+def forget_properties(properties: list[tuple[str, object]], told: list[tuple[str, str]]) -> None:
+    """Take back, in place, what a try has told of a test that is then run again."""
+    for each in told:
+        if each in properties:
+            properties.remove(each)
 
 
 def properties_of(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from pytest_quant.baseline.changes import is_change, named, since, summary_of
 from pytest_quant.judge import recorder
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.plugin.items import variants_of
+from pytest_quant.plugin.outcomes import is_tried_again
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
@@ -63,7 +64,9 @@ class Keeper:
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if not self.is_worker and (payload := getattr(report, "quant", None)):
+        if self.is_worker or is_tried_again(report):
+            return
+        if payload := getattr(report, "quant", None):
             self.gathered.add(payload)
             self.left_out |= dict.fromkeys(payload.get("left_out", ()))
 

@@ -28,8 +28,6 @@ def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Ru
 
 def ending_of(report: Any) -> dict[str, Any] | None:
     """An entry of the report's tests, or None while a phase tells nothing new, or of no variant."""
-    if report.outcome == "rerun":
-        return None
     if report.when not in ("setup", "call", "teardown"):
         # pytest-xdist's own report of a test that took its worker down: of which variant, nobody knows
         reason = "the worker that ran it crashed"
@@ -41,7 +39,7 @@ def ending_of(report: Any) -> dict[str, Any] | None:
         return None
     return {
         "nodeid": report.nodeid,
-        "outcome": _outcome(report),
+        "outcome": outcome_of(report),
         "variants": variants,
         "reason": getattr(report, "quant_reason", None),
     }
@@ -59,7 +57,16 @@ def uncollected(report: Any) -> dict[str, Any]:
     }
 
 
-def _outcome(report: Any) -> str:
+def is_tried_again(report: Any) -> bool:
+    """Whether a report says of itself that its test is run once more, as reruns of a plugin do.
+
+    Nothing of such a try counts: the next one tells all again.
+    """
+    return bool(report.outcome == "rerun")
+
+
+def outcome_of(report: Any) -> str:
+    """How pytest counts a report, in a word of the report's tests."""
     if getattr(report, "quant_inconclusive", False) and not report.passed:
         return "inconclusive"
     if report.failed:

@@ -18,9 +18,9 @@ from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.work import work_of
 from pytest_quant.plugin.items import gates_of, limits_of, variants_of
-from pytest_quant.plugin.junit import properties_of
+from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
-from pytest_quant.plugin.outcomes import ending_of, mark, uncollected
+from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
@@ -77,6 +77,10 @@ class Run:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         test = recorder.current()
+        if test.tried_again:
+            forget_properties(item.user_properties, test.properties)
+            test.properties.clear()
+            test.tried_again = False
         test.limits = {**self.settings.limits, **limits_of(item)}
         test.gates = gates_of(item)
 
@@ -105,17 +109,26 @@ class Run:
             report.sections += [("cause and remedy", text) for text in self._causes(test)]
         report.quant = self._payload(test)
         if self.settings.junit:
-            item.user_properties += properties_of(test.verdicts)
+            tell_properties(item, test)
         test.verdicts.clear()
         return report
 
+    @pytest.hookimpl(tryfirst=True)  # before junitxml reads the properties, or a worker sends them
     def pytest_runtest_logreport(self, report: Any) -> None:
+        test = recorder.current()
+        test.tried_again |= is_tried_again(report)
+        if test.tried_again:
+            forget_properties(report.user_properties, test.properties)
+        if is_tried_again(report):
+            return
         if self.worker is not None:
             return
         if payload := getattr(report, "quant", None):
-            self.report.add(payload)
-        if test := ending_of(report):
-            self.report.add_test(test)
+            ended = {"ended": outcome_of(report)}
+            verdicts = [{**verdict, **ended} for verdict in payload["verdicts"]]
+            self.report.add({**payload, "verdicts": verdicts})
+        if ending := ending_of(report):
+            self.report.add_test(ending)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if self.worker is None and report.failed:

@@ -12,6 +12,8 @@ from pytest_quant.report.ship import may_ship, may_ship_each
 
 VERSION = 1  # of report.json's form; a reader refuses a higher one. New fields do not raise it
 
+WORST_FIRST = ("error", "failed", "inconclusive", "skipped", "xfailed", "xpassed", "passed")
+
 
 @dataclass(slots=True)
 class Report:
@@ -37,6 +39,7 @@ class Report:
     created: str | None = None
     since: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.rows = [row if isinstance(row, Row) else Row.from_dict(row) for row in self.rows]
@@ -51,7 +54,7 @@ class Report:
                 says where it is wrong.
         """
         known = checked_report(document, VERSION)
-        return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
+        return cls(**{name: known[name] for name in PARTS if name in known})
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
@@ -80,8 +83,19 @@ class Report:
         self.verdicts += payload.get("verdicts", ())
 
     def add_test(self, test: dict[str, Any]) -> None:
-        """Take in how a test ended; what a later phase or repetition of it says wins."""
-        self.tests = [*(known for known in self.tests if known["nodeid"] != test["nodeid"]), test]
+        """Take in how a test ended. Of several phases, parts or runs of one test the worst counts,
+        in whatever order they come: a failure is never replaced by a later pass."""
+        if len(self._places) != len(self.tests):
+            self._places = {known["nodeid"]: place for place, known in enumerate(self.tests)}
+        place = self._places.setdefault(test["nodeid"], len(self.tests))
+        if place == len(self.tests):
+            self.tests.append(test)
+            return
+        known = self.tests[place]
+        worse, other = sorted((known, test), key=lambda each: WORST_FIRST.index(each["outcome"]))
+        looked_at = [*worse["variants"], *other["variants"]]
+        once = [each for index, each in enumerate(looked_at) if each not in looked_at[:index]]
+        self.tests[place] = {**other, **worse, "variants": once}
 
     def ordered(self) -> list[Row]:
         """Rows by model, FP32 first, then in the order in which they came."""
@@ -121,7 +135,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, with the form's version and, for other programs, the answer."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        parts = {name: getattr(self, name) for name in PARTS}
         parts["rows"] = [row.to_dict() for row in self.rows]
         answer = {**may_ship(self).to_dict(), "models": [
             {"where": where, "model": model, **each.to_dict()}
@@ -137,6 +151,9 @@ class Report:
 def _rank(variant: str) -> int:
     order = ("fp32", "dynamic", "static", "qat")
     return order.index(variant) if variant in order else len(order)
+
+
+PARTS = tuple(part.name for part in fields(Report) if part.init)
 
 
 def finite(value: Any) -> Any:

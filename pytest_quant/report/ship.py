@@ -1,6 +1,6 @@
 """Ship: may the models ship? Read off how the tests ended; nothing is judged here."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -174,22 +174,36 @@ def _models(report: "Report") -> list[ModelKey]:
     return [key for key in report.model_names() if key in quantized or key.model not in elsewhere]
 
 
-def _findings(report: "Report") -> Iterator[_Finding]:
+def endings(report: "Report") -> list[str | None]:
+    """Of each verdict, how the very report of a test ended that carried it; None where no test did.
+
+    Files from before version 2 tell only how the test ended.
+    """
     outcomes = {test["nodeid"]: test["outcome"] for test in report.tests}
+    return [
+        verdict["ended"] if "ended" in verdict else outcomes.get(verdict["test"])
+        for verdict in report.verdicts
+    ]
+
+
+def is_expected(verdict: Mapping[str, Any], ended: str | None) -> bool:
+    """Whether a verdict is a FAIL that its test has caught, or is marked to have."""
+    return verdict["outcome"] == "FAIL" and ended in MEANT
+
+
+def _findings(report: "Report") -> Iterator[_Finding]:
     blamed = set()
-    for verdict in report.verdicts:
-        outcome = outcomes.get(verdict["test"])
+    for verdict, how in zip(report.verdicts, endings(report), strict=True):
         key = RowKey.of(verdict).of_model
-        if verdict["outcome"] == "FAIL":
-            if outcome in MEANT:
-                yield _Finding(key, None, verdict["sentence"])
-            elif outcome == "skipped":
-                text = f"{verdict['sentence']} (its test was then skipped)"
-                yield _Finding(key, Answer.UNDECIDED, text)
-            else:
-                blamed.add(verdict["test"])
-                yield _Finding(key, Answer.NO, verdict["sentence"])
-        elif verdict["outcome"] == "INCONCLUSIVE" and outcome != "xfailed":
+        if is_expected(verdict, how):
+            yield _Finding(key, None, verdict["sentence"])
+        elif verdict["outcome"] == "FAIL" and how == "skipped":
+            text = f"{verdict['sentence']} (its test was then skipped)"
+            yield _Finding(key, Answer.UNDECIDED, text)
+        elif verdict["outcome"] == "FAIL":
+            blamed.add(verdict["test"])
+            yield _Finding(key, Answer.NO, verdict["sentence"])
+        elif verdict["outcome"] == "INCONCLUSIVE" and how != "xfailed":
             yield _Finding(key, Answer.UNDECIDED, verdict["sentence"])
     for test in report.tests:
         if test["outcome"] == "error" or (

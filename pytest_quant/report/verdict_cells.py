@@ -8,6 +8,7 @@ from pytest_quant.baseline.row import RowKey
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.judge.verdict import clause_of
 from pytest_quant.report.document import Report
+from pytest_quant.report.ship import endings, is_expected
 from pytest_quant.variant.measurements import MB
 
 MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
@@ -42,12 +43,10 @@ def gates_of(report: Report) -> list[VerdictCells]:
         for row in report.rows
         for metric in row.metrics
     }
-    outcomes = {test["nodeid"]: test["outcome"] for test in report.tests}
     found = []
-    for verdict in report.verdicts:
+    for verdict, ended in zip(report.verdicts, endings(report), strict=True):
         key = RowKey.of(verdict).of_model
         unit = units.get((key, verdict["metric"]), "raw")
-        meant = outcomes.get(verdict["test"]) in ("passed", "inconclusive", "xfailed", "xpassed")
         gate = _gate(verdict)
         sign = "≤ " if gate.startswith("max_") else "≥ "
         sign = sign if gate.startswith(("max_", "min_")) else ""
@@ -60,7 +59,7 @@ def gates_of(report: Report) -> list[VerdictCells]:
                 sign + amount(verdict, verdict["limit"], unit),
                 amount(verdict, verdict["observed"], unit),
                 evidence(verdict, unit),
-                verdict["outcome"] == "FAIL" and meant,
+                is_expected(verdict, ended),
                 verdict["test"],
             )
         )

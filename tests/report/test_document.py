@@ -16,9 +16,11 @@ from builders import (
     score_of,
     toy_variant,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.report.document import VERSION, Report, outcomes
+from pytest_quant.report.document import VERSION, WORST_FIRST, Report, outcomes
 from pytest_quant.report.rows import row_of
 
 
@@ -162,16 +164,31 @@ def test_json_holds_all_that_was_sent():
     assert report.to_json().endswith("}\n")
 
 
-def test_what_a_later_phase_of_a_test_says_wins():
-    row = plain_row()
+ENDINGS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(WORST_FIRST)), max_size=8)
+
+
+@given(ENDINGS, st.randoms())
+def test_of_all_that_a_test_says_the_worst_counts_in_any_order(endings, random):
+    row, reports = plain_row(), []
+    for _ in range(2):
+        report = Report()
+        for nodeid, outcome in endings:
+            report.add_test(plain_test(row, outcome, nodeid=nodeid))
+        reports.append({test["nodeid"]: test["outcome"] for test in report.tests})
+        random.shuffle(endings)
+    worst = {
+        nodeid: min((o for n, o in endings if n == nodeid), key=WORST_FIRST.index)
+        for nodeid, _ in endings
+    }
+    assert reports == [worst, worst]
+
+
+def test_a_test_is_of_all_the_variants_that_any_of_its_phases_names():
     report = Report()
-    for outcome in ("passed", "error"):
-        report.add_test(plain_test(row, outcome))
-    report.add_test(plain_test(row, nodeid="test_it.py::test_other"))
-    assert [(test["nodeid"][-5:], test["outcome"]) for test in report.tests] == [
-        ("st_it", "error"),
-        ("other", "passed"),
-    ]
+    for variant in ("static", "qat", "static"):
+        report.add_test(plain_test(plain_row(variant=variant)))
+    (test,) = report.tests
+    assert [each["variant"] for each in test["variants"]] == ["static", "qat"]
 
 
 def test_the_metric_is_known_by_class_where_targets_are_classes():

@@ -1,0 +1,115 @@
+"""One answer: what a failing part or worker of a test says is never replaced by a later pass."""
+
+import json
+
+import pytest
+from toyrepo import CONFTEST
+
+from pytest_quant.__main__ import main
+
+SUBTESTS = """
+import unittest
+from pytest_quant import assert_max_size
+
+import pytest
+
+
+@pytest.fixture
+def variant(request, quant_dynamic):
+    request.cls.variant = quant_dynamic
+
+
+@pytest.mark.usefixtures("variant")
+class TestSizes(unittest.TestCase):
+    def test_sizes(self):
+        for ratio in {ratios}:
+            with self.subTest(ratio=ratio):
+                assert_max_size(self.variant, ratio=ratio)
+"""
+RERUN = """
+
+import _pytest.runner
+
+
+def pytest_runtest_protocol(item):  # as plugins for reruns do: the first try announces itself
+    for last in (False, True):
+        reports = _pytest.runner.runtestprotocol(item, log=False, nextitem=None)
+        for report in reports:
+            if report.failed and not last:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+        if not any(report.outcome == "rerun" for report in reports):
+            return True
+        item._initrequest()
+
+
+def pytest_report_teststatus(report):
+    if report.outcome == "rerun":
+        return "rerun", "R", "RERUN"
+"""
+FLAKY = """
+from pytest_quant import assert_max_size
+
+tries = []
+
+
+def test_size(quant_dynamic):
+    tries.append(1)
+    assert_max_size(quant_dynamic, ratio={ratios}[len(tries) - 1])
+"""
+PASSES, FAILS = 0.9, 0.001
+
+
+def run(pytester, *arguments, code):
+    result = pytester.runpytest("--quant", "--quant-report=out", *arguments)
+    assert result.ret == code
+    return result, json.loads((pytester.path / "out" / "report.json").read_text())
+
+
+@pytest.mark.parametrize("ratios", [(PASSES, FAILS), (FAILS, PASSES)])
+def test_a_subtest_that_fails_is_a_no_whatever_comes_after_it(pytester, ratios):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(SUBTESTS.format(ratios=ratios))
+    result, report = run(pytester, code=1)
+    result.stdout.fnmatch_lines(["may ship: no: *size FAIL*"])
+    assert report["may_ship"]["expected"] == []
+
+
+def test_subtests_that_all_pass_are_a_yes(pytester):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(SUBTESTS.format(ratios=(PASSES, 0.95)))
+    result, _ = run(pytester, code=0)
+    result.stdout.fnmatch_lines(["may ship: yes: *all 2 gates hold*"])
+
+
+def test_of_a_test_that_is_run_again_only_the_last_try_counts(pytester):
+    pytester.makeconftest(CONFTEST + RERUN)
+    pytester.makepyfile(FLAKY.format(ratios=(FAILS, PASSES)))
+    result, report = run(pytester, "--quant-junit", "--junit-xml=junit.xml", code=0)
+    result.stdout.fnmatch_lines(["* dynamic *1 PASS", "may ship: yes: *its one gate holds*"])
+    assert [verdict["outcome"] for verdict in report["verdicts"]] == ["PASS"]
+    junit = (pytester.path / "junit.xml").read_text()
+    assert "PASS" in junit
+    assert "FAIL" not in junit
+
+
+def test_a_last_try_that_fails_is_a_no(pytester):
+    pytester.makeconftest(CONFTEST + RERUN)
+    pytester.makepyfile(FLAKY.format(ratios=(PASSES * 0, FAILS)))
+    result, report = run(pytester, code=1)
+    result.stdout.fnmatch_lines(["may ship: no: *size FAIL*"])
+    assert len(report["verdicts"]) == 1
+
+
+def test_merging_a_red_and_a_green_run_of_one_repo_is_a_no_in_either_order(pytester, capsys):
+    pytester.makeconftest(CONFTEST)
+    for name, ratio, code in (("bad", FAILS, 1), ("good", PASSES, 0)):
+        pytester.makepyfile(test_it=FLAKY.format(ratios=[ratio]))
+        assert pytester.runpytest("--quant", f"--quant-report={name}").ret == code
+    capsys.readouterr()
+    answers = []
+    for order in (("bad", "good"), ("good", "bad")):
+        files = [str(pytester.path / name / "report.json") for name in order]
+        assert main(["merge", *files, "--format=json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["may_ship"]["answer"])
+    assert answers == ["no", "no"]
