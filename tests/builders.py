@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from pytest_quant.baseline.row import Row, RowKey
+from pytest_quant.baseline.row import Row
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.build import Built, build
@@ -13,6 +13,7 @@ from pytest_quant.store.open import measures_under, open_store
 from pytest_quant.store.store import Store
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.subject import Subject
+from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.recipe import Recipe
 
 ONE_THREAD = Conditions(threads=1)

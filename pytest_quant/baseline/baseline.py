@@ -13,7 +13,8 @@ from pytest_quant.baseline.packing import (
     unpack_samples,
     unpack_scores,
 )
-from pytest_quant.baseline.row import MetricScore, Row, RowKey, kept
+from pytest_quant.baseline.row import MetricScore, Row, kept
+from pytest_quant.variant.key import RowKey
 
 FORM = "pytest-quant baseline"
 VERSION = 1  # of the form; a reader refuses a higher one
@@ -23,6 +24,8 @@ VERDICT = (
     "where",
     "model",
     "variant",
+    "model_ids",
+    "variant_ids",
     "gate",
     "quantity",
     "metric",
@@ -216,7 +219,7 @@ def _kept(row: Row) -> dict[str, Any]:
     """What a baseline keeps of a row, as plain JSON types."""
     plain = row.to_dict()
     metrics = [{name: metric[name] for name in kept(MetricScore)} for metric in plain["metrics"]]
-    return {name: plain[name] for name in kept(Row)} | {"metrics": metrics}
+    return {name: plain[name] for name in kept(Row) if name in plain} | {"metrics": metrics}
 
 
 def _check(rows: list[Any], eval_sets: Mapping[str, Any]) -> None:

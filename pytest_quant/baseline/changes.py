@@ -7,7 +7,8 @@ import numpy as np
 
 from pytest_quant.baseline.baseline import Baseline, differences
 from pytest_quant.baseline.packing import Packed, unpack_scores
-from pytest_quant.baseline.row import MetricScore, Row, RowKey
+from pytest_quant.baseline.row import MetricScore, Row
+from pytest_quant.variant.key import RowKey
 
 Change = dict[str, Any]
 Scores = tuple[Mapping[str, Packed], Mapping[str, Packed]]
@@ -216,8 +217,7 @@ def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator
 def named(what: Mapping[str, Any] | Row) -> str:
     """Of a row, a change or a verdict: the model, with its place, and the variant."""
     key = what.key if isinstance(what, Row) else RowKey.of(what)
-    place = f" ({key.where})" if key.where else ""
-    return f"{key.model}{place} {key.variant}"
+    return key.named()
 
 
 def _set_words(row: Row) -> str:

@@ -6,40 +6,12 @@ it), the table's columns, and what a baseline keeps.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
+from pytest_quant.variant.key import ADDED, RowKey
 from pytest_quant.variant.measurements import Int8Share, Size
 
 Plain = Mapping[str, Any]  # of JSON types
-
-
-class ModelKey(NamedTuple):
-    """What identifies a model in a report."""
-
-    where: str
-    model: str
-
-
-class RowKey(NamedTuple):
-    """What identifies a variant in a report: where its model belongs, the model's name, its own."""
-
-    where: str
-    model: str
-    variant: str
-
-    @classmethod
-    def of(cls, plain: Plain) -> "RowKey":
-        """Of a verdict, a change, or what a test has looked at, which have the same three fields."""
-        return cls(plain["where"], plain["model"], plain["variant"])
-
-    @property
-    def of_model(self) -> ModelKey:
-        """The model's key."""
-        return ModelKey(self.where, self.model)
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain JSON types."""
-        return self._asdict()
 
 
 def said(description: str = "", *, kept: bool = False, **settings: Any) -> Any:
@@ -124,6 +96,13 @@ class Row:
         "The folder, file or test that the model belongs to; empty for the whole repo.", kept=True
     )
     variant: str = said("fp32, dynamic, static, qat, or a recipe's own name.", kept=True)
+    model_ids: str = said(
+        "Ids of the parameters of the model's inputs, which tell namesakes apart.",
+        kept=True, default="",
+    )  # fmt: skip
+    variant_ids: str = said(
+        "Ids of the parameters of what the variant alone depends on.", kept=True, default=""
+    )
     recipe: Plain | None = said(
         "How it was made, with the flow and engine that were taken; null for FP32.", kept=True
     )
@@ -177,12 +156,13 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         found = {name: _plain(getattr(self, name)) for name in FIELDS_IN_ORDER}
-        return found | dict(self.others)
+        named = {name: found[name] for name in found if found[name] or name not in ADDED}
+        return named | dict(self.others)
 
     @property
     def key(self) -> RowKey:
         """What identifies it."""
-        return RowKey(self.where, self.model, self.variant)
+        return RowKey(self.where, self.model, self.variant, self.model_ids, self.variant_ids)
 
     @property
     def is_fp32(self) -> bool:

@@ -62,6 +62,14 @@ def current() -> Running:
     return _stack[-1] if _stack else Running("")
 
 
+def looked_at(variant: "Variant") -> bool:
+    """Note that the running test looks at a variant, and so at its FP32; whether it is the first time."""
+    known = current().variants
+    new = [each for each in (variant.fp32, variant) if each not in known]
+    known += dict.fromkeys(new)
+    return variant in new
+
+
 @contextmanager
 def running(test: Running) -> Iterator[Running]:
     """While this test runs."""

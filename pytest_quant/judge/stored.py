@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from pytest_quant.baseline.baseline import Baseline, BaselineError, differences, load
 from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
-from pytest_quant.baseline.row import MetricScore, Row, RowKey
+from pytest_quant.baseline.row import MetricScore, Row
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge import recorder
 from pytest_quant.machine.environment import environment
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
 GATE = "no_regression"
@@ -47,13 +48,13 @@ def stored_in(variant: Variant, name: str) -> Stored:
         baseline = load(name, recorder.current().baselines)
     except BaselineError as error:
         raise QuantStageError("baseline", str(error)) from None
-    key = RowKey(variant.subject.where, variant.subject.label, variant.name)
+    key = key_of(variant)
     row = baseline.row(key)
     if row is None:
-        there = ", ".join(_who(row.key) for row in baseline.rows) or "nothing"
+        there = ", ".join(row.key.named() for row in baseline.rows) or "nothing"
         raise QuantStageError(
             "baseline",
-            f"baseline {name} holds no {_who(key)}; it holds "
+            f"baseline {name} holds no {key.named()}; it holds "
             f"{there}. Save it again by --quant-save={name} in a run that measures this variant.",
         )
     return Stored(variant, baseline, row)
@@ -103,8 +104,3 @@ def unusable(stored: Stored, reason: str) -> QuantStageError:
         f"{stored.name} cannot be compared with {stored.variant.name}: {reason}. Save it again by "
         f"--quant-save={stored.baseline.name}.",
     )
-
-
-def _who(key: RowKey) -> str:
-    place = f" ({key.where})" if key.where else ""
-    return f"{key.model}{place} {key.variant}"

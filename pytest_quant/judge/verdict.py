@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from pytest_quant.variant.key import ADDED, RowKey, key_of
+
 if TYPE_CHECKING:
     from pytest_quant.variant.variant import Variant
 
@@ -30,6 +32,7 @@ class Verdict:
         limit: as given.
         observed: in the limit's unit; None when nothing could be observed.
         model, where, variant, metric: whose; metric is None for gates that have none.
+        model_ids, variant_ids: as in a `RowKey`.
         evidence: plain JSON types: sample counts, intervals, rounds.
     """
 
@@ -44,6 +47,8 @@ class Verdict:
     where: str = ""
     metric: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    model_ids: str = ""
+    variant_ids: str = ""
 
     @classmethod
     def on(
@@ -79,15 +84,18 @@ class Verdict:
             clause,
             limit,
             observed,
-            variant.subject.label,
-            variant.name,
-            variant.subject.where,
-            metric,
-            evidence or {},
+            metric=metric,
+            evidence=evidence or {},
+            **key_of(variant)._asdict(),
         )
 
     def __str__(self) -> str:
         return self.sentence
+
+    @property
+    def key(self) -> RowKey:
+        """Of the row that it is on."""
+        return RowKey(self.where, self.model, self.variant, self.model_ids, self.variant_ids)
 
     @property
     def sentence(self) -> str:
@@ -103,7 +111,8 @@ class Verdict:
         """Plain JSON types."""
         plain = {"sentence" if k == "clause" else k: v for k, v in asdict(self).items()}
         told = {"sentence": self.sentence, "outcome": str(self.outcome)}
-        return {**plain, **told, "evidence": dict(self.evidence)}
+        plain = {**plain, **told, "evidence": dict(self.evidence)}
+        return {name: plain[name] for name in plain if plain[name] or name not in ADDED}
 
 
 def clause_of(plain: Mapping[str, Any]) -> str:

@@ -10,16 +10,6 @@ if TYPE_CHECKING:
 
 RUN: "pytest.StashKey[Run]" = pytest.StashKey()  # the run, in the config's stash, when gates are on
 
-# What a variant of this kind needs besides model, eval data and metric.
-NEEDS = {
-    "static": ("quant_calibration_data", "quant_train_data"),
-    "qat": ("quant_train_data", "quant_train", "quant_loss"),
-}
-INPUTS = (
-    "quant_model", "quant_eval_data", "quant_calibration_data", "quant_train_data", "quant_train",
-    "quant_loss", "quant_metric", "quant_batch", "quant_forward", "quant_latency_inputs",
-)  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def quant_model() -> Any:
@@ -100,16 +90,36 @@ def _quant_switch(pytestconfig: pytest.Config) -> Any:
 
 
 @pytest.fixture
-def quant_fp32(
-    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
-) -> "Variant":
+def _quant_inputs(
+    quant_model: Any,
+    quant_eval_data: Any,
+    quant_metric: Any,
+    quant_batch: Any,
+    quant_forward: Any,
+    quant_latency_inputs: Any,
+) -> None:
+    """What every variant depends on, so that a test's parameters of these reach it."""
+
+
+@pytest.fixture
+def _quant_static_inputs(quant_calibration_data: Any, quant_train_data: Any) -> None:
+    """What a static variant depends on besides."""
+
+
+@pytest.fixture
+def _quant_qat_inputs(quant_train_data: Any, quant_train: Any, quant_loss: Any) -> None:
+    """What a QAT variant depends on besides."""
+
+
+@pytest.fixture
+def quant_fp32(_quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any) -> "Variant":
     """The FP32 baseline: a copy of quant_model, in eval mode on the CPU."""
     return _look_up(_quant_switch, request, None)
 
 
 @pytest.fixture
 def quant_dynamic(
-    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any
 ) -> "Variant":
     """Dynamic quantization: int8 weights of Linear, recurrent and embedding layers, activations
     quantized as they come. Needs no data."""
@@ -118,7 +128,10 @@ def quant_dynamic(
 
 @pytest.fixture
 def quant_static(
-    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+    _quant_switch: Any,
+    request: pytest.FixtureRequest,
+    _quant_inputs: Any,
+    _quant_static_inputs: Any,
 ) -> "Variant":
     """Static post-training quantization: int8 weights and activations, calibrated on about 200
     samples of quant_calibration_data."""
@@ -127,7 +140,7 @@ def quant_static(
 
 @pytest.fixture
 def quant_qat(
-    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any, _quant_qat_inputs: Any
 ) -> "Variant":
     """Quantization-aware training: fine-tuned with fake-quantize modules, then converted."""
     return _look_up(_quant_switch, request, "qat")
@@ -135,7 +148,7 @@ def quant_qat(
 
 @pytest.fixture
 def quant_variant(
-    _quant_switch: Any, request: pytest.FixtureRequest, quant_model: Any, quant_eval_data: Any
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any
 ) -> "Variant":
     """Each variant in turn: dynamic, static, qat and the recipes of pytest_quant_recipes; or those of
     @pytest.mark.parametrize("quant_variant", [Recipe(...)], indirect=True)."""

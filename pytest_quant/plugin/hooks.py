@@ -57,7 +57,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "quant_variant" in (names.split(",") if isinstance(names, str) else names):
             return
     named: dict[str, Recipe | str] = {kind: kind for kind in FIXTURE_KINDS}
-    named |= _own_recipes(metafunc.definition.ihook, metafunc.config)
+    from pytest_quant.plugin.recipes import own_recipes
+
+    named |= own_recipes(metafunc.definition.ihook, metafunc.config)
     params = [name if isinstance(what, str) else (name, what) for name, what in named.items()]
     metafunc.parametrize("quant_variant", params, indirect=True, ids=list(named))
 
@@ -93,26 +95,10 @@ def pytest_report_teststatus(report: Any) -> Any:
     return None
 
 
-def _own_recipes(hook: Any, config: pytest.Config) -> "dict[str, Recipe]":
-    from pytest_quant.variant.recipe import Recipe
-
-    recipes: dict[str, Recipe] = {}
-    for given in hook.pytest_quant_recipes(config=config):
-        if not isinstance(given, dict) or not all(isinstance(r, Recipe) for r in given.values()):
-            raise pytest.UsageError(
-                f"pytest_quant_recipes returned {given!r}; expected a dict name -> Recipe"
-            )
-        recipes |= given
-    if taken := {*FIXTURE_KINDS, "fp32"} & {*recipes}:
-        raise pytest.UsageError(
-            f"pytest_quant_recipes names a recipe {', '.join(sorted(taken))}, which is a name of ours; "
-            "choose another"
-        )
-    return recipes
-
-
 def _check_variant_names(config: pytest.Config, names: tuple[str, ...]) -> None:
-    known = ("fp32", *FIXTURE_KINDS, *_own_recipes(config.hook, config))
+    from pytest_quant.plugin.recipes import own_recipes
+
+    known = ("fp32", *FIXTURE_KINDS, *own_recipes(config.hook, config))
     unknown = [name for name in names if name not in known]
     if unknown:
         raise pytest.UsageError(

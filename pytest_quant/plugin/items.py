@@ -25,6 +25,11 @@ def variants_of(item: pytest.Item) -> set[str]:
     return wanted
 
 
+def may_use_variants(item: pytest.Item) -> bool:
+    """Whether a test asks for a variant, or may do so by ``request.getfixturevalue``."""
+    return bool(variants_of(item)) or "request" in getattr(item, "fixturenames", ())
+
+
 def name_of(param: Any) -> str:
     """The variant's name in a parameter of `quant_variant`: a kind, a Recipe, or (name, Recipe)."""
     if isinstance(param, tuple):

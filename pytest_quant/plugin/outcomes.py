@@ -7,7 +7,7 @@ import pytest
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.recorder import Running
 from pytest_quant.plugin.items import variants_of
-from pytest_quant.report.rows import key_of
+from pytest_quant.variant.key import key_of
 
 
 def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Running) -> None:

@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Generator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from pytest_quant.baseline.row import Row, RowKey
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import Effort, cause, topic_of
 from pytest_quant.explain.lost.locate import explain
@@ -17,14 +15,15 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.work import work_of
-from pytest_quant.plugin.items import gates_of, limits_of, variants_of
+from pytest_quant.plugin.items import gates_of, limits_of, may_use_variants
 from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
-from pytest_quant.report.rows import key_of, row_of
+from pytest_quant.report.rows import row_of
+from pytest_quant.variant.key import key_of
 
 
 class Run:
@@ -43,15 +42,15 @@ class Run:
             progress=progress_for(config),
             **given,
         )
-        self.lookup = Lookup(self.conditions, settings.all)
+        self.lookup = Lookup(self.conditions, settings.all, settings.variants)
         config.pluginmanager.register(self.lookup, "quant-lookup")
         self.report = Report()
-        self.pending: dict[str, None] = {}
+        self.pending: dict[pytest.Item, None] = {}
 
     # while tests run
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.pending = dict.fromkeys(item.nodeid for item in session.items if variants_of(item))
+        self.pending = dict.fromkeys(filter(may_use_variants, session.items))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -66,13 +65,14 @@ class Run:
             settings.save,
         )
         with recorder.running(test):
+            self.lookup.origins.item = item
             try:
                 return (yield)
             except BaseException:  # Ctrl-C: no report of this test will come
                 self.report.add(self._payload(test))
                 raise
             finally:
-                self.pending.pop(item.nodeid, None)
+                self.pending.pop(item, None)
                 self.lookup.free_unused(self.pending)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -140,8 +140,7 @@ class Run:
         seconds = settings.mend_seconds if settings.mend else 0.0
         effort = Effort(settings.explain_seconds, seconds)
         for verdict in sorted(test.verdicts, key=lambda each: each.gate == "max_flips"):
-            key = RowKey(verdict.where, verdict.model, verdict.variant)
-            topic = (key, topic_of(verdict) or verdict.gate)
+            key, topic = verdict.key, (verdict.key, topic_of(verdict) or verdict.gate)
             for variant in test.variants:
                 if key_of(variant) == key and (text := cause(verdict, variant, effort)):
                     found.append(
@@ -161,18 +160,9 @@ class Run:
         verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
         return {
             "environment": environment(self.conditions, workers),
-            "rows": [self._with_scope_noted(row).to_dict() for row in rows],
+            "rows": [row.to_dict() for row in rows],
             "verdicts": verdicts,
         }
-
-    def _with_scope_noted(self, row: Row) -> Row:
-        if not (row.is_fp32 and self.lookup.origins.is_function_scoped(row.where)):
-            return row
-        note = (
-            "quant_model is function-scoped, so each test builds its own variants; give it "
-            "scope='session'"
-        )
-        return replace(row, notes=(*row.notes, note))
 
     def pytest_keyboard_interrupt(self) -> None:
         self.report.interrupted = True

@@ -6,9 +6,9 @@ from typing import Any
 
 from pytest_quant.baseline.baseline import VERDICT, Baseline
 from pytest_quant.baseline.packing import Packed, fingerprint_of, pack_samples, pack_scores
-from pytest_quant.baseline.row import Row, RowKey
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.document import Report, finite
-from pytest_quant.report.rows import key_of
+from pytest_quant.variant.key import RowKey, key_of
 from pytest_quant.variant.variant import Variant
 
 
@@ -48,12 +48,15 @@ class Gathered:
     def baseline(self, name: str, report: Report) -> Baseline:
         """All that was measured, in an order that does not depend on that of the tests."""
         rows = [Row.from_dict(finite(row.to_dict())) for row in report.rows if row.is_measured]
-        rows.sort(key=lambda row: (row.where, row.model, not row.is_fp32, row.variant))
+        rows.sort(key=lambda row: (row.key.of_model, not row.is_fp32, row.key))
         scores = {row.key: self.scores[row.key] for row in rows if row.key in self.scores}
         used = {row.eval_set.fingerprint for row in rows if row.key in scores and row.eval_set}
         eval_sets = {name: self.eval_sets[name] for name in sorted(used)}
         verdicts = sorted(
-            ({name: each[name] for name in VERDICT} for each in finite(report.verdicts)),
+            (
+                {name: each[name] for name in VERDICT if name in each}
+                for each in finite(report.verdicts)
+            ),
             key=lambda each: (each["test"], RowKey.of(each), each["gate"], each["quantity"]),
         )
         environment = finite(report.environment)

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.baseline.row import ModelKey, RowKey
 from pytest_quant.report.which_kind import which_kind
+from pytest_quant.variant.key import ModelKey, RowKey
 
 if TYPE_CHECKING:
     from pytest_quant.report.document import Report
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def choices_of(report: "Report") -> list[dict[str, Any]]:
     """``where``, ``model`` and ``text``, one for each model on which there is something to say."""
     return [
-        {**key._asdict(), "text": f"{key.model}: {text[0].lower()}{text[1:]}"}
+        {**key.to_dict(), "text": f"{key.model}: {text[0].lower()}{text[1:]}"}
         for key, text in _texts(report)
     ]
 

@@ -1,14 +1,15 @@
 """Report: all measurements, verdicts and tests of a run as plain data."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pytest_quant.baseline.row import ModelKey, Row, RowKey
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.choices import choices_of
 from pytest_quant.report.schema import checked_report
 from pytest_quant.report.ship import may_ship, may_ship_each
+from pytest_quant.variant.key import ModelKey, RowKey
 
 VERSION = 1  # of report.json's form; a reader refuses a higher one. New fields do not raise it
 
@@ -105,15 +106,31 @@ class Report:
         return sorted(self.rows, key=lambda row: (models[row.key.of_model], _rank(row.variant)))
 
     def model_names(self) -> dict[ModelKey, str]:
-        """The name to show of each model: its own, with its place where two share a name."""
-        places: dict[str, dict[str, None]] = {}
-        for key in (*(row.key for row in self.rows), *map(RowKey.of, self.verdicts)):
-            places.setdefault(key.model, {})[key.where] = None
+        """The name to show of each model: its own, with the ids and the place of its inputs where
+        these are what tells it from a namesake."""
+        namesakes: dict[str, dict[ModelKey, None]] = {}
+        for key in self._keys():
+            namesakes.setdefault(key.model, {})[key.of_model] = None
         return {
-            ModelKey(where, model): model if len(wheres) == 1 else f"{model} ({where or '.'})"
-            for model, wheres in places.items()
-            for where in wheres
+            key: _shown(key.model, key.model_ids, key.where, [(k.model_ids, k.where) for k in keys])
+            for keys in namesakes.values()
+            for key in keys
         }
+
+    def variant_names(self) -> dict[RowKey, str]:
+        """The name to show of each variant, with its ids where a namesake of its model has others."""
+        namesakes: dict[tuple[ModelKey, str], dict[RowKey, None]] = {}
+        for key in self._keys():
+            namesakes.setdefault((key.of_model, key.variant), {})[key] = None
+        return {
+            key: _shown(key.variant, key.variant_ids, "", [(k.variant_ids, "") for k in keys])
+            for keys in namesakes.values()
+            for key in keys
+        }
+
+    def _keys(self) -> Iterator[RowKey]:
+        yield from (row.key for row in self.rows)
+        yield from map(RowKey.of, self.verdicts)
 
     def rows_by_model(self) -> dict[ModelKey, list[Row]]:
         """The rows of each model."""
@@ -138,14 +155,24 @@ class Report:
         parts = {name: getattr(self, name) for name in PARTS}
         parts["rows"] = [row.to_dict() for row in self.rows]
         answer = {**may_ship(self).to_dict(), "models": [
-            {"where": where, "model": model, **each.to_dict()}
-            for (where, model), each in may_ship_each(self).items()
+            {**key.to_dict(), **each.to_dict()} for key, each in may_ship_each(self).items()
         ]}  # fmt: skip
         return {"version": VERSION, "may_ship": answer, **parts, "choices": choices_of(self)}
 
     def to_json(self) -> str:
         """The text of report.json. Numbers that JSON has no word for become null."""
         return json.dumps(finite(self.to_dict()), indent=2, allow_nan=False) + "\n"
+
+
+def _shown(name: str, ids: str, where: str, all: list[tuple[str, str]]) -> str:
+    """A name with what tells it from its namesakes: ids, else place, else both."""
+    by_ids, by_place = [one for one, _ in all], [other for _, other in all]
+    if len(all) == 1:
+        return name
+    told = f"{name}[{ids}]" if ids and len(set(by_ids)) > 1 else name
+    if by_ids.count(ids) > 1 or (not ids and len(set(by_place)) > 1):
+        told = f"{told} ({where or '.'})"
+    return told
 
 
 def _rank(variant: str) -> int:

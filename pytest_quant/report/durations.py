@@ -24,12 +24,12 @@ def durations_of(report: Report, format: str) -> str:
     had = dict.fromkeys(stage for row in rows for stage in row.seconds)
     stages = [stage for stage in STAGES if stage in had]
     stages += [stage for stage in had if stage not in STAGES]
-    names = report.model_names()
+    names, variants = report.model_names(), report.variant_names()
     lines = []
     for row in rows:
         spent = [row.seconds.get(stage) for stage in stages]
         total = sum(seconds or 0.0 for seconds in row.seconds.values())
-        who = [names[row.key.of_model], row.variant]
+        who = [names[row.key.of_model], variants[row.key]]
         lines.append([*who, *(map(_seconds, spent)), _seconds(total)])
     totals = [sum(row.seconds.get(stage) or 0.0 for row in rows) for stage in stages]
     lines.append(["all", "", *map(_seconds, totals), _seconds(sum(totals))])

@@ -51,14 +51,15 @@ def cells_of(variant: Variant) -> dict[str, Any]:
 
 def explained_of(report: "Report") -> list[Explained]:
     """The variants on which something was found out, those that FAILed first."""
-    names, verdicts = report.model_names(), report.verdicts_by_row()
+    names, variants = report.model_names(), report.variant_names()
+    verdicts = report.verdicts_by_row()
     found = []
     for row in report.rows:
         if not any(getattr(row, part) for part in PARTS):
             continue
         failed = any(verdict["outcome"] == "FAIL" for verdict in verdicts.get(row.key, ()))
         nouns = [_read(part, getattr(row, part)) for part in PARTS]
-        name, variant = clipped(names[row.key.of_model]), clipped(row.variant)
+        name, variant = clipped(names[row.key.of_model]), clipped(variants[row.key])
         found.append(Explained(name, variant, failed, *nouns))
     return sorted(found, key=lambda each: not each.failed)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pytest_quant.baseline.row import RowKey
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
 from pytest_quant.report.spreadsheet import spreadsheet_of
+from pytest_quant.variant.key import RowKey
 
 NAMES = ("report.json", "report.md", "report.csv", "report.html")
 STALE = 3600.0  # seconds; a temporary file that old was left by a run that was killed

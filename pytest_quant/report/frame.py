@@ -26,7 +26,7 @@ def frame_of(report: Report) -> pd.DataFrame:
     one call on ``batch`` samples; ``speedup`` with its 95 % interval. A report that was compared with a
     baseline has a last column, ``since NAME``, with what changed in words.
     """
-    names = report.model_names()
+    names, variants = report.model_names(), report.variant_names()
     timed = {row.key.of_model: row.latency for row in report.rows if row.latency}
     verdicts = report.verdicts_by_row()
     lines = []
@@ -34,7 +34,7 @@ def frame_of(report: Report) -> pd.DataFrame:
     for row in report.ordered():
         gates = "ERROR" if row.error else outcomes(verdicts.get(row.key, ()))
         for index, metric in enumerate(row.metrics or [None]):
-            line = {"model": names[row.key.of_model], "variant": row.variant, "gates": gates}
+            line = {"model": names[row.key.of_model], "variant": variants[row.key], "gates": gates}
             line |= _metric_cells(metric)
             if index == 0:
                 line |= _model_cells(row, timed.get(row.key.of_model))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from pytest_quant.baseline.row import ModelKey, Row
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
@@ -18,6 +18,7 @@ from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
 from pytest_quant.report.text import MOST_NAME, clipped, printable
 from pytest_quant.report.verdict_cells import gates_of
+from pytest_quant.variant.key import ModelKey, RowKey
 from pytest_quant.variant.recipe import USED
 
 ORDER = (Answer.NO, Answer.UNDECIDED, Answer.YES)
@@ -63,7 +64,7 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     heads, lines, left_out = _table(report)
     gates, notes_ = gates_of(report), list(notes(report))
     losses, losses_left_out = losses_of(report)
-    names, choices = report.model_names(), shown_choices(report)
+    names, who, choices = report.model_names(), _who(report), shown_choices(report)
     recipes = [row for row in report.rows if row.recipe]
     return page.render(
         style=_as_markup(_file("page.css")),
@@ -85,9 +86,9 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         as_markup=_as_markup,
         choices=choices[:MOST_CHOICES],
         choices_left_out=max(0, len(choices) - MOST_CHOICES),
-        recipes=[(_who(row, names), _settings(row)) for row in recipes[:MOST_LINES]],
+        recipes=[(who[row.key], _settings(row)) for row in recipes[:MOST_LINES]],
         recipes_left_out=max(0, len(recipes) - MOST_LINES),
-        seconds=_seconds(report, names),
+        seconds=_seconds(report, who),
         tests=report.tests[:MOST_LINES],
         tests_left_out=max(0, len(report.tests) - MOST_LINES),
         notes=notes_[:MOST_LINES],
@@ -146,8 +147,10 @@ def _table(report: Report) -> tuple[dict[str, str], list[dict[str, str]], int]:
     return heads, lines, max(0, len(frame) - MOST_LINES)
 
 
-def _who(row: Row, names: dict[ModelKey, str]) -> tuple[str, str]:
-    return names[row.key.of_model], row.variant
+def _who(report: Report) -> dict[RowKey, tuple[str, str]]:
+    """The names to show of each row's model and variant."""
+    names, variants = report.model_names(), report.variant_names()
+    return {row.key: (names[row.key.of_model], variants[row.key]) for row in report.rows}
 
 
 def _settings(row: Row) -> str:
@@ -171,13 +174,11 @@ def _setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _seconds(report: Report, names: dict[ModelKey, str]) -> dict[str, Any]:
+def _seconds(report: Report, who: dict[RowKey, tuple[str, str]]) -> dict[str, Any]:
     rows = [row for row in report.rows if any(row.seconds.values())][:MOST_LINES]
     had = dict.fromkeys(stage for row in rows for stage in row.seconds)
     stages = sorted(had, key=lambda each: STAGES.index(each) if each in STAGES else len(STAGES))
-    lines = [
-        (_who(row, names), [_amount(row.seconds.get(stage)) for stage in stages]) for row in rows
-    ]
+    lines = [(who[row.key], [_amount(row.seconds.get(stage)) for stage in stages]) for row in rows]
     return {"stages": stages, "lines": lines}
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_quant.baseline.packing import fingerprint_of
-from pytest_quant.baseline.row import ClassScore, EvalSet, Latency, MetricScore, Row, RowKey
+from pytest_quant.baseline.row import ClassScore, EvalSet, Latency, MetricScore, Row
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.accuracy_drop import exact_values
 from pytest_quant.judge.speedup import shown_interval
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.evaluation import Evaluation, by_class, flipped
+from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
 MOST_IDS = 1000  # of flipped samples that a report lists
@@ -35,16 +35,6 @@ def row_of(variant: Variant) -> Row:
         notes=tuple(notes_on(variant)),
         error=variant.error,
     )
-
-
-def failed_row(subject: Subject, variant: str, error: str) -> Row:
-    """The row of a variant that could not be made."""
-    return Row.blank(RowKey(subject.where, subject.label, variant), error)
-
-
-def key_of(variant: Variant) -> RowKey:
-    """What identifies a variant in a report."""
-    return RowKey(variant.subject.where, variant.subject.label, variant.name)
 
 
 def _metrics(variant: Variant) -> list[MetricScore]:

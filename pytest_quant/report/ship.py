@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.baseline.row import ModelKey, RowKey
+from pytest_quant.variant.key import ModelKey, RowKey
 
 if TYPE_CHECKING:
     from pytest_quant.report.document import Report
@@ -166,12 +166,8 @@ def _answer(
 
 
 def _models(report: "Report") -> list[ModelKey]:
-    """Those to answer on. FP32 may belong to a wider place than its variants, whose data for tuning
-    a folder has overridden; it is then no model of its own."""
-    keys = {*(row.key for row in report.rows), *map(RowKey.of, report.verdicts)}
-    quantized = {key.of_model for key in keys if key.variant != "fp32"}
-    elsewhere = {key.model for key in quantized}
-    return [key for key in report.model_names() if key in quantized or key.model not in elsewhere]
+    """Those to answer on."""
+    return list(report.model_names())
 
 
 def endings(report: "Report") -> list[str | None]:
@@ -225,7 +221,10 @@ _WORDS = {"error": "could not be run", "failed": "failed"}
 
 
 def _models_of(test: dict[str, Any]) -> list[ModelKey]:
-    keys = (ModelKey(part["where"], part["model"]) for part in test["variants"])
+    keys = (
+        ModelKey(part["where"], part["model"], part.get("model_ids", ""))
+        for part in test["variants"]
+    )
     return list(dict.fromkeys(key for key in keys if None not in key))
 
 

@@ -79,9 +79,9 @@ def notes(report: Report) -> Iterator[str]:
     """One line for each error and each note of a row."""
     yield from report.notes
     yield from (report.since or {}).get("remarks", ())
-    names = report.model_names()
+    names, variants = report.model_names(), report.variant_names()
     for row in report.rows:
-        who = f"{names[row.key.of_model]} {row.variant}"
+        who = f"{names[row.key.of_model]} {variants[row.key]}"
         if row.error:
             yield f"{who}: {row.error}"
         for note in row.notes:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pytest_quant.baseline.row import RowKey
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.judge.verdict import clause_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import endings, is_expected
+from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.measurements import MB
 
 MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
@@ -37,7 +37,7 @@ class VerdictCells(NamedTuple):
 
 def gates_of(report: Report) -> list[VerdictCells]:
     """Every verdict, those that did not pass first, else in the order of the tests."""
-    names = report.model_names()
+    names, variants = report.model_names(), report.variant_names()
     units = {
         (row.key.of_model, metric.name): metric.unit
         for row in report.rows
@@ -54,7 +54,7 @@ def gates_of(report: Report) -> list[VerdictCells]:
             VerdictCells(
                 verdict["outcome"],
                 names[key],
-                verdict["variant"],
+                variants[RowKey.of(verdict)],
                 verdict["quantity"],
                 sign + amount(verdict, verdict["limit"], unit),
                 amount(verdict, verdict["observed"], unit),

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pytest_quant.baseline.row import Row, RowKey
+from pytest_quant.baseline.row import Row
+from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 NAMES = {"dynamic": "dynamic", "static": "static", "qat": "QAT"}

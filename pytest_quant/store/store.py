@@ -1,7 +1,7 @@
 """Store: every variant of a run, built once, looked up by what it depends on."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ Build = Callable[[Admitted, Recipe, Conditions], Built]
 
 
 class Store:
-    """Variants by the identity of their Subject's parts and their Recipe; failures are kept too.
+    """Variants by the identity of their Subject's inputs and their Recipe; failures are kept too.
 
     Args:
         conditions: under what all is built and measured.
@@ -42,8 +42,16 @@ class Store:
         """
         return self._look_up(subject, ("fp32",), "fp32", lambda: self._admitted(subject))
 
-    def variant(self, subject: Subject, recipe: Recipe, name: str | None = None) -> Variant:
+    def variant(
+        self, subject: Subject, recipe: Recipe, name: str | None = None, ids: str = ""
+    ) -> Variant:
         """The variant of a Subject after a recipe, built when it is first asked for.
+
+        Args:
+            subject: whose.
+            recipe: how.
+            name: in the report; default the recipe's label.
+            ids: of parameters, which tell namesakes apart.
 
         Raises:
             QuantStageError: when a stage fails; the same one each time.
@@ -53,25 +61,31 @@ class Store:
 
         def make() -> Variant:
             if not is_contest(recipe, self.conditions):
-                return self._made(subject, recipe, name, fp32)
+                return self._made(subject, recipe, name, fp32, ids)
             engine, note = fastest_engine(
-                recipe, fp32, lambda trial: self._made(subject, trial, trial.label, fp32)
+                recipe, fp32, lambda trial: self._made(subject, trial, trial.label, fp32, "")
             )
-            variant = self._made(subject, replace(recipe, engine=engine), name, fp32)
+            variant = self._made(subject, replace(recipe, engine=engine), name, fp32, ids)
             variant.notes.append(note)
             return variant
 
         return self._look_up(subject, (recipe, name), recipe.kind, make)
 
-    def release(self, part: Any) -> None:
-        """Forget all variants of a model, or of some eval data, so that their memory is free."""
+    def release(self, identity: Hashable) -> None:
+        """Forget all variants that depend on an input, so that their memory is free.
+
+        Args:
+            identity: of the input, as `Subject.identity_of` gives it.
+        """
         with self._lock:
-            for key, subject in list(self._alive.items()):
-                if subject.model is part or subject.eval_data is part:
+            for key in list(self._alive):
+                if identity in key[0]:
                     del self._alive[key]
                     self._variants.pop(key, None)
 
-    def _made(self, subject: Subject, recipe: Recipe, name: str, fp32: Variant) -> Variant:
+    def _made(
+        self, subject: Subject, recipe: Recipe, name: str, fp32: Variant, ids: str
+    ) -> Variant:
         admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
         built = self._build(admitted, recipe, self.conditions)
         return Variant(
@@ -80,6 +94,7 @@ class Store:
             built.module,
             self._measures,
             recipe=built.recipe,
+            ids=ids,
             fp32=fp32,
             fake_quantized=built.fake_quantized,
             tuned_on=built.tuned_on,

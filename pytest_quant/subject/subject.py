@@ -1,6 +1,7 @@
 """Subject: the FP32 model with its data, metric and training; checked once, at the door."""
 
 import copy
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytest_quant.subject.batches import (
     unpack,
 )
 from pytest_quant.subject.digests import digests
+from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.scoring import score
 
@@ -39,6 +41,9 @@ class Subject:
         forward: callable(model, inputs) -> outputs.
         latency_inputs: inputs of one timed call; default: the first eval batch.
         where: the folder, file or class that this model belongs to; tells namesakes apart.
+        ids: of the parameters of its inputs; tells namesakes apart too.
+        identities: of fields whose value is given anew each time, what tells whether it is the same;
+            other fields are the same only if they are the same object.
     """
 
     model: Any
@@ -53,27 +58,27 @@ class Subject:
     forward: Any = field(default=None, kw_only=True)
     latency_inputs: Any = field(default=None, kw_only=True)
     where: str = field(default="", kw_only=True)
+    ids: str = field(default="", kw_only=True)
+    identities: Mapping[str, Hashable] = field(default_factory=dict, kw_only=True)
 
     @property
     def label(self) -> str:
         """The model's name in the report."""
         return self.name or type(self.model).__name__
 
-    def parts(self, kind: str) -> list[Any]:
-        """The objects that a variant of this kind depends on; for ``fp32`` those of the baseline."""
-        parts = [self.model, self.eval_data, self.metric, self.batch, self.forward]
-        parts.append(self.latency_inputs)
-        if kind == "static":
-            parts.append(
-                self.train_data if self.calibration_data is None else self.calibration_data
-            )
-        if kind == "qat":
-            parts += [self.train_data, self.train, self.loss]
-        return parts
+    def inputs(self, kind: str) -> list[Input]:
+        """What a variant of this kind depends on; for ``fp32`` the baseline."""
+        if kind == "static" and self.calibration_data is not None:
+            return [each for each in inputs_for(kind) if each.fixture != TRAINING]
+        return list(inputs_for(kind))
 
-    def identity(self, kind: str) -> tuple[int, ...]:
-        """What makes two look-ups the same."""
-        return tuple(id(part) for part in self.parts(kind))
+    def identity(self, kind: str) -> tuple[Hashable, ...]:
+        """What makes two look-ups the same: the identity of each input, in order."""
+        return tuple(self.identity_of(each.field) for each in self.inputs(kind))
+
+    def identity_of(self, name: str) -> Hashable:
+        """What tells whether a field is the same as another Subject's."""
+        return self.identities.get(name, id(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 """Recipe: how a variant is made."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -191,6 +192,18 @@ def _one_of(argument: str, given: object, allowed: tuple[str, ...]) -> None:
 
 
 def _name(item: Any) -> str:
+    """A qualified name, the same in every run: no address is in it."""
     if isinstance(item, str):
         return item
-    return f"{getattr(item, '__module__', '?')}.{getattr(item, '__qualname__', repr(item))}"
+    if isinstance(item, functools.partial):
+        given = [*map(_plainly, item.args)]
+        given += [f"{name}={_plainly(value)}" for name, value in item.keywords.items()]
+        return f"partial({', '.join([_name(item.func), *given])})"
+    if not hasattr(item, "__qualname__"):  # an object that can be called
+        item = type(item)
+    return f"{item.__module__}.{item.__qualname__}"
+
+
+def _plainly(value: Any) -> str:
+    plain = isinstance(value, str | int | float | bool | type(None))
+    return repr(value) if plain else _name(value)

@@ -28,6 +28,7 @@ class Variant:
     Attributes:
         name: ``fp32``, ``dynamic``, ``static``, ``qat`` or the recipe's name.
         recipe: with the flow and engine that were taken; None for FP32.
+        ids: of the parameters that it came from; tells variants of one name apart in the report.
         model: the module or callable itself; FP32's is a copy of the user's model.
         fp32: the FP32 variant of the same Subject (of FP32: itself).
         fake_quantized: of QAT, the trained model before conversion; else None.
@@ -42,6 +43,7 @@ class Variant:
         measures: Measures,
         *,
         recipe: Recipe | None = None,
+        ids: str = "",
         fp32: "Variant | None" = None,
         fake_quantized: Any = None,
         tuned_on: frozenset[bytes] = frozenset(),
@@ -49,6 +51,7 @@ class Variant:
         notes: Iterable[str] = (),
     ) -> None:
         self.name = name
+        self.ids = ids
         self.recipe = recipe
         self.model = model
         self.fp32 = fp32 or self

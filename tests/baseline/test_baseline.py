@@ -18,7 +18,8 @@ from pytest_quant.baseline.baseline import (
     read,
 )
 from pytest_quant.baseline.packing import fingerprint_of, pack_samples, pack_scores
-from pytest_quant.baseline.row import Row, RowKey
+from pytest_quant.baseline.row import Row
+from pytest_quant.variant.key import RowKey
 
 SAMPLES = np.array([b"%016x%08x" % (3 * n, 0) for n in range(20)], dtype="S24")
 ENVIRONMENT = {"cpu": "CPU", "isa": "AVX2", "vnni": False, "threads": 1, "torch": "2.15.0"}
@@ -69,9 +70,9 @@ def test_it_is_found_by_name_and_its_rows_by_key(tmp_path):
     (tmp_path / "main.json").write_text(kept.to_json())
     found = load("main", tmp_path)
     assert found == kept
-    assert found.row(("", "Net", "qat")) == kept.rows[0]
-    assert found.row(("sub", "Net", "static")) == kept.rows[1]
-    assert found.row(("", "Net", "static")) is None
+    assert found.row(RowKey("", "Net", "qat")) == kept.rows[0]
+    assert found.row(RowKey("sub", "Net", "static")) == kept.rows[1]
+    assert found.row(RowKey("", "Net", "static")) is None
 
 
 def test_a_missing_one_says_which_are_there(tmp_path):

@@ -16,12 +16,13 @@ from pytest_quant.baseline.changes import (
     summary_of,
 )
 from pytest_quant.baseline.packing import pack_scores
-from pytest_quant.baseline.row import Row, RowKey
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.baselines import Gathered, report_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.markdown import markdown_of
 from pytest_quant.report.terminal import summary_lines
+from pytest_quant.variant.key import RowKey
 
 ENVIRONMENT = {
     "torch": "2.15.0", "engine": "x86", "threads": 1, "cpu": "CPU", "isa": "AVX2", "vnni": False,

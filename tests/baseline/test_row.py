@@ -9,16 +9,9 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 import pytest
 from builders import latency_cells, measured_rows, metric_cells, plain_row
 
-from pytest_quant.baseline.row import (
-    ClassScore,
-    Latency,
-    MetricScore,
-    ModelKey,
-    Row,
-    RowKey,
-    kept,
-)
+from pytest_quant.baseline.row import ClassScore, Latency, MetricScore, Row, kept
 from pytest_quant.report.schema import schema
+from pytest_quant.variant.key import ModelKey, RowKey
 from pytest_quant.variant.measurements import Int8Share, Size
 
 DEFINED = {"row": Row, "metric": MetricScore, "class": ClassScore, "latency": Latency}
@@ -90,7 +83,7 @@ def test_it_cannot_be_changed():
 
 def test_a_key_names_place_model_and_variant():
     row = Row.blank(RowKey("tests", "Net", "static"))
-    assert row.key == RowKey.of(row.key.to_dict()) == ("tests", "Net", "static")
+    assert row.key == RowKey.of(row.key.to_dict()) == RowKey("tests", "Net", "static")
     assert row.key.of_model == ModelKey("tests", "Net")
 
 

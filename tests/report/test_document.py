@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pytest_quant.baseline.row import Row
 from pytest_quant.report.document import VERSION, WORST_FIRST, Report, outcomes
 from pytest_quant.report.rows import row_of
+from pytest_quant.variant.key import ModelKey
 
 
 def report_of(*payloads):
@@ -98,9 +99,9 @@ def test_namesakes_are_shown_with_their_place():
         plain_row("Net", where="vision"), plain_row("Net", where=""), plain_row("Lone", where="x")
     )
     assert report.model_names() == {
-        ("vision", "Net"): "Net (vision)",
-        ("", "Net"): "Net (.)",
-        ("x", "Lone"): "Lone",
+        ModelKey("vision", "Net"): "Net (vision)",
+        ModelKey("", "Net"): "Net (.)",
+        ModelKey("x", "Lone"): "Lone",
     }
 
 

@@ -16,12 +16,12 @@ from builders import (
     remedy_cells,
     slowness_cells,
     tensors_cells,
-    toy_subject,
     toy_variant,
     work_cells,
 )
 
 from pytest_quant.__main__ import main
+from pytest_quant.baseline.row import Row
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
@@ -35,9 +35,10 @@ from pytest_quant.report.document import Report
 from pytest_quant.report.explained import PARTS, explained_of
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
-from pytest_quant.report.rows import failed_row, row_of
+from pytest_quant.report.rows import row_of
 from pytest_quant.report.schema import schema
 from pytest_quant.report.terminal import summary_lines
+from pytest_quant.variant.key import RowKey
 
 NEW_KEYS = (*PARTS, "work")
 
@@ -57,7 +58,7 @@ def test_what_was_found_out_is_in_the_row_as_plain_json():
 
 
 def test_of_a_variant_that_nobody_explained_or_that_could_not_be_made_nothing_is_known():
-    failed = failed_row(toy_subject(), "qat", "convert ERROR: so")
+    failed = Row.blank(RowKey("", "Net", "qat"), "convert ERROR: so")
     for row in (row_of(toy_variant()).to_dict(), failed.to_dict()):
         assert {name: row[name] for name in NEW_KEYS} == dict.fromkeys(NEW_KEYS)
 

@@ -136,7 +136,7 @@ def test_each_model_has_its_answer_and_one_no_is_a_no():
         plain_verdict(rows[2], "INCONCLUSIVE", test="test_c"),
     ]
     report = Report({}, rows, verdicts)
-    each = {model: str(ship.answer) for (_, model), ship in may_ship_each(report).items()}
+    each = {model: str(ship.answer) for (_, model, _), ship in may_ship_each(report).items()}
     assert each == {"A": "yes", "B": "no", "C": "undecided"}
     assert may_ship(report).why == (
         "B: size FAIL: so it is",
@@ -161,10 +161,15 @@ def test_variants_that_do_not_hold_are_not_named_among_those_that_do():
     assert answer(verdicts, tests, [STATIC, qat])[1] == ["Net: all 2 gates hold (qat)"]
 
 
-def test_fp32_of_a_wider_place_is_no_model_of_its_own():
-    """A folder that overrides only the data for tuning has variants of its own, but not FP32."""
-    rows = [plain_row("Net", "fp32", ""), plain_row("Net", "static", "folder")]
+def test_a_model_of_which_only_fp32_was_judged_is_undecided_beside_a_namesake():
+    rows = [plain_row("Net", "fp32", "b"), plain_row("Net", "static", "a")]
+    verdicts = [plain_verdict(row) for row in rows]
+    assert answer(verdicts, rows=rows) == ("undecided", [f"Net (b): {NOTHING}"])
+
+
+def test_variants_of_other_calibration_data_belong_to_the_model_of_their_fp32():
+    rows = [plain_row("Net", "fp32"), plain_row("Net", "static", variant_ids="test_more.py")]
     assert answer([plain_verdict(rows[1])], rows=rows) == (
         "yes",
-        ["Net (folder): its one gate holds (static)"],
+        ["Net: its one gate holds (static)"],
     )

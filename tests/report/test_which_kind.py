@@ -5,8 +5,9 @@ import copy
 import pytest
 from builders import latency_cells, metric_cells, plain_row, plain_verdict
 
-from pytest_quant.baseline.row import Row, RowKey
+from pytest_quant.baseline.row import Row
 from pytest_quant.report.which_kind import which_kind
+from pytest_quant.variant.key import RowKey
 
 CONVOLUTIONAL = {"convolution": 0.995, "linear": 0.005, "recurrent": 0.0, "attention": 0.0}
 RECURRENT = {"convolution": 0.0, "linear": 0.2, "recurrent": 0.8, "attention": 0.0}

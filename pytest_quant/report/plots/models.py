@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from pytest_quant.baseline.row import RowKey
 from pytest_quant.report.document import Report
 from pytest_quant.report.plots.classes import classes
 from pytest_quant.report.plots.drawing import own_style
@@ -10,6 +9,7 @@ from pytest_quant.report.plots.pareto import pareto
 from pytest_quant.report.plots.points import Mark, Plot, is_number, mark_of, points_of
 from pytest_quant.report.plots.sizes import sizes
 from pytest_quant.report.plots.speedups import speedups
+from pytest_quant.variant.key import RowKey
 
 MOST_MODELS = 8
 

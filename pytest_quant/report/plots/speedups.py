@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from pytest_quant.baseline.row import RowKey
 from pytest_quant.report.plots.drawing import INK, MUTED, RULE, WIDTH, Drawing
 from pytest_quant.report.plots.points import Plot, Point, is_number
+from pytest_quant.variant.key import RowKey
 
 LINE, LEFT, RIGHT = 30, 104, 130  # pixels: of a line, left of 0, right of the highest
 
