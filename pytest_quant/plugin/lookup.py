@@ -85,7 +85,8 @@ class Lookup:
         return variant
 
     def _asked(self, request: pytest.FixtureRequest, param: Any) -> Asked:
-        own, root = self._own_recipes(request), own_recipes(request.config.hook, request.config)
+        own = self._own_recipes(request)
+        root = own_recipes(request.session.ihook, request.config)
         if param is None:
             return Asked(None, "fp32")
         if isinstance(param, str) and param in own:
@@ -221,7 +222,7 @@ class Lookup:
         )
         shared = {*in_name, *ids}
         more = [each for origin in own for each in origin.ids if each not in shared]
-        more += [o.place.where for o in own if place and o.place.depth > place.depth]
+        more = more or [o.place.where for o in own if place and o.place.depth > place.depth]
         asked = replace(asked, ids="-".join(dict.fromkeys(filter(None, [asked.ids, *more]))))
         return self._told_apart(subject, asked)
 
@@ -318,10 +319,13 @@ class Lookup:
             if kind is None or FIXTURES[name].is_for(kind):
                 self._failed(subject, Asked(None, variant), error)
 
-    def _free(self, identities: list[Hashable]) -> None:
-        for identity in identities:
+    def _free(self, origins: list[Origin]) -> None:
+        for origin in origins:
+            identity = origin.identity
             self.store.release(identity)
             self.completed = {known for known in self.completed if identity not in known}
+            if origin.fixture.scope == "function":
+                continue  # the next test's value would else take the name of this one
             for key in [k for k, whose in self._named.items() if identity in _flat(whose)]:
                 del self._named[key]
 

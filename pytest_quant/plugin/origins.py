@@ -132,13 +132,13 @@ class Origins:
         found = [o for o in self._known if o.fixture.argname == name and o.value is value]
         return found[-1] if found and not any(map(self._is_seen, found)) else None
 
-    def drop(self, is_over: Callable[[Origin], bool]) -> list[Hashable]:
-        """Forget origins, and return the identities of the inputs that none is left of."""
+    def drop(self, is_over: Callable[[Origin], bool]) -> list[Origin]:
+        """Forget origins, and return those of inputs that none is left of."""
         over = [origin for origin in self._known if is_over(origin)]
         self._known = [origin for origin in self._known if origin not in over]
         alive = {origin.identity for origin in self._known}
         return [
-            origin.identity
+            origin
             for origin in over
             if origin.identity not in alive
             and origin.value is not None

@@ -33,8 +33,8 @@ class RowKey(NamedTuple):
     Args:
         where, model, model_ids: of its model.
         variant: its name.
-        variant_ids: ids of the parameters of what it alone depends on, such as calibration data, and
-            the place of such an input where that is nearer than the model's.
+        variant_ids: ids of the parameters of what it alone depends on, such as calibration data; without
+            any, the place of such an input where that is nearer than the model's.
     """
 
     where: str
