@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.variant.measurements import Int8Share
 from pytest_quant.variant.tensors import parts_of, plain_tensors, state_of, tensors_of, unique
@@ -84,7 +85,13 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
 
         return hook
 
-    kinds = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+    kinds = (
+        nn.Linear,
+        torch_api.convolution_base(),
+        nn.RNNBase,
+        nn.RNNCellBase,
+        nn.MultiheadAttention,
+    )
     weights = dict[int, str]()
     for name, module in variant.fp32.model.named_modules():
         if isinstance(module, kinds):
@@ -92,13 +99,15 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
         if isinstance(module, nn.Linear):
             weights[id(module.weight)] = name
     functional = FunctionalLinear(weights)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it would go past the hooks
     try:
-        with torch.inference_mode(), known_warnings_silenced(), functional:
+        with (
+            torch_api.without_fast_path(),  # which would go past the hooks
+            torch.inference_mode(),
+            known_warnings_silenced(),
+            functional,
+        ):
             variant.fp32.forward(variant.admitted.first_inputs)
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
             handle.remove()
     return {**functional.counts, **counts}
@@ -108,7 +117,7 @@ def _module_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
     import torch
 
     nn = torch.nn
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, torch_api.convolution_base()):
         positions = args[0] if module.transposed else output
         channels = module.out_channels if module.transposed else module.in_channels
         kernel = math.prod(module.kernel_size)
@@ -164,6 +173,5 @@ def _is_low_bit(tensor: Any) -> bool:
 
 def _is_norm(module: Any, name: str) -> bool:
     """BatchNorm is folded into its convolution and vanishes; that is not staying FP32."""
-    import torch
 
-    return isinstance(module.get_submodule(name), torch.nn.modules.batchnorm._BatchNorm)
+    return isinstance(module.get_submodule(name), torch_api.batchnorm_base())

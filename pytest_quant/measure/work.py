@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pytest_quant.machine import torch_api
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.variant.variant import Variant
 
@@ -26,7 +27,7 @@ def kind_of(module: Any) -> str | None:
 
     nn = torch.nn
     classes: dict[str, Any] = {
-        "convolution": nn.modules.conv._ConvNd,
+        "convolution": torch_api.convolution_base(),
         "linear": nn.Linear,
         "recurrent": (nn.RNNBase, nn.RNNCellBase),
         "attention": nn.MultiheadAttention,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import Conditions, engine_set, isolated
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize import calibrate, train
@@ -144,7 +145,7 @@ def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) 
             tuned_on = train.train(prepared, subject, recipe, who, conditions.progress)
         _refuse_unobserved(prepared, admitted, "train")
         fake_quantized = flow.rehearsal(prepared)
-        train.freeze_observers(fake_quantized)
+        torch_api.freeze_observers(fake_quantized)
     elif recipe.kind == "static":
         with _stage("calibrate", seconds):
             tuned_on = calibrate.calibrate(prepared, admitted, recipe, who, conditions.progress)

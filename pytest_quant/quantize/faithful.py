@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from pytest_quant.errors import QuantStageError
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
 from pytest_quant.subject.batches import call, tensors_in
 from pytest_quant.subject.subject import Admitted
@@ -26,12 +28,12 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
         )
         try:
             copied = flow.rehearsal(prepared)
-            for child in copied.modules():
-                if hasattr(child, "disable_fake_quant"):
-                    child.disable_fake_quant()
+            torch_api.round_nothing(copied)
             outputs = list(
                 tensors_in(call(copied, admitted.first_inputs, admitted.subject.forward))
             )
+        except QuantStageError:
+            raise
         except Exception:  # whatever cannot run is refused where it is to run
             return
     if len(outputs) != len(expected) or not all(map(_is_close, expected, outputs)):

@@ -1,8 +1,8 @@
 """QConfigs: what `torch.ao.quantization` puts behind activations and weights, by engine and recipe."""
 
-import importlib
 from typing import Any
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.variant.recipe import Recipe
@@ -12,7 +12,7 @@ def qconfig_mapping(recipe: Recipe, engine: str) -> Any:
     """PyTorch's default mapping for the engine, changed where the recipe or the CPU asks for it."""
     import torch
 
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
     qat = recipe.kind == "qat"
     mapping = (
         ao.get_default_qat_qconfig_mapping(engine)
@@ -35,7 +35,7 @@ def qconfig_mapping(recipe: Recipe, engine: str) -> Any:
 
 
 def _per_tensor_weight(qat: bool) -> Any:
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
 
     return ao.default_weight_fake_quant if qat else ao.default_weight_observer
 
@@ -52,7 +52,7 @@ def _activation(recipe: Recipe, engine: str, usual: Any) -> Any:
     reduce_range = must_reduce_range(engine)
     if recipe.observer is None and recipe.qscheme is None and not reduce_range:
         return usual.activation
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
     observer = observer_class(default_observer(recipe), ao.observer)
     reduced = reduce_range or engine in ("x86", "fbgemm")
     settings: dict[str, Any] = {

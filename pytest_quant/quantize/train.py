@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
@@ -58,8 +59,8 @@ def _loop(
     # lost up to 2.3 points on held-back digits at a constant 1e-4, and up to 0.7 with this decay.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     freezes: list[tuple[int, Callable[[Any], None]]] = [
-        (int(steps * FREEZE_BATCHNORM), freeze_batchnorm),
-        (int(steps * FREEZE_OBSERVERS), freeze_observers),
+        (int(steps * FREEZE_BATCHNORM), torch_api.freeze_batchnorm),
+        (int(steps * FREEZE_OBSERVERS), torch_api.freeze_observers),
     ]
     seen: set[bytes] = set()
     prepared.train()
@@ -96,24 +97,6 @@ def _loop(
             "Override the fixture quant_train_data.",
         )
     return seen
-
-
-def freeze_batchnorm(prepared: Any) -> None:
-    """Keep the running statistics of every BatchNorm, fused or alone, as they are."""
-    import torch
-
-    for module in prepared.modules():
-        if hasattr(module, "freeze_bn_stats"):
-            module.freeze_bn_stats()
-        elif isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()
-
-
-def freeze_observers(prepared: Any) -> None:
-    """Keep the ranges of every fake-quantize module as they are."""
-    for module in prepared.modules():
-        if hasattr(module, "disable_observer"):
-            module.disable_observer()
 
 
 def _loss(loss_of: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.subject.batches import (
     call,
     described,
@@ -134,7 +135,7 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
             f"quant_model gave {described(model)}; expected a trained FP32 "
             "torch.nn.Module, or Subject(model, name='...'). Override the fixture quant_model.",
         )
-    if hasattr(model, "_orig_mod"):
+    if torch_api.is_compiled(model):
         raise QuantStageError(
             "fixture",
             "quant_model gave a model compiled by torch.compile, which cannot be copied "

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
 from pytest_quant.variant.recipe import Recipe
 
@@ -29,9 +30,7 @@ def running_as_built(model: Any, recipe: Recipe | None) -> Iterator[None]:
         if recipe is not None and recipe.engine is not None:
             stack.enter_context(engine_set(recipe.engine))
         if recipe is not None and recipe.kind not in FAST_PATH and _has_attention(model):
-            before = torch.backends.mha.get_fastpath_enabled()
-            torch.backends.mha.set_fastpath_enabled(False)
-            stack.callback(torch.backends.mha.set_fastpath_enabled, before)
+            stack.enter_context(torch_api.without_fast_path())
         yield
 
 

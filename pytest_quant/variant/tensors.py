@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pytest_quant.machine import torch_api
+
 
 def state_of(model: Any) -> dict[str, Any]:
     """A module's state dict, with what belongs to a shared submodule under its first name alone.
@@ -31,7 +33,7 @@ def tensors_of(value: Any) -> Iterator[Any]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from tensors_of(item)
-    elif isinstance(value, torch.ScriptObject):
+    elif isinstance(value, tuple(torch_api.packed_classes())):
         yield from tensors_of(value.__getstate__())
 
 
@@ -43,10 +45,8 @@ def plain_tensors(model: Any) -> Iterator[tuple[str, Any]]:
         for attribute, value in vars(module).items():
             if isinstance(value, torch.Tensor):
                 yield f"{name}.{attribute}", value
-        unsaved = getattr(module, "_non_persistent_buffers_set", ())
-        for attribute in unsaved:
-            if (value := getattr(module, attribute, None)) is not None:
-                yield f"{name}.{attribute}", value
+        for attribute, value in torch_api.unsaved_buffers(module):
+            yield f"{name}.{attribute}", value
 
 
 def parts_of(tensor: Any) -> Iterator[Any]:
@@ -54,11 +54,12 @@ def parts_of(tensor: Any) -> Iterator[Any]:
 
     A wrapper calls itself float32 in its full shape and has no storage.
     """
-    if not hasattr(tensor, "__tensor_flatten__"):
+    inner = torch_api.wrapped(tensor)
+    if inner is None:
         yield tensor
         return
-    for name in tensor.__tensor_flatten__()[0]:
-        yield from parts_of(getattr(tensor, name))
+    for part in inner:
+        yield from parts_of(part)
 
 
 def bytes_of(tensors: Iterable[Any]) -> int:

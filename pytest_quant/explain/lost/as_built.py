@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from pytest_quant.machine import torch_api
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.subject.batches import call, mapped
 from pytest_quant.variant.variant import Variant
 
-ACT_TYPES = (torch.nn.ReLU, torch.nn.modules.batchnorm._BatchNorm)
+ACT_TYPES = (torch.nn.ReLU, torch_api.batchnorm_base())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +81,7 @@ def as_built(variant: Variant) -> AsBuilt | None:
 
 def _is_layer(module: Any) -> bool:
     own = any(True for _ in module.parameters(recurse=False))
-    return own and not isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+    return own and not isinstance(module, torch_api.batchnorm_base())
 
 
 def _chains(fp32: Any, own: Any, names: list[str]) -> dict[str, tuple[str, ...]]:

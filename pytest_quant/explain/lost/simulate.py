@@ -4,12 +4,11 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.observed import simulation_of
 from pytest_quant.explain.lost.simulation import Simulation
 from pytest_quant.explain.lost.trained import trained_module
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import isolated
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.equalize import equalize
@@ -49,7 +48,7 @@ def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
 def became_int8(variant: Variant) -> tuple[str, ...]:
     """Names of FP32's layers that the variant has in int8."""
     stayed = set(variant.int8_share.stayed_fp32)
-    norms = torch.nn.modules.batchnorm._BatchNorm
+    norms = torch_api.batchnorm_base()
     return tuple(
         name
         for name, child in variant.fp32.model.named_modules()

@@ -16,6 +16,7 @@ import torch
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.noise import Noise
 from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
+from pytest_quant.machine import torch_api
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
 
@@ -168,10 +169,5 @@ class _Rounding(LayerTracking):
 def in_float() -> Iterator[None]:
     """In which a float model runs as if it were one that is quantized: without the fast path of
     attention, whose fused kernels hide the layers inside."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    with torch_api.without_fast_path(), torch.inference_mode():
+        yield

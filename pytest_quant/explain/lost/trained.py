@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.machine import torch_api
 from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.subject.batches import call
 from pytest_quant.variant.variant import Variant
@@ -40,9 +41,7 @@ def trained_module(variant: Variant, names: tuple[str, ...]) -> Any | None:
 
 def _is_what_was_trained(variant: Variant, module: Any) -> bool:
     unrounded = copy.deepcopy(variant.fake_quantized)
-    for child in unrounded.modules():
-        if hasattr(child, "disable_fake_quant"):
-            child.disable_fake_quant()
+    torch_api.round_nothing(unrounded)
     first, own = variant.admitted.first_inputs, variant.subject.forward
     with torch.inference_mode():
         return sqnr(call(unrounded, first, own), call(module, first, own)) > SAME
@@ -70,5 +69,5 @@ def _norm_behind(module: Any, layer: str) -> str | None:
     if layer not in names or names.index(layer) + 1 == len(names):
         return None
     after = names[names.index(layer) + 1]
-    is_norm = isinstance(module.get_submodule(after), torch.nn.modules.batchnorm._BatchNorm)
+    is_norm = isinstance(module.get_submodule(after), torch_api.batchnorm_base())
     return after if is_norm else None

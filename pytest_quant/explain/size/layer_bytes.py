@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_quant.machine import torch_api
 from pytest_quant.variant.tensors import bytes_each, parts_of, plain_tensors, state_of, tensors_of
 from pytest_quant.variant.variant import Variant
 
@@ -92,11 +93,9 @@ def _graph_names(model: Any) -> Mapping[str, str]:
     found = {}
     for node in model.graph.graph.find_nodes(op="get_attr"):
         users = list(node.users)
-        while users and not (stack := users[0].meta.get("nn_module_stack")):
+        while users and not (owner := torch_api.owner_of(users[0])):
             users = list(users[0].users)
         if users:
-            owner = str(list(stack.values())[-1][0])
-            owner = owner.removeprefix("L['self']").removeprefix(".")
             found[f"graph.{node.target}"] = f"{owner}."
     return found
 

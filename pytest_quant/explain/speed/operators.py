@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine import torch_api
 
 MOST_CALLS = 5
 MOST_SECONDS = 1.0  # of profiled calls; one is made in any case
@@ -101,7 +102,7 @@ def profiled(
     import torch
 
     autograd: Any = torch.autograd
-    if autograd._profiler_enabled():
+    if torch_api.profiler_runs():
         raise QuantStageError("explain", "another profiler is running, and there can be but one")
 
     def profile() -> Any:

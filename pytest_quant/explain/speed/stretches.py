@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_quant.machine import torch_api
+
 SHOWN = 3  # names in one place of a sentence
 
 
@@ -134,8 +136,7 @@ def _name(node: Any, prefix: str) -> str:
     name = node.target if isinstance(node.target, str) else node.target.__name__.split(".")[0]
     if name in ("getitem", "getattr", "size"):
         return ""
-    stack = node.meta.get("nn_module_stack") or {}
-    owner = str(list(stack.values())[-1][0]) if stack else ""
+    owner = torch_api.owner_of(node)
     return f"{name} in {prefix}{owner}" if owner else name
 
 

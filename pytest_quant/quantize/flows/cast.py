@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.variant.recipe import Recipe
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # Normalisations whose CPU kernels take inputs in half precision along with float32 parameters.
-MIXED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+MIXED = (torch_api.norm_base(), nn.LayerNorm, nn.GroupNorm)
 
 
 def convert(module: Any, recipe: Recipe) -> Any:

@@ -1,11 +1,11 @@
 """Dynamic quantization: int8 weights, activations quantized as they come (`quantize_dynamic`)."""
 
 import copy
-import importlib
 from collections.abc import Callable, Collection
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.names import kept
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
@@ -32,7 +32,7 @@ def convert(
     """
     import torch
 
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
 
     fp32_names = kept(module, recipe.keep_fp32)
     linear = ao.per_channel_dynamic_qconfig if recipe.per_channel else ao.default_dynamic_qconfig
@@ -63,7 +63,7 @@ def convert(
 
 
 def _converted(module: Any, chosen: dict[str, Any]) -> Any:
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
     try:
         return ao.quantize_dynamic(module, chosen, inplace=True)
     except Exception as error:
@@ -105,7 +105,7 @@ def convert_alone(layer: Any, qconfig: Any) -> Any:
     """A model that is one single layer, quantized: held by a Sequential, then taken out again."""
     import torch
 
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
 
     return ao.quantize_dynamic(torch.nn.Sequential(layer), {"0": qconfig}, inplace=True)[0]
 

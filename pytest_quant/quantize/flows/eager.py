@@ -1,12 +1,12 @@
 """Eager mode of `torch.ao.quantization`: for models that hold `QuantStub` and `DeQuantStub`."""
 
 import copy
-import importlib
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.traced import users_line
@@ -26,10 +26,8 @@ def has_stubs(module: Any) -> bool:
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
     """Only stubs tell eager mode where int8 begins and ends; dynamic quantization needs none."""
-    try:
-        importlib.import_module("torch.ao.quantization")
-    except ImportError as error:
-        return f"this PyTorch has no eager mode quantization any more ({in_brief(error)})"
+    if why := torch_api.has(torch_api.AO):
+        return f"this PyTorch has no eager mode quantization any more ({why})"
     if recipe.kind == "dynamic" or has_stubs(module):
         return None
     return "it has no QuantStub"
@@ -41,7 +39,7 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     Fusing is what the model's own ``fuse_model`` does, as torchvision's quantizable models have it;
     without one, conv-bn-relu that follow each other in a Sequential are fused.
     """
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
     qat = recipe.kind == "qat"
     fp32_names = kept(module, recipe.keep_fp32)
     mapping = qconfig_mapping(recipe, engine)
@@ -66,7 +64,7 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
 
 def convert(prepared: Any, example: Example) -> Any:
     """The quantized module."""
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
     try:
         return ao.convert(prepared.eval(), inplace=True)
     except Exception as error:
@@ -88,7 +86,7 @@ def _fuse(module: Any, qat: bool) -> None:
         except TypeError:  # an older model's fuse_model takes no argument
             own()
         return
-    ao: Any = importlib.import_module("torch.ao.quantization")
+    ao = torch_api.ao()
     fuse = ao.fuse_modules_qat if qat else ao.fuse_modules
     for groups, sequential in _chains(module):
         fuse(sequential, groups, inplace=True)
@@ -138,7 +136,7 @@ class Floating(torch.nn.Module):
 
     def __init__(self, inner: Any, qconfig: Any) -> None:
         super().__init__()
-        ao: Any = importlib.import_module("torch.ao.quantization")
+        ao = torch_api.ao()
         self.inner = inner
         self.after = ao.QuantStub()
         self.after.qconfig = qconfig

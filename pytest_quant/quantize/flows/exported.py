@@ -95,7 +95,8 @@ class Compiled(Exported):
         key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         if key not in self._kernels:
             self._kernels[key], found = compiled(self.graph, inputs, self.form)
-            self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
+            if found is not None:  # else this PyTorch does not tell
+                self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
         return self._kernels[key](inputs)
 
     def train(self, mode: bool = True) -> "Compiled":

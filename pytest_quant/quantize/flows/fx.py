@@ -1,13 +1,13 @@
 """FX graph mode of `torch.ao.quantization`: traces, fuses conv-bn-relu, observes, converts."""
 
 import copy
-import importlib
 from collections.abc import Collection
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example, narrow
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.owners import weight_owners
@@ -24,11 +24,8 @@ ENGINE = None  # the recipe chooses
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
     """FX is deprecated by PyTorch and one day will be gone."""
-    try:
-        importlib.import_module("torch.ao.quantization.quantize_fx")
-    except ImportError as error:
-        return f"this PyTorch has no FX quantization any more ({in_brief(error)})"
-    return None
+    why = torch_api.has(torch_api.FX)
+    return f"this PyTorch has no FX quantization any more ({why})" if why else None
 
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
@@ -40,7 +37,7 @@ def prepare_but(
     fp32_names: Collection[str], module: Any, recipe: Recipe, engine: str, example: Example
 ) -> Any:
     """As `prepare`, keeping just these submodules FP32, whatever the recipe says."""
-    fx: Any = importlib.import_module("torch.ao.quantization.quantize_fx")
+    fx = torch_api.module(torch_api.FX)
     mapping = qconfig_mapping(recipe, engine)
     for name in (*fp32_names, *_sealed(module)):
         mapping.set_module_name(name, None)
@@ -69,7 +66,7 @@ def prepare_but(
 
 def convert(prepared: Any, example: Example) -> Any:
     """The quantized module."""
-    fx: Any = importlib.import_module("torch.ao.quantization.quantize_fx")
+    fx = torch_api.module(torch_api.FX)
     prepared.eval()
     without_training(prepared)
     functional = frozenset(weight_owners(prepared).values())
@@ -118,9 +115,8 @@ def without_training(graph_module: Any) -> None:
 
 
 def _custom_config(not_traced: list[str]) -> Any:
-    from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
-
-    return PrepareCustomConfig().set_non_traceable_module_names(not_traced)
+    config = torch_api.module(torch_api.FX_CONFIG).PrepareCustomConfig()
+    return config.set_non_traceable_module_names(not_traced)
 
 
 def is_whole(module: Any) -> bool:

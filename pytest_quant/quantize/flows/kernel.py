@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import importlib
 import io
 import logging
 import warnings
@@ -13,10 +12,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
-
-pytree: Any = importlib.import_module("torch.utils._pytree")
-# The last one writes thousands of empty lines into what pytest shows of a failing test.
-NOISY_LOGGERS = ("torch.utils._pytree", "torch.utils.cpp_extension", "torch.__trace")
+from pytest_quant.machine import torch_api
 
 
 class Kernel:
@@ -34,6 +30,7 @@ class Kernel:
         self.form = form
 
     def __call__(self, inputs: list[Any]) -> Any:
+        pytree = torch_api.module(torch_api.PYTREE)
         leaves = pytree.tree_leaves(self.run(*map(_laid_out, inputs, self.strides)))
         return leaves[0] if self.form.is_leaf() else pytree.tree_unflatten(leaves, self.form)
 
@@ -44,7 +41,7 @@ def _laid_out(tensor: Any, stride: tuple[int, ...]) -> Any:
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
 
 
-def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Kernel, int]:
+def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Kernel, int | None]:
     """The graph compiled by inductor for inputs of just these shapes, and its int8 kernels with weights.
 
     Weights are frozen, without which inductor finds no int8 kernel. Its own harmless warnings would
@@ -53,9 +50,9 @@ def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Kernel, int]:
     Raises:
         QuantStageError: when the graph cannot be compiled, with what is missing.
     """
-    inductor = importlib.import_module("torch._inductor")
+    inductor = torch_api.module(torch_api.INDUCTOR)
     inputs = [tensor if _is_dense(tensor) else tensor.contiguous() for tensor in inputs]
-    before = _kernels_found()
+    before = torch_api.kernels_found()
     try:
         with warnings.catch_warnings(), quietly(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -64,7 +61,8 @@ def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Kernel, int]:
                 made = inductor.compile(copy.deepcopy(graph), inputs)
                 kernel = Kernel(made, inputs, form)
                 kernel(inputs)  # what is wrong with a kernel shows when it runs
-                return kernel, _kernels_found() - before
+                found = torch_api.kernels_found()
+                return kernel, None if found is None else found - (before or 0)
     except Exception as error:
         if "InvalidCxxCompiler" in repr(error):
             raise QuantStageError(
@@ -77,12 +75,6 @@ def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Kernel, int]:
         ) from error
 
 
-def _kernels_found() -> int:
-    """How many int8 convolutions and Linear layers inductor has made in this process."""
-    counters = importlib.import_module("torch._dynamo.utils").counters["inductor"]
-    return sum(counters[f"q{kind}_weight_prepack_matcher_count"] for kind in ("conv", "linear"))
-
-
 def _is_dense(tensor: Any) -> bool:
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         return True
@@ -92,7 +84,7 @@ def _is_dense(tensor: Any) -> bool:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Without PyTorch's notices about CUDA and itself, and the graphs that it prints when it fails."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
+    loggers = [logging.getLogger(name) for name in torch_api.NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

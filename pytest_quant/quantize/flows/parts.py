@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.quantize.flows.flow import FlowRefusal, observers_of
@@ -33,7 +34,7 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     def prepared(name: str, child: Any) -> Any:
         if name in fp32_names or not any(True for _ in child.parameters()):
             return child
-        if isinstance(child, torch.nn.modules.batchnorm._BatchNorm):
+        if isinstance(child, torch_api.batchnorm_base()):
             return child  # left alone by a layer that stays FP32, it would only round
         inner = {kept[len(name) + 1 :] for kept in fp32_names if kept.startswith(f"{name}.")}
         whole = fx.is_whole(child)

@@ -1,7 +1,6 @@
 """PT2E: `torch.export`, torchao's quantizer for x86, and inductor: what runs is compiled."""
 
 import copy
-import importlib
 import importlib.util
 import inspect
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.flows.example import Example, holds_no_tensor, narrow
@@ -62,10 +62,11 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     )
     call = NamedCall(signature, tuple(given), plain, rebuild, is_batched)
     with quietly():
-        x86 = importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
-        pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+        x86 = torch_api.module(torch_api.X86_QUANTIZER)
+        pt2e = torch_api.module(torch_api.PT2E)
         try:
             graph, size = _exported(module, given, example.batch)
+            torch_api.refuse_unowned(graph)
             quantizer = x86.X86InductorQuantizer()
             if recipe.kind == "dynamic":  # only Linear has a dynamic kernel
                 quantizer.set_function_type_qconfig(
@@ -97,7 +98,7 @@ def convert(prepared: Any, example: Example) -> Any:
     prepared.eval()
     owners = weight_owners(prepared.graph)
     with quietly():
-        pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+        pt2e = torch_api.module(torch_api.PT2E)
         try:
             with torch.no_grad():
                 graph = pt2e.convert_pt2e(prepared.graph)
@@ -109,7 +110,7 @@ def convert(prepared: Any, example: Example) -> Any:
     _separate_weights(graph)
     _hold_zero(graph)
     _drop_unused(graph)
-    return Compiled(prepared, graph, graph._out_spec, _int8_modules(graph, owners))
+    return Compiled(prepared, graph, torch_api.form_of_outputs(graph), _int8_modules(graph, owners))
 
 
 def rehearsal(prepared: Any) -> Any:
@@ -162,18 +163,22 @@ def _config(x86: Any, recipe: Recipe) -> Any:
 
 def _activation(recipe: Recipe) -> Any:
     """The recipe's observer as torchao makes it, inside a fake-quantize module for QAT."""
-    module = importlib.import_module("torchao.quantization.pt2e.observer")
+    module = torch_api.module(torch_api.PT2E_OBSERVER)
     observer = observer_class(default_observer(recipe), module)
     if recipe.kind != "qat":
         return observer.with_args(eps=EPS)
-    fake = importlib.import_module("torchao.quantization.pt2e.fake_quantize")
+    fake = torch_api.module(torch_api.PT2E_FAKE_QUANTIZE)
     return fake.FakeQuantize.with_args(observer=observer, eps=EPS)
 
 
 def _int8_modules(graph: Any, owners: dict[str, str]) -> frozenset[str]:
     """The user's names of the modules whose weights the graph holds in int8."""
     users = [user for node in weight_nodes(graph) for user in node.users]
-    return frozenset(name for u in users for name in (_owner(u), owners.get(u.name, _owner(u))))
+    return frozenset(
+        name
+        for u in users
+        for name in (torch_api.owner_of(u), owners.get(u.name, torch_api.owner_of(u)))
+    )
 
 
 def _separate_weights(graph: Any) -> None:
@@ -212,13 +217,6 @@ def _hold_zero(graph: Any) -> None:
                 ends = graph.graph.call_function(aten.stack.default, ([low, high],))
             node.update_arg(0, ends)
     graph.recompile()
-
-
-def _owner(node: Any) -> str:
-    """The user's name of the innermost module that made a node."""
-    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
-    name = str(list(stack.values())[-1][0])
-    return name.removeprefix("L['self']").removeprefix(".")
 
 
 def _drop_unused(graph: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.quantize.flows import parts
@@ -148,7 +149,7 @@ def fingerprint(module: Any) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         # PyTorch's packed recurrent weights: an object of its own C++ classes, made of tensors alone
-        packed = torch.serialization.safe_globals([torch.ScriptObject])
+        packed = torch.serialization.safe_globals(torch_api.packed_classes())
         with known_warnings_silenced(), packed:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -176,9 +177,9 @@ def _digest(content: dict[str, Any]) -> str:
     for key in sorted(content.keys() - {"digest", "state"}):
         digest.update(f"{key}={content[key]}\n".encode())
     state = content.get("state", {})
-    versions = getattr(
-        state, "_metadata", {}
-    )  # of each module's form, by which its weights are read
+    versions = (
+        torch_api.versions_of(state) if state else {}
+    )  # by which each module's weights are read
     digest.update(json.dumps(versions, sort_keys=True, default=str).encode())
     for key, value in state.items():
         digest.update(f"{key}\n".encode())

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_quant.machine import torch_api
+
 PREFIX = "compressed_"  # of the name under which a module has its compressed weight as a child
 NORMS = (
-    nn.modules.batchnorm._NormBase,  # of batches and of instances
+    torch_api.norm_base(),  # of batches and of instances
     nn.LayerNorm,
     nn.GroupNorm,
     nn.RMSNorm,
@@ -87,7 +89,7 @@ class Weight:
     @property
     def axis(self) -> int:
         """The dimension of its output channels."""
-        transposed = nn.modules.conv._ConvTransposeNd
+        transposed = torch_api.transposed_base()
         return 1 if all(isinstance(owner, transposed) for owner, _ in self.owners) else 0
 
     @property
@@ -99,7 +101,7 @@ class Weight:
         return all(
             attribute == "weight"
             and type(owner).forward is nn.Linear.forward
-            and not isinstance(owner, nn.modules.linear.NonDynamicallyQuantizableLinear)
+            and not isinstance(owner, torch_api.attention_linear())
             for owner, attribute in self.owners
         )
 

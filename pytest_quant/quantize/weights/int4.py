@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.cpu import isa
 from pytest_quant.quantize.weights import bits as packing
 from pytest_quant.quantize.weights.compressed import Compressed, filled_up, matrix_of
@@ -77,9 +78,7 @@ class Int4Tiles(Compressed):
         super().__init__(weight.shape)
         filled = nn.functional.pad(weight, (0, 0, 0, -len(weight) % CHANNELS_AT_ONCE))
         whole, scales = quantized(filled)
-        self.register_buffer(
-            "tiles", torch.ops.aten._convert_weight_to_int4pack_for_cpu(whole.int(), 1)
-        )
+        self.register_buffer("tiles", torch_api.int4_kernel()[0](whole.int(), 1))
         self.register_buffer("scales", scales)
 
     def forward(self) -> Tensor:
@@ -92,7 +91,7 @@ class Int4Tiles(Compressed):
         channels = self.shape[0]
         low = inputs.reshape(-1, inputs.shape[-1]).bfloat16()
         low = filled_up(low, GROUP).contiguous()
-        kernel = torch.ops.aten._weight_int4pack_mm_for_cpu
+        _, kernel = torch_api.int4_kernel()
         outputs: Tensor = kernel(low, self.tiles, GROUP, self.scales)[:, :channels].float()
         if bias is not None:
             outputs += bias

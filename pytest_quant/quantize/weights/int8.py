@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.cpu import has_bfloat16
 from pytest_quant.quantize.weights.compressed import Compressed, filled_up, matrix_of
 
@@ -57,7 +58,7 @@ class Int8(Compressed):
     def _few(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         low = filled_up(rows.bfloat16(), READ_AT_ONCE).contiguous()
         scales = self.scales.expand(len(self.values)).contiguous()
-        outputs = torch._weight_int8pack_mm(low, self.values, scales)
+        outputs: Tensor = torch_api.int8_matmul()(low, self.values, scales)
         return outputs.float() if bias is None else outputs + bias  # which is float32
 
     def _many(self, rows: Tensor, bias: Tensor | None) -> Tensor:

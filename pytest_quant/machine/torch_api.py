@@ -1,0 +1,279 @@
+"""PyTorch API: each private or deprecated name of PyTorch and torchao that we use, looked up here alone.
+
+Nothing is imported before it is asked for, so that the end of one name breaks only what needs it. A name
+whose loss would be silent is checked where it is used, and its loss is an error.
+"""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_quant.errors import QuantStageError, in_brief
+
+AO = "torch.ao.quantization"
+FX = "torch.ao.quantization.quantize_fx"
+FX_CONFIG = "torch.ao.quantization.fx.custom_config"
+PT2E = "torchao.quantization.pt2e.quantize_pt2e"
+X86_QUANTIZER = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
+PT2E_OBSERVER = "torchao.quantization.pt2e.observer"
+PT2E_FAKE_QUANTIZE = "torchao.quantization.pt2e.fake_quantize"
+INDUCTOR = "torch._inductor"
+PYTREE = "torch.utils._pytree"
+# Module -> what is lost without it.
+MODULES = {
+    AO: "flows eager, fx and parts, dynamic quantization, QConfigs, observers",
+    FX: "flows fx and parts",
+    FX_CONFIG: "modules that FX must not trace (keep_fp32)",
+    "torch.ao.quantization.observer": "observers of flows eager, fx and parts",
+    PT2E: "flow pt2e",
+    X86_QUANTIZER: "flow pt2e",
+    PT2E_OBSERVER: "own observers of flow pt2e",
+    PT2E_FAKE_QUANTIZE: "QAT with an own observer in flow pt2e",
+    INDUCTOR: "flow pt2e, which compiles",
+    "torch._dynamo.utils": "how many int8 kernels a compiled model has",
+    PYTREE: "flow pt2e: outputs that are no single tensor",
+}
+# What PyTorch logs though nobody asked; a logger that is gone logs nothing. The last one writes
+# thousands of empty lines into what pytest shows of a failing test.
+NOISY_LOGGERS = ("torch.utils._pytree", "torch.utils.cpp_extension", "torch.__trace")
+KERNEL_COUNTERS = ("qconv_weight_prepack_matcher_count", "qlinear_weight_prepack_matcher_count")
+STACK = "nn_module_stack"  # of a traced node's meta: the user's modules that it lies in
+ROOT = "L['self']"  # what strict export calls the model itself
+
+
+def module(name: str) -> Any:
+    """One of `MODULES`.
+
+    Raises:
+        QuantStageError: this PyTorch has it no more, or torchao is not installed; says what is lost.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise QuantStageError(
+            "prepare", f"{name} cannot be imported ({in_brief(error)}), without which there is no "
+            f"{MODULES[name]}"
+        ) from error  # fmt: skip
+
+
+def has(name: str) -> str | None:
+    """Why one of `MODULES` cannot be imported, in brief; None when it can."""
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return in_brief(error)
+    return None
+
+
+def ao() -> Any:
+    """``torch.ao.quantization``, which PyTorch has declared deprecated."""
+    return module(AO)
+
+
+def convolution_base() -> Any:
+    """The class of all convolutions. Without it multiply-adds would be unknown."""
+    import torch
+
+    return torch.nn.modules.conv._ConvNd
+
+
+def transposed_base() -> Any:
+    """The class of all transposed convolutions, whose weights have output channels second."""
+    import torch
+
+    return torch.nn.modules.conv._ConvTransposeNd
+
+
+def batchnorm_base() -> Any:
+    """The class of all batch normalizations, which are folded into convolutions."""
+    import torch
+
+    return torch.nn.modules.batchnorm._BatchNorm
+
+
+def norm_base() -> Any:
+    """The class of normalizations of batches and of instances."""
+    import torch
+
+    return torch.nn.modules.batchnorm._NormBase
+
+
+def attention_linear() -> Any:
+    """The Linear inside attention, whose weight attention reads, so that it is never called."""
+    import torch
+
+    return torch.nn.modules.linear.NonDynamicallyQuantizableLinear
+
+
+def is_compiled(model: Any) -> bool:
+    """Whether torch.compile made a model, which cannot be copied then."""
+    return hasattr(model, "_orig_mod")
+
+
+def unsaved_buffers(child: Any) -> Iterator[tuple[str, Any]]:
+    """A module's buffers that no state dict has, by name. Their bytes count all the same."""
+    saved = child.state_dict(keep_vars=True)
+    for name, buffer in child.named_buffers(recurse=False):
+        if name not in saved:
+            yield name, buffer
+
+
+def wrapped(tensor: Any) -> list[Any] | None:
+    """The tensors inside a wrapper such as torchao's; None for a plain tensor."""
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    return None if flatten is None else [getattr(tensor, name) for name in flatten()[0]]
+
+
+def versions_of(state: Any) -> dict[str, Any]:
+    """By module the versions in which a state dict holds its weights.
+
+    Raises:
+        QuantStageError: it has none, so that a file's digest could not cover them.
+    """
+    if not hasattr(state, "_metadata"):
+        raise QuantStageError(
+            "save", f"a state dict of this PyTorch (a {type(state).__name__}) tells no versions"
+        )
+    return dict(state._metadata)
+
+
+def packed_classes() -> list[Any]:
+    """What packed recurrent weights are in a file: objects of PyTorch's own C++ classes."""
+    import torch
+
+    return [torch.ScriptObject]
+
+
+def owner_of(node: Any) -> str:
+    """The user's name of the innermost module that made a node of an exported graph; empty for none."""
+    stack = node.meta.get(STACK) or {"": ("", None)}
+    return str(list(stack.values())[-1][0]).removeprefix(ROOT).removeprefix(".")
+
+
+def refuse_unowned(graph: Any) -> None:
+    """Nodes must say which of the user's modules made them, or int8 layers would have no names.
+
+    Raises:
+        QuantStageError: none of a graph's nodes does.
+    """
+    called = [node for node in graph.graph.nodes if node.op == "call_function"]
+    if called and not any(STACK in node.meta for node in called):
+        raise QuantStageError(
+            "prepare",
+            f"a graph that this PyTorch exports has no {STACK}, so that no layer has a name",
+        )
+
+
+def form_of_outputs(graph: Any) -> Any:
+    """How an exported graph's outputs are nested: a pytree's spec."""
+    return graph._out_spec
+
+
+def kernels_found() -> int | None:
+    """How many int8 convolutions and Linear layers inductor has made in this process; None when this
+    PyTorch does not count them under the names that we know."""
+    if has("torch._dynamo.utils"):
+        return None
+    counters = getattr(module("torch._dynamo.utils"), "counters", None)
+    if counters is None:
+        return None
+    return int(sum(counters["inductor"][name] for name in KERNEL_COUNTERS))
+
+
+def freeze_observers(prepared: Any) -> None:
+    """Let every fake-quantize module keep its range.
+
+    Raises:
+        QuantStageError: one cannot, or goes on observing.
+    """
+    for name, child in _of_class(prepared, "FakeQuantizeBase"):
+        _call(name, child, "disable_observer")
+        if bool(child.observer_enabled[0]):
+            raise _lost(name, child, "goes on observing")
+
+
+def round_nothing(prepared: Any) -> None:
+    """Let every fake-quantize module pass values as they are.
+
+    Raises:
+        QuantStageError: one cannot, or goes on rounding.
+    """
+    for name, child in _of_class(prepared, "FakeQuantizeBase"):
+        _call(name, child, "disable_fake_quant")
+        if bool(child.fake_quant_enabled[0]):
+            raise _lost(name, child, "goes on rounding")
+
+
+def freeze_batchnorm(prepared: Any) -> None:
+    """Let every batch normalization, fused or alone, keep its statistics.
+
+    Raises:
+        QuantStageError: one goes on learning.
+    """
+    for _, child in prepared.named_modules():
+        if hasattr(child, "freeze_bn_stats"):
+            child.freeze_bn_stats()
+    for name, child in prepared.named_modules():
+        if isinstance(child, batchnorm_base()):
+            inside = prepared.get_submodule(name.rpartition(".")[0])
+            if hasattr(inside, "freeze_bn_stats") and child.training:
+                raise _lost(name, child, "goes on learning")
+            child.eval()
+
+
+def profiler_runs() -> bool:
+    """Whether a profiler of PyTorch's is running, which another one would end."""
+    import torch
+
+    autograd: Any = torch.autograd
+    return bool(autograd._profiler_enabled())
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """With attention's fast path off, whose fused kernels read FP32 weights and hide the layers."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def int8_matmul() -> Any:
+    """Of bfloat16 rows and an int8 weight, with a scale for each row of the weight."""
+    import torch
+
+    return torch._weight_int8pack_mm
+
+
+def int4_kernel() -> tuple[Any, Any]:
+    """What packs 4-bit weights for this CPU, and what multiplies by them."""
+    import torch
+
+    aten = torch.ops.aten
+    return aten._convert_weight_to_int4pack_for_cpu, aten._weight_int4pack_mm_for_cpu
+
+
+def _of_class(prepared: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Submodules whose class, in either stack, is derived from one of a name."""
+    for path, child in prepared.named_modules():
+        if any(base.__name__ == name for base in type(child).__mro__):
+            yield path, child
+
+
+def _call(name: str, child: Any, method: str) -> None:
+    if not hasattr(child, method):
+        raise _lost(name, child, f"has no {method}() any more")
+    getattr(child, method)()
+
+
+def _lost(name: str, child: Any, what: str) -> QuantStageError:
+    return QuantStageError(
+        "train",
+        f"{type(child).__name__} {name} {what}: this PyTorch is another one than this pytest-quant knows. "
+        "Install a version of PyTorch that its metadata allow.",
+    )
