@@ -68,6 +68,7 @@ class Lookup:
         self._recipes: dict[Path, dict[str, Recipe]] = {}  # of the tests of a folder
         self._variant_id: str | None = None  # of quant_variant's parameter
         self._started: set[str] = set()  # fixtures whose set-up has begun
+        self._raised: dict[pytest.FixtureDef[Any], Exception] = {}  # of inputs that are set up
 
     def variant(self, request: pytest.FixtureRequest, param: Any) -> Variant:
         """The variant that a fixture asks for: None is FP32, else a name, Recipe or (name, Recipe)."""
@@ -173,12 +174,14 @@ class Lookup:
         except pytest.fail.Exception:
             if name in self._started:
                 raise
-            raise QuantStageError(
+            refusal = QuantStageError(
                 "fixture",
-                f"{name} is parametrized, which quant_variant cannot follow, since only some of its "
-                "variants need it. Ask for quant_static or quant_qat instead, or let quant_variant be "
+                f"{name} is parametrized, which quant_variant cannot follow, nor --quant-all, since only "
+                "some variants need it. Ask for quant_static or quant_qat instead, or let quant_variant be "
                 "parametrized over Recipes.",
-            ) from None
+            )
+            self._failed(subject, asked, refusal)
+            raise refusal from None
         except Exception as error:
             self._failed(subject, asked, error)
             raise
@@ -195,7 +198,8 @@ class Lookup:
         )
 
     def _failed(self, subject: Subject, asked: Asked, error: BaseException) -> None:
-        sentence = getattr(error, "__notes__", [in_brief(error)])[-1]
+        is_ours = isinstance(error, QuantStageError)
+        sentence = str(error) if is_ours else getattr(error, "__notes__", [in_brief(error)])[-1]
         recorder.current().failed.append(Row.blank(_key(subject, asked), sentence))
 
     def _named_subject(
@@ -251,7 +255,7 @@ class Lookup:
             what = "variants" if each.kinds is None else variant.name
             cost = (
                 "each test makes it anew, to be compared"
-                if _is_digest(origin.identity)
+                if origin.is_repeated
                 else f"each test builds its own {what}"
             )
             note = f"{each.fixture} is function-scoped, so {cost}; give it scope='{SCOPE}'"
@@ -276,12 +280,11 @@ class Lookup:
         with self.origins.setting_up() as asked:
             try:
                 value = yield
-            except QuantStageError:
-                raise
             except Exception as error:
                 if name in FIXTURES:
-                    error.add_note(f"fixture ERROR: {name} raised {in_brief(error)}")
-                    self._failed_before(name, error)
+                    if not isinstance(error, QuantStageError):
+                        error.add_note(f"fixture ERROR: {name} raised {in_brief(error)}")
+                    self._raised[fixturedef] = error
                 raise
         is_named = name == MODEL and isinstance(value, Subject)
         part = value.model if is_named else value
@@ -293,31 +296,50 @@ class Lookup:
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """What is over goes, but for what the next test may give again."""
+        self._raised.pop(fixturedef, None)
         self._free(
             self.origins.drop(
                 lambda each: each.fixture is fixturedef and not _is_digest(each.identity)
             )
         )
 
-    def _compare(self, origin: Origin) -> None:
-        """Find out whether a value is the one that an earlier test had; if not, that one goes."""
-        if digest := value_digest(origin.value):
-            origin.identity = ("digest", digest)
-        before = [each for each in self.origins.same(origin.fixture) if each is not origin]
-        self._free(self.origins.drop(lambda each: each in before))
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
+        """An input that raises before a variant could ask for it is a row of each that needs it; pytest
+        sets a session's up once, and raises the same error again in later tests."""
+        try:
+            return (yield)
+        except Exception as error:
+            raised = [each.argname for each, known in self._raised.items() if known is error]
+            if raised and not recorder.current().failed:
+                self._failed_before(item, raised[0], error)
+            raise
 
-    def _failed_before(self, name: str, error: Exception) -> None:
-        """Note the variants that a test would have had, had an input not raised before they were asked
-        for; without a model there is no row."""
-        item, model = self.origins.item, self.origins.named(MODEL)
-        if item is None or model is None or FIXTURES[name].fixture == MODEL:
+    def _failed_before(self, item: pytest.Item, name: str, error: Exception) -> None:
+        """Note the variants that a test would have had; without a model there is no row."""
+        model = self.origins.named(MODEL)
+        if model is None or name == MODEL:
             return
         name_of_model = model.label or "-".join(model.ids) or None
         subject = Subject(model.value, name_of_model, where=model.place.where)
         for variant in sorted(variants_of(item)):
-            kind = variant if variant in FIXTURE_KINDS else None
-            if kind is None or FIXTURES[name].is_for(kind):
+            # of other recipes only what all variants need is set up before
+            if FIXTURES[name].is_for(variant if variant in FIXTURE_KINDS else "fp32"):
                 self._failed(subject, Asked(None, variant), error)
+
+    def _compare(self, origin: Origin) -> None:
+        """Find out whether a value is the one that an earlier test had; if not, that one goes."""
+        if digest := value_digest(origin.value):
+            origin.identity = ("digest", digest)
+        before = [
+            each
+            for each in self.origins.same(origin.fixture)
+            if each is not origin and each.ids == origin.ids
+        ]
+        origin.is_repeated = digest is not None and all(
+            each.identity == origin.identity and each.is_repeated for each in before
+        )
+        self._free(self.origins.drop(lambda each: each in before))
 
     def _free(self, origins: list[Origin]) -> None:
         for origin in origins:

@@ -51,6 +51,7 @@ class Origin:
         ids: of its parameter and of those that it depends on, in the order of dependence.
         identity: what tells its value from another one.
         label: the name that the user gives a model.
+        is_repeated: whether its function-scoped fixture has given equal values so far.
     """
 
     value: Any
@@ -59,6 +60,7 @@ class Origin:
     ids: tuple[str, ...]
     identity: Hashable = field(default=None)
     label: str | None = None
+    is_repeated: bool = True
 
 
 class Origins:

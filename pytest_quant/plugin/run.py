@@ -80,6 +80,8 @@ class Run:
         if test.tried_again:
             forget_properties(item.user_properties, test.properties)
             test.properties.clear()
+            test.variants.clear()
+            test.failed.clear()
             test.tried_again = False
         test.limits = {**self.settings.limits, **limits_of(item)}
         test.gates = gates_of(item)

@@ -1,6 +1,7 @@
 """Inputs: one table says which variants depend on what a user gives."""
 
 import dataclasses
+import inspect
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pytest_quant.plugin import fixtures
 from pytest_quant.subject.inputs import INPUTS, inputs_for
 from pytest_quant.variant.recipe import KINDS
 
+NO_INPUTS = {"name", "where", "ids", "identities"}
 DATA = {each.field: object() for each in INPUTS if each.field != "model"}
 
 
@@ -19,10 +21,26 @@ def subject(**given):
 
 
 def test_each_input_is_a_fixture_and_a_field_of_the_subject():
-    names = {field.name for field in dataclasses.fields(Subject)}
+    names = {field.name for field in dataclasses.fields(Subject)} - NO_INPUTS
+    assert {each.field for each in INPUTS} == names
     for each in INPUTS:
-        assert each.field in names
         assert callable(getattr(fixtures, each.fixture))
+
+
+def asked_by(fixture):
+    """The inputs that a fixture asks for, itself or by another one of ours."""
+    names = inspect.signature(inspect.unwrap(getattr(fixtures, fixture))).parameters
+    own = {name for name in names if name.startswith("quant_")}
+    return own.union(*(asked_by(name) for name in names if name.startswith("_quant")))
+
+
+@pytest.mark.parametrize("kind", ["fp32", "dynamic", "static", "qat"])
+def test_the_fixture_of_a_kind_asks_for_all_inputs_of_it_and_no_others(kind):
+    assert asked_by(f"quant_{kind}") == {each.fixture for each in inputs_for(kind)}
+
+
+def test_quant_variant_asks_for_the_inputs_of_every_kind_only():
+    assert asked_by("quant_variant") == {each.fixture for each in INPUTS if each.kinds is None}
 
 
 @pytest.mark.parametrize(
