@@ -275,30 +275,6 @@ def test_all_samples_are_scored_for_a_baseline_whatever_early_stopping_would_sav
     assert row["eval_set"]["samples"] == row["metrics"][0]["samples"] == 4000
 
 
-@pytest.mark.slow
-def test_two_workers_save_what_one_process_saves(pytester):
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(test_gates=GATES)
-    for name, workers in (("zero", "0"), ("two", "2")):
-        timed = PINNED.replace("main", name).replace("@pytest", "# pytest")
-        pytester.makepyfile(test_pinned=timed)
-        run_it = pytester.runpytest_subprocess if name == "two" else pytester.runpytest_inprocess
-        result = run_it("--quant", "-n", workers, f"--quant-save={name}")
-        result.assert_outcomes(passed=3)
-    alone, shared = saved(pytester, "zero"), saved(pytester, "two")
-    for plain in (alone, shared):
-        plain["name"] = plain["environment"]["workers"] = None
-        for row in plain["rows"]:
-            assert row["variant"] != "static" or row.pop("latency")["rounds"] == 30
-            row.pop("latency", None)
-    assert alone == shared
-    result = pytester.runpytest_subprocess("--quant", "-n", "2", "-k", "gates", "--quant-save=two")
-    result.stdout.fnmatch_lines(
-        ["baseline two was not saved: 1 tests of variants were deselected*"]
-    )
-    assert result.ret == 1
-
-
 # comparing
 
 

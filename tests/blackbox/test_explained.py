@@ -187,7 +187,7 @@ def test_a_negative_budget_is_a_usage_error(repo):
 
 @pytest.mark.slow
 def test_with_workers_the_failure_and_the_report_say_the_same(repo):
-    result = repo.runpytest_subprocess("--quant", "--quant-mend", "-n", "2", "--quant-report=out")
+    result = repo.runpytest("--quant", "--quant-mend", "-n", "2", "--quant-report=out")
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["head makes * % of the noise*", 'Recipe("static", keep_fp32=*'])
     document = json.loads((repo.path / "out" / "report.json").read_text())

@@ -24,9 +24,14 @@ def test_of_no_variant():
 """
 
 
-def properties(repo, *arguments, run="runpytest_inprocess"):
-    getattr(repo, run)("--quant", "--quant-threads=1", "--junit-xml=out.xml", *arguments)
-    cases = ElementTree.parse(repo.path / "out.xml").iter("testcase")
+def properties(repo, *arguments):
+    repo.runpytest_inprocess("--quant", "--quant-threads=1", "--junit-xml=out.xml", *arguments)
+    return properties_of(repo.path / "out.xml")
+
+
+def properties_of(path):
+    """The properties of each test of a file, by the test's name."""
+    cases = ElementTree.parse(path).iter("testcase")
     return {
         case.get("name"): {each.get("name"): each.get("value") for each in case.iter("property")}
         for case in cases
@@ -40,10 +45,7 @@ def repo(pytester):
     return pytester
 
 
-@pytest.mark.parametrize("workers", [None, pytest.param("2", marks=pytest.mark.slow)])
-def test_each_verdict_is_a_handful_of_properties_of_its_test(repo, workers):
-    how = {"run": "runpytest_subprocess"} if workers else {}
-    found = properties(repo, "--quant-junit", *(("-n", workers) if workers else ()), **how)
+def assert_each_verdict_is_there(found):
     assert found["test_of_no_variant"] == {}
     twice, fails = found["test_twice"], found["test_fails"]
     assert twice["quant_max_accuracy_drop_outcome"] == "PASS"
@@ -57,6 +59,10 @@ def test_each_verdict_is_a_handful_of_properties_of_its_test(repo, workers):
     assert fails["quant_max_size_ratio_variant"] == "dynamic"
     assert fails["quant_max_size_ratio_model"] == "Sequential"
     assert fails["quant_max_size_ratio_sentence"].startswith("size FAIL: dynamic needs")
+
+
+def test_each_verdict_is_a_handful_of_properties_of_its_test(repo):
+    assert_each_verdict_is_there(properties(repo, "--quant-junit"))
 
 
 def test_nobody_gets_them_who_does_not_ask(repo):

@@ -71,8 +71,8 @@ def test_setup(broken, quant_static):
 """
 
 
-def report_of(pytester, *arguments, run="runpytest_inprocess"):
-    result = getattr(pytester, run)(
+def report_of(pytester, *arguments):
+    result = pytester.runpytest_inprocess(
         "--quant", "--quant-threads=1", "--quant-report=out", *arguments
     )
     return result, json.loads((pytester.path / "out" / "report.json").read_text())
@@ -145,21 +145,6 @@ def test_failures_and_errors_are_a_no_with_their_reasons(repo):
     assert ends(report)["test_inconclusive"] == "inconclusive"  # it fails, but nothing is proven
 
 
-@pytest.mark.slow
-def test_with_workers_the_report_says_the_same(repo):
-    repo.makepyfile(test_gates=OUTCOMES + FAILURES)
-    answers = []
-    for workers in ("0", "2"):
-        _, report = report_of(repo, "-n", workers, run="runpytest_subprocess")
-        tests = sorted(
-            (test["nodeid"], test["outcome"], str(test["variants"]), test["reason"])
-            for test in report["tests"]
-        )
-        answer = report["may_ship"]
-        answers.append((tests, set(answer["why"]), set(answer["expected"]), answer["skipped"]))
-    assert answers[0] == answers[1]
-
-
 def test_a_run_that_stops_early_is_undecided(repo):
     repo.makepyfile(
         """
@@ -201,7 +186,7 @@ def test_with_workers_a_stop_and_a_crash_are_no_yes(repo, arguments):
             assert_max_size(quant_static, ratio=0.9)
         """
     )
-    result, report = report_of(repo, "-n", "1", *arguments, run="runpytest_subprocess")
+    result, report = report_of(repo, "-n", "1", *arguments)
     assert result.ret != 0
     assert report["may_ship"]["answer"] == "no"
     why = " ".join(report["may_ship"]["why"])

@@ -1,8 +1,15 @@
-"""With pytest-xdist: the same rows, bits, accuracy, size and share as without."""
+"""With pytest-xdist: the same rows, bits, baseline, ends and properties as without.
+
+A worker imports torch anew, so each of two repos is run once, and several tests look at what it left.
+"""
 
 import json
 
 import pytest
+from test_baselines import PINNED, saved
+from test_report_junit import GATES as JUNIT_GATES
+from test_report_junit import assert_each_verdict_is_there, properties_of
+from test_report_outcomes import FAILURES, OUTCOMES
 from toyrepo import CONFTEST, GATES
 
 BITS = """
@@ -21,30 +28,107 @@ def test_bits(quant_variant, record_property):
     with open(f"bits-{quant_variant.name}.txt", "a") as file:
         file.write(digest + chr(10))
 """
+NAMES = {"0": "zero", "2": "two"}  # of baselines, by the number of workers
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """Repos that were run, by name: by the first test that asks for one."""
+    return {}
+
+
+@pytest.fixture
+def passing(pytester, kept):
+    """A repo in which all passes, whose run was reported and saved with 0 and 2 workers."""
+    if "passing" not in kept:
+        pytester.makeconftest(CONFTEST + BITS)
+        pytester.makepyfile(test_gates=GATES, test_outputs=OUTPUTS)
+        for workers, name in NAMES.items():
+            timed = PINNED.replace("main", name).replace("@pytest", "# pytest")
+            pytester.makepyfile(test_pinned=timed)
+            result = pytester.runpytest_inprocess(
+                "--quant", "-n", workers, f"--quant-report=r{workers}", f"--quant-save={name}"
+            )
+            result.assert_outcomes(passed=9)
+            result.stdout.fnmatch_lines(["*= quantization =*"])
+        kept["passing"] = pytester
+    return kept["passing"]
+
+
+@pytest.fixture
+def failing(pytester, kept):
+    """A repo in which tests end in each way, run with 0 and 2 workers."""
+    if "failing" not in kept:
+        pytester.makeconftest(CONFTEST)
+        pytester.makepyfile(test_gates=OUTCOMES + FAILURES, test_junit=JUNIT_GATES)
+        for workers in NAMES:
+            pytester.runpytest_inprocess(
+                "--quant", "--quant-threads=1", "-n", workers, f"--quant-report=r{workers}",
+                "--quant-junit", f"--junit-xml=r{workers}.xml",
+            )  # fmt: skip
+        kept["failing"] = pytester
+    return kept["failing"]
+
+
+def report_of(repo, workers):
+    return json.loads((repo.path / f"r{workers}" / "report.json").read_text())
 
 
 @pytest.mark.slow
-def test_two_workers_report_what_one_process_reports(pytester):
-    pytester.makeconftest(CONFTEST + BITS)
-    pytester.makepyfile(test_gates=GATES, test_outputs=OUTPUTS)
-    reports = {}
-    for workers in ("0", "2"):
-        result = pytester.runpytest_subprocess(
-            "--quant", "-n", workers, f"--quant-report=r{workers}"
-        )
-        result.assert_outcomes(passed=8)
-        result.stdout.fnmatch_lines(["*= quantization =*"])
-        reports[workers] = json.loads((pytester.path / f"r{workers}" / "report.json").read_text())
+def test_two_workers_report_what_one_process_reports(passing):
     alone, shared = (
         {row["variant"]: {key: row[key] for key in ("where", "model", "metrics", "size", "int8_share")}
-         for row in reports[workers]["rows"]}
+         for row in report_of(passing, workers)["rows"]}
         for workers in ("0", "2")
     )  # fmt: skip
     assert alone == shared
     assert set(alone) == {"fp32", "dynamic", "static", "qat", "static-minmax"}
-    assert reports["2"]["environment"]["workers"] == 2
+    assert report_of(passing, "2")["environment"]["workers"] == 2
     for name in ("dynamic", "static", "qat", "static-minmax"):
-        assert len(set((pytester.path / f"bits-{name}.txt").read_text().split())) == 1
+        assert len(set((passing.path / f"bits-{name}.txt").read_text().split())) == 1
+
+
+@pytest.mark.slow
+def test_two_workers_save_what_one_process_saves(passing):
+    alone, shared = saved(passing, "zero"), saved(passing, "two")
+    for plain in (alone, shared):
+        plain["name"] = plain["environment"]["workers"] = None
+        for row in plain["rows"]:
+            assert row["variant"] != "static" or row.pop("latency")["rounds"] == 30
+            row.pop("latency", None)
+    assert alone == shared
+
+
+@pytest.mark.slow
+def test_a_run_of_a_part_is_not_saved_with_workers_either(pytester):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_gates=GATES)
+    result = pytester.runpytest_inprocess(
+        "--quant", "-n", "2", "-k", "not (static or qat)", "--quant-save=two"
+    )
+    result.stdout.fnmatch_lines(
+        ["baseline two was not saved: 2 tests of variants were deselected*"]
+    )
+    assert result.ret == 1
+
+
+@pytest.mark.slow
+def test_with_workers_the_report_says_the_same(failing):
+    answers = []
+    for workers in ("0", "2"):
+        report = report_of(failing, workers)
+        tests = sorted(
+            (test["nodeid"], test["outcome"], str(test["variants"]), test["reason"])
+            for test in report["tests"]
+        )
+        answer = report["may_ship"]
+        answers.append((tests, set(answer["why"]), set(answer["expected"]), answer["skipped"]))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.slow
+def test_with_workers_each_verdict_is_a_handful_of_properties_of_its_test(failing):
+    assert_each_verdict_is_there(properties_of(failing.path / "r2.xml"))
 
 
 @pytest.mark.slow
@@ -59,7 +143,7 @@ def test_a_wrong_marker_is_one_sentence_with_workers_too(pytester):
         """
     )
     for arguments in ((), ("-n", "2")):
-        result = pytester.runpytest_subprocess("--quant", *arguments)
+        result = pytester.runpytest_inprocess("--quant", *arguments)
         assert result.ret != 0
         output = result.stdout.str() + result.stderr.str()
         assert "unknown limit 'max_acuracy' (did you mean max_accuracy_drop?)" in output
