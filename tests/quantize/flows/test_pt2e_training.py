@@ -18,6 +18,7 @@ from quantizable import (
     numbers,
 )
 from torch import nn
+from torchao.quantization.pt2e import qat_utils
 
 from pytest_quant import Recipe
 from pytest_quant.quantize.flows.exported import set_training
@@ -39,6 +40,25 @@ class Dropping(Two):
         x = x + self.attention(x, x, x, need_weights=False)[0]
         x = F.scaled_dot_product_attention(x, x, x, dropout_p=0.5 if self.training else 0.0)
         return self.last(F.dropout(x.mean(1), 0.5, self.training))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def of_convolutions_only_conv2d():
+    """To find norms behind convolutions, torchao exports 108 graphs for each model, which takes 20 seconds;
+    three quarters of them are of convolutions that no model here has."""
+
+    def for_conv2d(helper):
+        def with_less(graph, convolution, *args, **kwargs):
+            if convolution is not F.conv2d:
+                return graph
+            return helper(graph, convolution, *args, **kwargs)
+
+        return with_less
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_fuse_conv_bn_qat_helper", "_fold_conv_bn_qat_helper"):
+            patch.setattr(qat_utils, name, for_conv2d(getattr(qat_utils, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
