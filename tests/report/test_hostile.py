@@ -12,7 +12,6 @@ from tabulate import tabulate_formats
 
 from pytest_quant.report.document import Report
 from pytest_quant.report.files import write_report
-from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
 from pytest_quant.report.schema import faults, schema
 from pytest_quant.report.spreadsheet import spreadsheet_of
@@ -87,9 +86,11 @@ def test_ten_thousand_rows_are_written(tmp_path):
     verdicts = [plain_verdict(row) for row in rows]
     verdicts.append(plain_verdict(plain_row("Net 4999"), "FAIL"))
     report = Report({}, rows, verdicts)
-    for path in write_report(report, tmp_path):
-        text = path.read_text(encoding="utf-8")
-        assert "Net 4999" in text
-    assert len(markdown_of(report).splitlines()) < 60
-    assert len(html_of(report)) < 2_000_000
+    texts = {
+        path.suffix: path.read_text(encoding="utf-8") for path in write_report(report, tmp_path)
+    }
+    assert set(texts) == {".csv", ".html", ".json", ".md"}
+    assert all("Net 4999" in text for text in texts.values())
+    assert len(texts[".md"].splitlines()) < 60
+    assert len(texts[".html"]) < 2_000_000
     assert 10_002 < len(list(summary_lines(report, "simple"))) < 10_300
