@@ -12,6 +12,7 @@ from pytest_quant.explain import mend
 from pytest_quant.explain.remedies.proposal import Proposal
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.store.open import open_store
+from pytest_quant.variant.rounds import Pair
 
 SEEDS = 20
 LIMIT = 0.03
@@ -39,9 +40,21 @@ def test_a_planted_fault_is_mended_by_that_layer_and_at_most_two_others(fault):
     assert remedy.drop <= LIMIT
 
 
+@pytest.fixture
+def planted_rounds(monkeypatch):
+    """No round is timed, where nothing is asked of the speed-up."""
+
+    def add_round(self):
+        self.seconds_a.append(1e-3)
+        self.seconds_b.append(2e-3)
+        self.spent += 1.0
+
+    monkeypatch.setattr(Pair, "add_round", add_round)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", MENDABLE, ids=lambda fault: fault.__name__)
-def test_so_it_is_in_19_of_20_seeds_that_fail(fault):
+def test_so_it_is_in_19_of_20_seeds_that_fail(fault, planted_rounds):
     failing = mended = seed = 0
     while failing < SEEDS:
         own, layer = variant(fault, seed)
