@@ -125,19 +125,6 @@ def wrapped(tensor: Any) -> list[Any] | None:
     return None if flatten is None else [getattr(tensor, name) for name in flatten()[0]]
 
 
-def versions_of(state: Any) -> dict[str, Any]:
-    """By module the versions in which a state dict holds its weights.
-
-    Raises:
-        QuantStageError: it has none, so that a file's digest could not cover them.
-    """
-    if not hasattr(state, "_metadata"):
-        raise QuantStageError(
-            "save", f"a state dict of this PyTorch (a {type(state).__name__}) tells no versions"
-        )
-    return dict(state._metadata)
-
-
 def packed_classes() -> list[Any]:
     """What packed recurrent weights are in a file: objects of PyTorch's own C++ classes."""
     import torch

@@ -154,17 +154,19 @@ class Lookup:
         origin = self.origins.of(MODEL, subject.model)
         if subject.name is None and origin and origin.ids:
             subject = replace(subject, name="-".join(origin.ids))
-        values: dict[str, Any] = {MODEL: subject.model}
+        has_name = model is subject
         for each in inputs_for(asked.kind):
             if each.fixture != MODEL:
-                values[each.fixture] = self._input(request, each.fixture, subject, asked)
-        given = {FIXTURES[name].field: v for name, v in values.items() if v is not None}
-        return self._named_subject(replace(subject, **given), asked, model is subject)
+                try:
+                    value = self._input(request, each.fixture)
+                except Exception as error:
+                    self._failed(*self._named_subject(subject, asked, has_name), error)
+                    raise
+                if value is not None:
+                    subject = replace(subject, **{each.field: value})
+        return self._named_subject(subject, asked, has_name)
 
-    def _input(
-        self, request: pytest.FixtureRequest, name: str, subject: Subject, asked: Asked
-    ) -> Any:
-        """One input; one that raises is a row."""
+    def _input(self, request: pytest.FixtureRequest, name: str) -> Any:
         __tracebackhide__ = True
         self._started.discard(name)
         try:
@@ -174,17 +176,12 @@ class Lookup:
         except pytest.fail.Exception:
             if name in self._started:
                 raise
-            refusal = QuantStageError(
+            raise QuantStageError(
                 "fixture",
                 f"{name} is parametrized, which quant_variant cannot follow, nor --quant-all, since only "
                 "some variants need it. Ask for quant_static or quant_qat instead, or let quant_variant be "
                 "parametrized over Recipes.",
-            )
-            self._failed(subject, asked, refusal)
-            raise refusal from None
-        except Exception as error:
-            self._failed(subject, asked, error)
-            raise
+            ) from None
 
     def _refuse_astray(self, name: str, value: Any, config: pytest.Config) -> None:
         origin, item = self.origins.astray(name, value), self.origins.item
@@ -320,12 +317,15 @@ class Lookup:
         model = self.origins.named(MODEL)
         if model is None or name == MODEL:
             return
-        name_of_model = model.label or "-".join(model.ids) or None
-        subject = Subject(model.value, name_of_model, where=model.place.where)
+        subject = Subject(model.value, model.label or "-".join(model.ids) or None)
+        for each in inputs_for("fp32"):
+            if each.fixture != MODEL and (origin := self.origins.named(each.fixture)):
+                subject = replace(subject, **{each.field: origin.value})
         for variant in sorted(variants_of(item)):
             # of other recipes only what all variants need is set up before
             if FIXTURES[name].is_for(variant if variant in FIXTURE_KINDS else "fp32"):
-                self._failed(subject, Asked(None, variant), error)
+                asked = Asked(None, variant)
+                self._failed(*self._named_subject(subject, asked, bool(model.label)), error)
 
     def _compare(self, origin: Origin) -> None:
         """Find out whether a value is the one that an earlier test had; if not, that one goes."""

@@ -1,5 +1,6 @@
 """The example's page in a browser: complete, quiet, self-contained, and readable on a phone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import browser
@@ -96,7 +97,7 @@ def test_the_verdict_and_every_row_are_there(chromium, page, report, width):
     shown = chromium.value(
         "[...document.querySelectorAll('.results tbody th[scope=row]')].map(each => each.innerText)"
     )
-    assert shown == [row["variant"] for row in report.rows]
+    assert shown == [row.variant for row in report.rows]
     gates = chromium.value("document.querySelectorAll('.mark').length")
     assert gates == len(report.verdicts)
 
@@ -191,7 +192,7 @@ def test_it_prints(chromium, page):
 
 def test_a_name_of_a_script_runs_nothing(chromium, report, tmp_path):
     name = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
-    rows = [row | {"model": name, "variant": row["variant"] + name} for row in report.rows]
+    rows = [replace(row, model=name, variant=row.variant + name) for row in report.rows]
     path = tmp_path / "report.html"
     path.write_text(html_of(Report({}, rows)), encoding="utf-8")
     chromium.look(390)

@@ -8,6 +8,7 @@ import hashlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.quantize.saved.call import call_as_json, call_like
+from pytest_quant.quantize.saved.seal import sealed, unsealed
 from pytest_quant.subject.subject import fp32_copy
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
-from pytest_quant.variant.tensors import tensors_of
 from pytest_quant.variant.variant import Variant
 
 FORM = "pytest-quant variant"
-VERSION = 1  # of the file's form; a reader refuses a higher one
+VERSION = 2  # of the file's form; a reader refuses another one
+FIELDS = {"form", "version", "torch", "recipe", "call", "fp32", "state"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,9 +77,7 @@ def save(variant: Variant, path: str | Path) -> Path:
         "fp32": fingerprint(module),
         "state": state,
     }
-    content["digest"] = _digest(content)
-    with known_warnings_silenced():
-        return write_atomically(Path(path), lambda file: torch.save(content, file))
+    return write_atomically(Path(path), as_bytes(content))
 
 
 def load_variant(path: str | Path, model: Any) -> Loaded:
@@ -146,59 +146,42 @@ def fingerprint(module: Any) -> str:
     return hashlib.sha256("\n".join([type(module).__name__, *parts]).encode()).hexdigest()
 
 
+def as_bytes(content: dict[str, Any]) -> bytes:
+    """What a file of this content consists of."""
+    buffer = BytesIO()
+    with known_warnings_silenced():
+        torch.save(content, buffer)
+    return sealed(buffer.getvalue())
+
+
 def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise QuantStageError("load", f"{path} cannot be read: {in_brief(error)}.") from error
+    data = unsealed(data, path)
     try:
         # PyTorch's packed recurrent weights: an object of its own C++ classes, made of tensors alone
         packed = torch.serialization.safe_globals(torch_api.packed_classes())
         with known_warnings_silenced(), packed:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
         raise QuantStageError(
-            "load", f"{path} cannot be read: {in_brief(error)}. It is missing, damaged, or no "
-            "variant that pytest-quant has saved."
+            "load", f"{path} cannot be read: {in_brief(error)}. It is no variant that pytest-quant has "
+            f"saved, or torch {torch.__version__} cannot read what another version wrote."
         ) from error  # fmt: skip
     if not isinstance(content, dict) or content.get("form") != FORM:
         raise QuantStageError(
             "load", f"{path} is no variant that pytest-quant has saved; Variant.save writes one."
         )
-    if not isinstance(content.get("version"), int) or content["version"] > VERSION:
+    if content.get("version") != VERSION:
         raise QuantStageError(
-            "load", f"{path} has form {content.get('version')!r}; this pytest-quant reads forms up "
-            f"to {VERSION}. Install a later one."
+            "load", f"{path} has form {content.get('version')!r}; this pytest-quant reads form {VERSION}. "
+            "Install the one that wrote it, or save the variant again."
         )  # fmt: skip
-    if content.get("digest") != _digest(content):
-        raise QuantStageError("load", f"{path} is damaged: its digest does not match its content.")
+    if missing := FIELDS - content.keys():
+        raise QuantStageError("load", f"{path} lacks {', '.join(sorted(missing))}.")
     return content
-
-
-def _digest(content: dict[str, Any]) -> str:
-    """SHA-256 of all but the digest itself."""
-    digest = hashlib.sha256()
-    for key in sorted(content.keys() - {"digest", "state"}):
-        digest.update(f"{key}={content[key]}\n".encode())
-    state = content.get("state", {})
-    versions = (
-        torch_api.versions_of(state) if state else {}
-    )  # by which each module's weights are read
-    digest.update(json.dumps(versions, sort_keys=True, default=str).encode())
-    for key, value in state.items():
-        digest.update(f"{key}\n".encode())
-        if isinstance(value, dict):
-            digest.update(json.dumps(value, sort_keys=True).encode())
-        for tensor in tensors_of(value):
-            for part in _parts(tensor):
-                digest.update(part.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _parts(tensor: Any) -> list[Any]:
-    """What a quantized tensor consists of, as plain tensors."""
-    if not tensor.is_quantized:
-        return [tensor]
-    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
-        scale = torch.tensor([tensor.q_scale(), tensor.q_zero_point()], dtype=torch.float64)
-        return [tensor.int_repr(), scale]
-    return [tensor.int_repr(), tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()]
 
 
 def _fit(module: Any, state: dict[str, Any]) -> None:
