@@ -97,7 +97,7 @@ def test_a_convnets_one_linear_layer_is_a_tiny_share_and_a_speed_gate_is_told_so
         [
             "E *speed-up FAIL: dynamic is *x*required 20x",
             "*cause and remedy*",
-            "dynamic takes * ms for a batch of 80, FP32 * ms; of its time: * % float convolution, *",
+            "dynamic takes * ms for a batch of 80, FP32 * ms; of its time*: * % float convolution, *",
             "Dynamic quantization has no int8 convolutions, and they are * % of this model's "
             "multiply-adds: take Recipe('static') *",
             "bad * fp32 * 1.00x *",
