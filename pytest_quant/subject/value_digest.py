@@ -37,7 +37,7 @@ def value_digest(value: Any) -> bytes | None:
     return digest.digest()
 
 
-def _add(digest: Any, value: Any, depth: int, seen: dict[int, int]) -> None:
+def _add(digest: Any, value: Any, depth: int, seen: dict[int, tuple[int, Any]]) -> None:
     import torch
 
     if isinstance(value, PLAIN):
@@ -47,11 +47,11 @@ def _add(digest: Any, value: Any, depth: int, seen: dict[int, int]) -> None:
         digest.update(f"class {value.__module__}.{value.__qualname__};".encode())
         return
     if id(value) in seen:  # a shared part, or a cycle
-        digest.update(f"again {seen[id(value)]};".encode())
+        digest.update(f"again {seen[id(value)][0]};".encode())
         return
     if depth > DEEPEST:
         raise _Unknown
-    seen[id(value)] = len(seen)
+    seen[id(value)] = (len(seen), value)  # held, since a temporary's id is given again
     digest.update(f"<{type(value).__module__}.{type(value).__qualname__}".encode())
     if isinstance(value, torch.Tensor):
         _add_tensor(digest, value)

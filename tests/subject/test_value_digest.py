@@ -3,6 +3,7 @@
 import copy
 import functools
 import threading
+import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -123,3 +124,12 @@ def test_a_cycle_and_a_deep_nest_end():
     for _ in range(1000):
         deep = [deep]
     assert value_digest(deep) is None
+
+
+def test_what_is_made_on_the_way_is_never_taken_for_something_that_was_seen():
+    """Attributes come as pairs that nobody holds: the next one's may lie where the last one's lay."""
+
+    def objects(last):
+        return [types.SimpleNamespace(n=n) for n in (*range(20), last)]
+
+    assert value_digest(objects(1)) != value_digest(objects(2))
