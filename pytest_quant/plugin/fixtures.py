@@ -102,24 +102,45 @@ def _quant_inputs(
 
 
 @pytest.fixture
-def _quant_static_inputs(quant_calibration_data: Any, quant_train_data: Any) -> None:
-    """What a static variant depends on besides."""
+def _quant_fp32_inputs(_quant_inputs: Any) -> None:
+    """What FP32 depends on; the fixture that a test has where our quant_fp32 is its, not its repo's own."""
 
 
 @pytest.fixture
-def _quant_qat_inputs(quant_train_data: Any, quant_train: Any, quant_loss: Any) -> None:
-    """What a QAT variant depends on besides."""
+def _quant_dynamic_inputs(_quant_inputs: Any) -> None:
+    """What a dynamic variant depends on."""
 
 
 @pytest.fixture
-def quant_fp32(_quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any) -> "Variant":
+def _quant_static_inputs(
+    _quant_inputs: Any, quant_calibration_data: Any, quant_train_data: Any
+) -> None:
+    """What a static variant depends on."""
+
+
+@pytest.fixture
+def _quant_qat_inputs(
+    _quant_inputs: Any, quant_train_data: Any, quant_train: Any, quant_loss: Any
+) -> None:
+    """What a QAT variant depends on."""
+
+
+@pytest.fixture
+def _quant_variant_inputs(_quant_inputs: Any) -> None:
+    """What all variants depend on; the rest is looked up, since it depends on the parameter."""
+
+
+@pytest.fixture
+def quant_fp32(
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_fp32_inputs: Any
+) -> "Variant":
     """The FP32 baseline: a copy of quant_model, in eval mode on the CPU."""
     return _look_up(_quant_switch, request, None)
 
 
 @pytest.fixture
 def quant_dynamic(
-    _quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_dynamic_inputs: Any
 ) -> "Variant":
     """Dynamic quantization: int8 weights of Linear, recurrent and embedding layers, activations
     quantized as they come. Needs no data."""
@@ -128,10 +149,7 @@ def quant_dynamic(
 
 @pytest.fixture
 def quant_static(
-    _quant_switch: Any,
-    request: pytest.FixtureRequest,
-    _quant_inputs: Any,
-    _quant_static_inputs: Any,
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_static_inputs: Any
 ) -> "Variant":
     """Static post-training quantization: int8 weights and activations, calibrated on about 200
     samples of quant_calibration_data."""
@@ -140,7 +158,7 @@ def quant_static(
 
 @pytest.fixture
 def quant_qat(
-    _quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any, _quant_qat_inputs: Any
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_qat_inputs: Any
 ) -> "Variant":
     """Quantization-aware training: fine-tuned with fake-quantize modules, then converted."""
     return _look_up(_quant_switch, request, "qat")
@@ -148,7 +166,7 @@ def quant_qat(
 
 @pytest.fixture
 def quant_variant(
-    _quant_switch: Any, request: pytest.FixtureRequest, _quant_inputs: Any
+    _quant_switch: Any, request: pytest.FixtureRequest, _quant_variant_inputs: Any
 ) -> "Variant":
     """Each variant in turn: dynamic, static, qat and the recipes of pytest_quant_recipes; or those of
     @pytest.mark.parametrize("quant_variant", [Recipe(...)], indirect=True)."""

@@ -7,8 +7,10 @@ import pytest
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.plugin import hookspecs
 from pytest_quant.plugin.fixtures import RUN
-from pytest_quant.plugin.items import gates_of, limits_of, variants_of
+from pytest_quant.plugin.items import gates_of, is_ours, limits_of, variants_of
+from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
+from pytest_quant.plugin.parameters import is_parametrized
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
 pytest_plugins = ("pytest_quant.plugin.fixtures",)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    try:
+        add_options(parser)
+    except ValueError as error:  # of a plugin that was loaded before
+        raise clash(error) from None
+    name_clashes(pluginmanager)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -50,12 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "quant_variant" not in metafunc.fixturenames:
+    ours = is_ours("quant_variant", metafunc.fixturenames)
+    if not ours or is_parametrized(metafunc, "quant_variant"):
         return
-    for mark in metafunc.definition.iter_markers("parametrize"):
-        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        if "quant_variant" in (names.split(",") if isinstance(names, str) else names):
-            return
     named: dict[str, Recipe | str] = {kind: kind for kind in FIXTURE_KINDS}
     from pytest_quant.plugin.recipes import own_recipes
 
@@ -73,10 +76,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     deselected: list[pytest.Item] = []
     for item in items:
         wanted = variants_of(item)
-        if not hasattr(config, "workerinput"):  # a worker that raises here hides why; see Run
+        # a worker that raises here hides why; see Run
+        if wanted and run is not None and not hasattr(config, "workerinput"):
             limits_of(item)
-            if wanted and run is not None:
-                gates_of(item)
+            gates_of(item)
         if wanted:
             item.add_marker("quant")
             if run is None:

@@ -1,5 +1,7 @@
 """Items: which variants a collected test asks for, and what limits its markers state."""
 
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -15,11 +17,17 @@ VARIANT_FIXTURES = {
 }
 
 
+def is_ours(fixture: str, fixtures: Collection[str]) -> bool:
+    """Whether a test that has these fixtures has our fixture of a name, or one that asks for ours; a
+    repo may have one of the same name that has nothing to do with this plugin."""
+    return f"_{fixture}_inputs" in fixtures
+
+
 def variants_of(item: pytest.Item) -> set[str]:
     """Names of the variants whose fixtures a test asks for."""
     fixtures = set(getattr(item, "fixturenames", ()))
-    wanted = {name for fixture, name in VARIANT_FIXTURES.items() if fixture in fixtures}
-    if "quant_variant" in fixtures:
+    wanted = {name for fixture, name in VARIANT_FIXTURES.items() if is_ours(fixture, fixtures)}
+    if is_ours("quant_variant", fixtures):
         param = getattr(item, "callspec", None) and item.callspec.params.get("quant_variant")  # type: ignore[attr-defined]
         wanted.add(name_of(param))
     return wanted
@@ -67,3 +75,24 @@ def limits_of(item: pytest.Item) -> dict[str, float]:
         except (TypeError, ValueError) as error:
             raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.quant: {error}") from None
     return limits
+
+
+class StatedLimits(Mapping[str, float]):
+    """A test's limits: its markers', else those of command line and ini. Markers are read when a gate
+    asks, since a repo may use a marker of the same name on tests that have nothing to do with us."""
+
+    def __init__(self, item: pytest.Item, of_run: Mapping[str, float]) -> None:
+        self._item, self._of_run = item, of_run
+
+    @cached_property
+    def _all(self) -> dict[str, float]:
+        return {**self._of_run, **limits_of(self._item)}
+
+    def __getitem__(self, name: str) -> float:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)

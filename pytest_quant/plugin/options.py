@@ -108,11 +108,12 @@ def add_options(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         if option.type == "bool":
             group.addoption(
-                option.flag, action="store_const", const=True, dest=option.key, help=option.help
-            )
+                option.flag, action="store_const", const=True, dest=option.key,
+                help=_for_argparse(option.help),
+            )  # fmt: skip
         else:
             group.addoption(
-                option.flag, dest=option.key, help=option.help, metavar=option.metavar,
+                option.flag, dest=option.key, help=_for_argparse(option.help), metavar=option.metavar,
                 type=types.get(option.type), default=None,
             )  # fmt: skip
         if option.in_ini:
@@ -123,7 +124,10 @@ def is_enabled(config: pytest.Config) -> bool:
     """Whether gates run at all."""
     if config.getoption("no_quant"):
         return False
-    return bool(config.getoption("quant") or config.getini("quant"))
+    if config.getoption("quant"):
+        return True
+    # a repo that has an ini value of this name for something else declares it so, after us
+    return config.getini("quant") is True
 
 
 def refuse_idle(config: pytest.Config) -> None:
@@ -133,3 +137,8 @@ def refuse_idle(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"{', '.join(given)} says nothing without --quant (or quant = true)"
         )
+
+
+def _for_argparse(text: str) -> str:
+    """A help text in which argparse finds nothing to format."""
+    return text.replace("%", "%%")

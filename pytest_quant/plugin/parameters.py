@@ -46,12 +46,24 @@ def param_id(
     return f"{found[index]}{index}"
 
 
+def is_parametrized(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Whether a test's mark gives a fixture its parameters, or a `pytest_generate_tests` has done so."""
+    by_hook = any(name in call.params for call in getattr(metafunc, "_calls", ()))
+    return by_hook or any(
+        name in _names_of(mark) for mark in metafunc.definition.iter_markers("parametrize")
+    )
+
+
+def _names_of(mark: pytest.Mark) -> list[str]:
+    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return [each.strip() for each in names.split(",")] if isinstance(names, str) else [*names]
+
+
 def _of_marks(name: str, item: pytest.Item | None) -> tuple[Sequence[Any], Any] | None:
     """Values and ids that a mark of the test gives a fixture; of several names at once no ids, since
     these stand for the others too."""
     for mark in item.iter_markers("parametrize") if item else ():
-        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        names = [each.strip() for each in names.split(",")] if isinstance(names, str) else [*names]
+        names = _names_of(mark)
         if name not in names:
             continue
         values = mark.args[1] if len(mark.args) > 1 else mark.kwargs.get("argvalues", ())

@@ -15,7 +15,7 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.work import work_of
-from pytest_quant.plugin.items import gates_of, limits_of, may_use_variants
+from pytest_quant.plugin.items import StatedLimits, gates_of, may_use_variants
 from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
@@ -83,7 +83,7 @@ class Run:
             test.variants.clear()
             test.failed.clear()
             test.tried_again = False
-        test.limits = {**self.settings.limits, **limits_of(item)}
+        test.limits = StatedLimits(item, self.settings.limits)
         test.gates = gates_of(item)
 
     @pytest.hookimpl(wrapper=True)

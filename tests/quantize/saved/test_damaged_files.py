@@ -55,9 +55,9 @@ def loads(path, variant):
 
 def rewritten(source, target, **changes):
     """A file with some entries changed and, as by a friend, the right digest."""
-    with known_warnings_silenced():
-        with torch.serialization.safe_globals([torch.ScriptObject]):
-            content = torch.load(source, weights_only=True)
+    packed = torch.serialization.safe_globals([torch.ScriptObject])
+    with known_warnings_silenced(), packed:
+        content = torch.load(source, weights_only=True)
     target.write_bytes(saved.as_bytes(content | changes))
     return target
 
