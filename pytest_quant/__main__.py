@@ -68,6 +68,7 @@ def merge(given: argparse.Namespace) -> tuple[Report, int]:
         whole.add({"rows": part.rows, "verdicts": part.verdicts})
         for test in part.tests:
             whole.add_test(test)
+        whole.add_selection(part)
         whole.interrupted |= part.interrupted
         whole.created = max(filter(None, (whole.created, part.created)), default=None)
         whole.notes += part.notes

@@ -262,6 +262,9 @@ def _limit(name: str, given: Any, example: str) -> float:
 
 
 def check_variant(given: Any, helper: str) -> None:
+    """Refuse what is no Variant, and note that the running test looks at one."""
+    if isinstance(given, Variant):
+        recorder.looked_at(given)
     if not isinstance(given, Variant):
         shown = repr(given)
         if "\n" in shown:  # a module prints its whole tree

@@ -11,6 +11,7 @@ from pytest_quant.plugin.items import gates_of, is_ours, limits_of, variants_of
 from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 from pytest_quant.plugin.parameters import is_parametrized
+from pytest_quant.plugin.selection import may_ask_by_name
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if wanted and run is not None and not hasattr(config, "workerinput"):
             limits_of(item)
             gates_of(item)
-        if wanted:
+        if wanted or (run is not None and may_ask_by_name(item)):
             item.add_marker("quant")
-            if run is None:
-                item.add_marker(skip)
+        if wanted and run is None:
+            item.add_marker(skip)
         (kept if only is None or wanted <= {*only, "fp32"} else deselected).append(item)
     if deselected:
         items[:] = kept

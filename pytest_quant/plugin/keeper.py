@@ -9,8 +9,8 @@ from pytest_quant.baseline.baseline import Baseline, BaselineError, path_of, rea
 from pytest_quant.baseline.changes import is_change, named, since, summary_of
 from pytest_quant.judge import recorder
 from pytest_quant.machine.atomic_write import write_atomically
-from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.outcomes import is_tried_again
+from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
@@ -44,11 +44,13 @@ class Keeper:
             and not self.is_worker  # whose controller asks for all workers
             and not config.getoption("collectonly")
         )
-        if self.must_be_whole and (how := _selection(config)):
-            raise pytest.UsageError(f"--quant-save needs a whole run, not {how}; {FORCE}")
+        if self.must_be_whole and (tests := single_tests(config)):
+            raise pytest.UsageError(
+                f"--quant-save needs a whole run, not single tests ({', '.join(tests[:3])}); {FORCE}"
+            )
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self.left_out |= dict.fromkeys(item.nodeid for item in items if variants_of(item))
+        self.left_out |= dict.fromkeys(item.nodeid for item in items if is_of_variants(item))
 
     def pytest_collection_finish(self) -> None:
         if self.must_be_whole and self.left_out:
@@ -136,7 +138,7 @@ class Keeper:
             lost = [
                 named(row)
                 for row in old.rows
-                if (key := row.key) not in stored and (_is_narrowed(self.config) or key in failed)
+                if (key := row.key) not in stored and (places(self.config) or key in failed)
             ]
             if lost:
                 yield f"it lacks {', '.join(lost)} of the one there"
@@ -145,20 +147,6 @@ class Keeper:
         tests = list(self.left_out)
         more = ", ..." if len(tests) > 3 else ""
         return f"{len(tests)} tests of variants were deselected ({', '.join(tests[:3])}{more})"
-
-
-def _selection(config: pytest.Config) -> str | None:
-    """How the command line selects single tests, as far as it says so itself."""
-    tests = [argument for argument in config.args if "::" in argument]
-    if tests:
-        return f"single tests ({', '.join(tests[:3])})"
-    return "--last-failed" if config.getoption("lf", False) else None
-
-
-def _is_narrowed(config: pytest.Config) -> bool:
-    """Whether the command line names folders or files, so that not all tests need have run."""
-    ignored = config.getoption("ignore", None) or config.getoption("ignore_glob", None)
-    return bool(ignored) or config.args_source is pytest.Config.ArgsSource.ARGS
 
 
 def _replaced(old: Baseline | BaselineError | None, made: Baseline) -> Iterator[str]:

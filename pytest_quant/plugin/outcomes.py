@@ -1,5 +1,6 @@
 """Outcomes: how each test of a variant ended, as pytest's reports tell it; plain data for the report."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.recorder import Running
 from pytest_quant.plugin.items import variants_of
+from pytest_quant.plugin.selection import may_ask_by_name
 from pytest_quant.variant.key import key_of
 
 
@@ -19,9 +21,13 @@ def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Ru
         {"where": None, "model": None, "variant": name}
         for name in sorted(variants_of(item) - named)
     ]
-    if not looked_at:
+    is_ours = call.excinfo is not None and call.excinfo.errisinstance(QuantStageError)
+    if not (looked_at or (report.failed and (is_ours or may_ask_by_name(item)))):
         return
     report.quant_variants = looked_at
+    if looked_at:
+        with contextlib.suppress(pytest.UsageError):  # of a wrong one, which the gates tell
+            report.quant_limits = dict(test.limits)
     if call.excinfo is not None and report.failed:
         report.quant_reason = _reason(call.excinfo.value)
 
@@ -33,7 +39,7 @@ def ending_of(report: Any) -> dict[str, Any] | None:
         reason = "the worker that ran it crashed"
         return {"nodeid": report.nodeid, "outcome": "error", "variants": [], "reason": reason}
     variants = getattr(report, "quant_variants", None)
-    if not variants or (report.when != "call" and report.passed):
+    if variants is None or (report.when != "call" and report.passed):
         return None
     if report.when == "teardown" and not report.failed:
         return None
@@ -41,12 +47,23 @@ def ending_of(report: Any) -> dict[str, Any] | None:
         "nodeid": report.nodeid,
         "outcome": outcome_of(report),
         "variants": variants,
-        "reason": getattr(report, "quant_reason", None),
+        "reason": getattr(report, "quant_reason", None) or _why_skipped(report),
+        "limits": getattr(report, "quant_limits", {}),
     }
 
 
+def _why_skipped(report: Any) -> str | None:
+    """Why pytest has skipped a test or file, as it was told; None where it was not skipped."""
+    if not report.skipped or not isinstance(report.longrepr, tuple) or hasattr(report, "wasxfail"):
+        return None
+    return " ".join(str(report.longrepr[-1]).removeprefix("Skipped: ").split())[:300]
+
+
 def uncollected(report: Any) -> dict[str, Any]:
-    """An entry for a file or folder that could not be collected, so that gates may be missing."""
+    """An entry for a file or folder of which nothing was collected, so that gates may be missing."""
+    if report.skipped:
+        why = _why_skipped(report)
+        return {"nodeid": report.nodeid, "outcome": "skipped", "variants": [], "reason": why}
     lines = str(report.longrepr).strip().splitlines() or ["it could not be collected"]
     reason = next((line for line in reversed(lines) if line.startswith("E ")), lines[-1])
     return {

@@ -15,15 +15,17 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.work import work_of
-from pytest_quant.plugin.items import StatedLimits, gates_of, may_use_variants
+from pytest_quant.plugin.items import StatedLimits, gates_of, may_use_variants, variants_of
 from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
+from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import row_of
 from pytest_quant.variant.key import key_of
+from pytest_quant.variant.variant import Variant
 
 
 class Run:
@@ -46,8 +48,23 @@ class Run:
         config.pluginmanager.register(self.lookup, "quant-lookup")
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}
+        if self.worker is None:
+            self.report.selected = single_tests(config)
+            self.report.places = places(config)
 
     # while tests run
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """What other options than --quant-variants leave out, by which a variant is chosen."""
+        only = self.settings.variants
+        left = (i for i in items if only is None or variants_of(i) <= {*only, "fp32"})
+        self.report.deselected += [item.nodeid for item in left if is_of_variants(item)]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Of pytest-xdist: a worker is done, which alone knows what was deselected."""
+        told = getattr(node, "workeroutput", {}).get("quant_deselected", ())
+        self.report.add_selection(Report(deselected=list(told)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.pending = dict.fromkeys(filter(may_use_variants, session.items))
@@ -94,6 +111,9 @@ class Run:
         test = recorder.current()
         if test.nodeid != item.nodeid:
             return report
+        for given in getattr(item, "funcargs", {}).values():
+            if isinstance(given, Variant):  # of a fixture that has a store of its own
+                recorder.looked_at(given)
         mark(report, item, call, test)
         if not (test.variants or test.failed or test.verdicts):
             return report
@@ -131,9 +151,11 @@ class Run:
             self.report.add({**payload, "verdicts": verdicts})
         if ending := ending_of(report):
             self.report.add_test(ending)
+        elif report.failed and report.nodeid not in self.report.other_failures:
+            self.report.other_failures.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if self.worker is None and report.failed:
+        if self.worker is None and not report.passed:
             self.report.add_test(uncollected(report))
 
     def _causes(self, test: Running) -> list[str]:
@@ -173,6 +195,7 @@ class Run:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.worker is not None:
+            self.config.workeroutput["quant_deselected"] = self.report.deselected  # type: ignore[attr-defined]
             return
         self.report.created = datetime.now(UTC).isoformat(timespec="seconds")
         if self.pending and (session.shouldstop or session.shouldfail):  # as after -x

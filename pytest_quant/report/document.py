@@ -30,6 +30,10 @@ class Report:
         created: when the run was over, in UTC, as in ISO 8601; None outside pytest.
         since: what changed since a baseline, as `changes.since` gives it.
         notes: on the report as a whole.
+        deselected: node ids of tests of variants that were, unless they are among `tests`.
+        selected: how single tests were asked for: node ids, or ``--last-failed``.
+        places: folders and files that the run was confined to.
+        other_failures: node ids of failed tests that asked for no variant.
     """
 
     environment: dict[str, Any] = field(default_factory=dict)
@@ -40,6 +44,10 @@ class Report:
     created: str | None = None
     since: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    deselected: list[str] = field(default_factory=list)
+    selected: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    other_failures: list[str] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +105,12 @@ class Report:
         looked_at = [*worse["variants"], *other["variants"]]
         once = [each for index, each in enumerate(looked_at) if each not in looked_at[:index]]
         self.tests[place] = {**other, **worse, "variants": once}
+
+    def add_selection(self, other: "Report") -> None:
+        """Take in which part of the tests another run was of."""
+        for name in ("deselected", "selected", "places", "other_failures"):
+            known: list[str] = getattr(self, name)
+            setattr(self, name, list(dict.fromkeys([*known, *getattr(other, name)])))
 
     def ordered(self) -> list[Row]:
         """Rows by model, FP32 first, then in the order in which they came."""

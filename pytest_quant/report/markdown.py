@@ -68,8 +68,8 @@ def markdown_of(report: Report) -> str:
 
 
 def _reasons(ship: MayShip) -> list[str]:
-    skipped = [f"tests of variants that were skipped: {ship.skipped}"] if ship.skipped else []
-    return [*ship.why, *(f"expected by its test: {text}" for text in ship.expected), *skipped]
+    expected = (f"expected by its test: {text}" for text in ship.expected)
+    return [*ship.why, *expected, *ship.remarks]
 
 
 def _cause(each: Explained) -> list[str]:

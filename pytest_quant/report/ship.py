@@ -33,13 +33,16 @@ class MayShip:
         answer: yes, no or undecided.
         why: what holds, of a yes; else every reason against it, those for a no first.
         expected: gates that FAIL in tests that passed all the same, or are marked xfail.
-        skipped: tests of variants that did not run.
+        skipped: tests of variants, and files of tests, that did not run.
+        remarks: what must be known besides: of which part of the tests the run was, what was skipped,
+            and failed tests of no variant, which say nothing against a model.
     """
 
     answer: Answer
     why: tuple[str, ...]
     expected: tuple[str, ...] = ()
     skipped: int = 0
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -48,6 +51,7 @@ class MayShip:
             "why": list(self.why),
             "expected": list(self.expected),
             "skipped": self.skipped,
+            "remarks": list(self.remarks),
         }
 
 
@@ -57,22 +61,22 @@ class ModelAnswer:
 
     Args:
         answer: on it.
-        reasons: what holds, of a yes; else every reason against it but that the run was stopped.
-        stopped: whether the run was, so that verdicts may be missing.
+        reasons: what holds, of a yes; else every reason against it but what the run as a whole lacks.
+        lacking: why verdicts may be missing.
         expected: gates that FAIL as expected.
         skipped: tests of its variants that did not run.
     """
 
     answer: Answer
     reasons: tuple[str, ...]
-    stopped: bool
+    lacking: tuple[str, ...]
     expected: tuple[str, ...]
     skipped: int
 
     @property
     def all_reasons(self) -> tuple[str, ...]:
-        """With that the run was stopped."""
-        return (*self.reasons, *((STOPPED,) if self.stopped else ()))
+        """With what the run as a whole lacks."""
+        return (*self.reasons, *self.lacking)
 
     def named(self, texts: Iterable[str], name: str) -> list[str]:
         """Texts that stand on their own, with the model's name."""
@@ -107,8 +111,7 @@ def may_ship(report: "Report") -> MayShip:
     for key, one in each.items():
         lists = {Answer.NO: no, Answer.UNDECIDED: undecided, Answer.YES: held}
         lists[one.answer] += one.named(one.reasons, names.get(key, key.model))
-    if report.interrupted:
-        undecided.append(STOPPED)
+    undecided += _lacking(report)
     if not (each or no or undecided):
         undecided.append(NOTHING)
     answer = Answer.NO if no else Answer.UNDECIDED if undecided else Answer.YES
@@ -123,6 +126,7 @@ def may_ship(report: "Report") -> MayShip:
             ]
         ),
         sum(test["outcome"] == "skipped" for test in report.tests),
+        tuple(_remarks(report)),
     )
 
 
@@ -141,28 +145,28 @@ def model_answers(report: "Report") -> "dict[ModelKey, ModelAnswer]":
     for finding in _findings(report):
         if finding.key is not None:
             found.setdefault(finding.key, []).append(finding)
-    passed, skipped = _passed(report), _skipped(report)
+    passed, skipped, lacking = _passed(report), _skipped(report), _lacking(report)
     return {
-        key: _answer(findings, passed.get(key), skipped.get(key, 0), report.interrupted)
+        key: _answer(findings, passed.get(key), skipped.get(key, 0), lacking)
         for key, findings in found.items()
     }
 
 
 def _answer(
-    findings: list[_Finding], passed: dict[str, int] | None, skipped: int, stopped: bool
+    findings: list[_Finding], passed: dict[str, int] | None, skipped: int, lacking: tuple[str, ...]
 ) -> ModelAnswer:
     expected = _once([finding.text for finding in findings if not finding.answer])
     no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
     variants = [variant for variant in passed or () if variant != "fp32"]
-    if not (variants or no or undecided or stopped):
+    if not (variants or no or undecided or lacking):
         undecided.append(NONE_HOLDS if expected else NOTHING)
-    if no or undecided or stopped:
+    if no or undecided or lacking:
         answer = Answer.NO if no else Answer.UNDECIDED
-        return ModelAnswer(answer, _once(no + undecided), stopped, expected, skipped)
+        return ModelAnswer(answer, _once(no + undecided), lacking, expected, skipped)
     count = sum((passed or {}).values())
     gates = "its one gate holds" if count == 1 else f"all {count} gates hold"
     held = (f"{gates} ({', '.join(variants)})",)
-    return ModelAnswer(Answer.YES, held, stopped, expected, skipped)
+    return ModelAnswer(Answer.YES, held, lacking, expected, skipped)
 
 
 def _models(report: "Report") -> list[ModelKey]:
@@ -211,10 +215,68 @@ def _findings(report: "Report") -> Iterator[_Finding]:
             yield from (_Finding(key, Answer.NO, text) for key in models)
             if not models:
                 yield _Finding(None, Answer.NO, text)
+    yield from _unjudged(report)
     if not report.tests:  # of a script: no test tells of what could not be made
         for row in report.rows:
             if row.error:
                 yield _Finding(row.key.of_model, Answer.NO, f"{row.variant}: {row.error}")
+
+
+def _unjudged(report: "Report") -> Iterator[_Finding]:
+    """Limits that are stated for the tests of a model, and that no gate on a variant of it judged."""
+    judged: dict[ModelKey, set[str]] = {}
+    for verdict in report.verdicts:
+        if verdict["variant"] != "fp32":
+            judged.setdefault(RowKey.of(verdict).of_model, set()).add(verdict["gate"])
+    stated: dict[ModelKey, dict[str, float]] = {}
+    for test in report.tests:
+        for key in _models_of(test):
+            stated.setdefault(key, {}).update(test.get("limits") or {})
+    for key, gates in judged.items():
+        left = [
+            f"{name}={value:g}" for name, value in stated.get(key, {}).items() if name not in gates
+        ]
+        if left:
+            yield _Finding(
+                key,
+                Answer.UNDECIDED,
+                f"no gate judged {', '.join(left)}, which marker, command line or ini state: "
+                "assert_gates(variant) judges all stated limits",
+            )
+
+
+def _lacking(report: "Report") -> tuple[str, ...]:
+    """Why verdicts may be missing from the run as a whole."""
+    ran = {test["nodeid"] for test in report.tests}
+    left = [nodeid for nodeid in report.deselected if nodeid not in ran]
+    found = [STOPPED] if report.interrupted else []
+    if left:
+        found.append(f"{_counted(left, 'test')} of variants deselected: {_first(left)}")
+    if report.selected:
+        found.append(f"only single tests were asked for: {_first(report.selected)}")
+    return tuple(found)
+
+
+def _remarks(report: "Report") -> Iterator[str]:
+    if report.places:
+        yield f"of {_first(report.places)} alone"
+    skipped = {
+        test["nodeid"]: test.get("reason") for test in report.tests if test["outcome"] == "skipped"
+    }
+    if skipped:
+        named = [f"{nodeid} ({why})" if why else nodeid for nodeid, why in skipped.items()]
+        yield f"{len(skipped)} skipped: {_first(named)}"
+    if failed := report.other_failures:
+        yield f"{_counted(failed, 'failed test')} of no variant: {_first(failed)}"
+
+
+def _counted(names: list[str], noun: str) -> str:
+    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''}"
+
+
+def _first(names: list[str], most: int = 3) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 _WORDS = {"error": "could not be run", "failed": "failed"}

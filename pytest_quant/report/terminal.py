@@ -41,7 +41,8 @@ def answer_line(report: Report) -> str:
     why = "; ".join(clipped(text, 200) for text in ship.why[:MOST_REASONS])
     more = len(ship.why) - MOST_REASONS
     expected = f"; {len(ship.expected)} FAIL expected" if ship.expected else ""
-    return f"may ship: {ship.answer}: {why}{f'; and {more} more' if more > 0 else ''}{expected}"
+    remarks = "".join(f"; {clipped(text, 200)}" for text in ship.remarks)
+    return f"may ship: {ship.answer}: {why}{f'; and {more} more' if more > 0 else ''}{expected}{remarks}"
 
 
 def header(report: Report) -> str:

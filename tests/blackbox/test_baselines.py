@@ -176,7 +176,7 @@ def test_single_tests_and_the_last_failed_are_refused_at_once(repo):
         repo, "test_gates.py::test_static", because="not single tests (test_gates.py::test_static)"
     )
     path(repo).unlink()
-    refuses(repo, "--lf", because="not --last-failed")
+    refuses(repo, "--lf", because="not single tests (--last-failed)")
 
 
 def test_a_file_may_be_named_but_not_lose_what_is_stored(repo):
