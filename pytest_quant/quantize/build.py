@@ -18,7 +18,7 @@ from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.faithful import refuse_another_model
 from pytest_quant.quantize.flows import cast, dynamic, weight_only
 from pytest_quant.quantize.flows.choice import first_that_can
-from pytest_quant.quantize.flows.example import example_of
+from pytest_quant.quantize.flows.example import Example, example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, unobserved
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
@@ -112,51 +112,73 @@ def _rewritten(admitted: Admitted, recipe: Recipe) -> Built:
 
 def _by(flow: Flow, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
     """prepare, then calibrate or train, then convert; what comes out must run."""
-    subject, seconds = admitted.subject, dict[str, float]()
-    module, engine = copy.deepcopy(admitted.module), str(recipe.engine)
+    module, seconds = copy.deepcopy(admitted.module), dict[str, float]()
     if recipe.kind == "dynamic" and flow.NAME == "eager":
         with _stage("convert", seconds):
-            converted = dynamic.convert(
-                module,
-                recipe,
-                engine,
-                lambda copied: call(copied, admitted.first_inputs, subject.forward),
-            )
+            converted = _swapped(module, admitted, recipe)
             _check_runs(converted, admitted, recipe)
         return Built(converted, recipe, seconds=seconds)
-    who = f"{subject.label} {recipe.kind}"
     example = example_of(module, admitted)
     with _stage("prepare", seconds):
         notes = (equalize(module, example),) if recipe.equalize else ()
-        prepared = flow.prepare(module.train(recipe.kind == "qat"), recipe, engine, example)
-        if not observers_of(prepared):
-            raise FlowRefusal(
-                "prepare",
-                flow.NAME,
-                f"found nothing to quantize: no operation in quant_model"
-                f"{' outside keep_fp32' if recipe.keep_fp32 else ''} has an int8 kernel (Linear, "
-                "convolutions and what goes with them)",
-            )
-        if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
-            refuse_another_model(prepared, admitted, flow)
-    fake_quantized, tuned_on = None, set[bytes]()
+        prepared = _prepared(flow, module, admitted, recipe, example)
+    tuned_on = _tuned(prepared, admitted, recipe, conditions, seconds)
+    fake_quantized = None
     if recipe.kind == "qat":
-        with _stage("train", seconds):
-            tuned_on = train.train(prepared, subject, recipe, who, conditions.progress)
-        _refuse_unobserved(prepared, admitted, "train")
         fake_quantized = flow.rehearsal(prepared)
         torch_api.freeze_observers(fake_quantized)
-    elif recipe.kind == "static":
-        with _stage("calibrate", seconds):
-            tuned_on = calibrate.calibrate(prepared, admitted, recipe, who, conditions.progress)
-        _refuse_unobserved(prepared, admitted, "calibrate")
-    else:  # observers of weights look when the model runs; there are none of activations
-        with torch.no_grad():
-            call(prepared, admitted.first_inputs, subject.forward)
     with _stage("convert", seconds):
         converted = flow.convert(prepared, example)
         _check_runs(converted, admitted, recipe)
     return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds, notes)
+
+
+def _swapped(module: Any, admitted: Admitted, recipe: Recipe) -> Any:
+    """Dynamic quantization in eager mode, which swaps layers and has nothing to prepare."""
+    inputs, forward = admitted.first_inputs, admitted.subject.forward
+    return dynamic.convert(
+        module, recipe, str(recipe.engine), lambda copied: call(copied, inputs, forward)
+    )
+
+
+def _prepared(flow: Flow, module: Any, admitted: Admitted, recipe: Recipe, example: Example) -> Any:
+    """The module with observers or fake-quantize modules, which computes what FP32 does."""
+    training = module.train(recipe.kind == "qat")
+    prepared = flow.prepare(training, recipe, str(recipe.engine), example)
+    if not observers_of(prepared):
+        raise FlowRefusal(
+            "prepare",
+            flow.NAME,
+            f"found nothing to quantize: no operation in quant_model"
+            f"{' outside keep_fp32' if recipe.keep_fp32 else ''} has an int8 kernel (Linear, "
+            "convolutions and what goes with them)",
+        )
+    if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
+        refuse_another_model(prepared, admitted, flow)
+    return prepared
+
+
+def _tuned(
+    prepared: Any,
+    admitted: Admitted,
+    recipe: Recipe,
+    conditions: Conditions,
+    seconds: dict[str, float],
+) -> set[bytes]:
+    """Calibrate or train in place; digests of the inputs that did it."""
+    tune = {"qat": ("train", train.train), "static": ("calibrate", calibrate.calibrate)}
+    if (
+        recipe.kind not in tune
+    ):  # observers of weights look when the model runs, no others are there
+        with torch.no_grad():
+            call(prepared, admitted.first_inputs, admitted.subject.forward)
+        return set()
+    name, run = tune[recipe.kind]
+    who = f"{admitted.subject.label} {recipe.kind}"
+    with _stage(name, seconds):
+        tuned_on = run(prepared, admitted, recipe, who, conditions.progress)
+    _refuse_unobserved(prepared, admitted, name)
+    return tuned_on
 
 
 def _check_runs(converted: Any, admitted: Admitted, recipe: Recipe) -> None:

@@ -1,6 +1,6 @@
 """Quantization-aware training: a short fine-tuning with fake-quantize modules in place."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
@@ -10,7 +10,7 @@ from pytest_quant.quantize.calibrate import refuse_eval_data
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import logits_of
-from pytest_quant.subject.subject import Subject, forward
+from pytest_quant.subject.subject import Admitted, Subject, forward
 from pytest_quant.variant.recipe import Recipe
 
 # When, as a share of all steps, BatchNorm's statistics and the observers stand still, so that the
@@ -21,7 +21,7 @@ FREEZE_OBSERVERS = 0.85
 
 
 def train(
-    prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress
+    prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress: Progress
 ) -> set[bytes]:
     """Train the prepared model in place: by the user's `quant_train`, else by the built-in loop.
 
@@ -31,6 +31,7 @@ def train(
     Raises:
         QuantStageError: when there is no training data, or training fails or gives a loss of NaN.
     """
+    subject = admitted.subject
     if subject.train is not None:
         try:
             subject.train(prepared.train())
@@ -52,45 +53,26 @@ def _loop(
 ) -> set[bytes]:
     import torch
 
-    loss_of = subject.loss or _cross_entropy
-    optimizer = torch.optim.Adam(prepared.parameters(), lr=recipe.lr)
     steps = recipe.epochs * _count(subject.train_data)
+    optimizer = torch.optim.Adam(prepared.parameters(), lr=recipe.lr)
     # A rate that stays high leaves the last steps' noise in the weights: in six builds ResNet-18
     # lost up to 2.3 points on held-back digits at a constant 1e-4, and up to 0.7 with this decay.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
-    freezes: list[tuple[int, Callable[[Any], None]]] = [
-        (int(steps * FREEZE_BATCHNORM), torch_api.freeze_batchnorm),
-        (int(steps * FREEZE_OBSERVERS), torch_api.freeze_observers),
-    ]
-    seen: set[bytes] = set()
+    seen, done = set[bytes](), 0
     prepared.train()
-    step = 0
     with torch.enable_grad(), progress(f"train {who}", steps, "steps") as advance:
-        for epoch in range(recipe.epochs):
-            for batch in each_batch(subject.train_data, "quant_train_data"):
-                for at, freeze in freezes:
-                    if step == max(at, 1):
-                        freeze(prepared)
-                inputs, targets = unpack(batch, "quant_train_data", subject.batch)
-                inputs = on_cpu(inputs)
-                if epoch == 0:
-                    seen.update(digests(inputs, size_of(inputs)))
-                outputs = forward(
-                    subject,
-                    prepared,
-                    inputs,
-                    "the prepared model",
-                    stage="train",
-                    fixture="quant_train_data",
-                )
-                loss = _loss(loss_of, outputs, targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                step += 1
-                advance(1)
-    if not step:
+        for epoch, inputs, targets in _batches(subject, recipe.epochs):
+            _freeze(prepared, done, steps)
+            if epoch == 0:
+                seen.update(digests(inputs, size_of(inputs)))
+            loss = _loss(prepared, subject, inputs, targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            done += 1
+            advance(1)
+    if not done:
         raise QuantStageError(
             "train",
             "quant_train_data yielded nothing; QAT needs batches of (inputs, targets). "
@@ -99,11 +81,35 @@ def _loop(
     return seen
 
 
-def _loss(loss_of: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
+def _batches(subject: Subject, epochs: int) -> Iterator[tuple[int, Any, Any]]:
+    """The epoch, inputs and targets of each step."""
+    for epoch in range(epochs):
+        for batch in each_batch(subject.train_data, "quant_train_data"):
+            inputs, targets = unpack(batch, "quant_train_data", subject.batch)
+            yield epoch, on_cpu(inputs), targets
+
+
+def _freeze(prepared: Any, done: int, steps: int) -> None:
+    """Freeze what is to stand still from this step on; nothing at the very first."""
+    if done == max(int(steps * FREEZE_BATCHNORM), 1):
+        torch_api.freeze_batchnorm(prepared)
+    if done == max(int(steps * FREEZE_OBSERVERS), 1):
+        torch_api.freeze_observers(prepared)
+
+
+def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
     import torch
 
+    outputs = forward(
+        subject,
+        prepared,
+        inputs,
+        "the prepared model",
+        stage="train",
+        fixture="quant_train_data",
+    )
     try:
-        loss = loss_of(outputs, targets)
+        loss = (subject.loss or _cross_entropy)(outputs, targets)
     except Exception as error:
         raise QuantStageError(
             "train",
