@@ -95,7 +95,7 @@ def _layer(layer: Layer) -> str:
     said = [layer.type] if layer.type else []
     said += [f"{100 * layer.share:.0f} % of the noise"] if is_number(layer.share) else []
     said += [f"{layer.sqnr:.1f} dB"] if is_number(layer.sqnr) else []
-    return in_markdown(f"{layer.name} ({', '.join([*said, *layer.faults])})")
+    return in_markdown(f"{layer.name} ({', '.join([*said, *layer.words])})")
 
 
 def _listed(texts: Sequence[str], room: int, most: int = MOST_SENTENCE) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
+from pytest_quant.explain.lost.fault import Fault, FaultKind
 from pytest_quant.explain.lost.faults import faults_of
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.noise import Noise, decibels, noise_share
@@ -113,9 +114,7 @@ def effects_in_place(variant: Variant, probe: Any, deadline: float) -> Effects:
                 macs.get(name, 0),
                 sqnr=noise if noise is not None and math.isfinite(noise) else None,
                 effect=effect,
-                faults=("its output is far from FP32's",)
-                if noise is not None and noise < FAR
-                else (),
+                faults=(Fault(FaultKind.FAR_OUTPUT),) if noise is not None and noise < FAR else (),
             )
         )
     return Effects(with_shares(layers), size_of(probe), sqnrs)

@@ -76,7 +76,7 @@ class Explanation:
                 layer.type,
                 "-" if layer.share is None else f"{100 * layer.share:.0f} %",
                 "-" if layer.sqnr is None else f"{layer.sqnr:.1f}",
-                "; ".join(layer.faults),
+                "; ".join(layer.words),
             )
             for layer in self.ranked[:most]
         ]

@@ -1,8 +1,9 @@
-"""Faults: what is wrong with a layer, in words of a few syllables."""
+"""Faults: what is wrong with a layer, by the figures that say so."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_quant.explain.lost.fault import Fault, FaultKind
 from pytest_quant.explain.lost.range_fit import Fit, outlier_of
 
 OUTLIER = 10.0  # times the median channel: more than three bits of its neighbours' range are gone
@@ -13,7 +14,7 @@ NOISY = 25.0  # dB; a weight in 8 bits usually has 35 and more
 
 def faults_of(
     layer: Any, fits: Iterable[Fit], *, per_channel: bool, weight_sqnr: float | None, scale: Any
-) -> tuple[str, ...]:
+) -> tuple[Fault, ...]:
     """What stands out of a layer and the activations that it rounds.
 
     Args:
@@ -23,25 +24,25 @@ def faults_of(
         weight_sqnr: of the rounded weight in dB.
         scale: of the BatchNorm that is folded into it, [channels], or None.
     """
-    found, fits = [], list(fits)
+    found, fits = list[Fault](), list(fits)
     groups = getattr(layer, "groups", 1)
     if not per_channel:
         if groups > 1 and groups == getattr(layer, "in_channels", 0):
-            found.append("depthwise, per-tensor")
+            found.append(Fault(FaultKind.ONE_SCALE_FOR_DEPTHS))
         spread = outlier_of(_folded(layer, scale), 0)
         if spread > OUTLIER:
-            found.append(f"weight: outlier channel, max {spread:.0f}x the median")
+            found.append(Fault(FaultKind.UNEQUAL_WEIGHT, spread))
     if weight_sqnr is not None and weight_sqnr < NOISY and not found:
-        found.append(f"weight keeps {weight_sqnr:.0f} dB")
+        found.append(Fault(FaultKind.NOISY_WEIGHT, weight_sqnr))
     saturated = max((fit.saturated for fit in fits), default=0.0)
     if saturated > SATURATED:
-        found.append(f"saturates {100 * saturated:.1f} % of activations")
+        found.append(Fault(FaultKind.SATURATED, 100 * saturated))
     outlier = max((fit.outlier for fit in fits), default=1.0)
     if outlier > OUTLIER:
-        found.append(f"activations: outlier channel, max {outlier:.0f}x the median")
+        found.append(Fault(FaultKind.UNEQUAL_ACTIVATIONS, outlier))
     used = min((fit.used for fit in fits), default=1.0)
     if used < USED:
-        found.append(f"{100 * (1 - used):.0f} % of the range is empty")
+        found.append(Fault(FaultKind.EMPTY_RANGE, 100 * (1 - used)))
     return tuple(found)
 
 

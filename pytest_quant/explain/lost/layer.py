@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_quant.explain.lost.fault import Fault
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -22,7 +24,8 @@ class Layer:
         effect: noise in the model's output when this layer alone is quantized, as a share of the
             signal (power; 0.01 is 20 dB); None where it could not be measured.
         share: of the sum of all layers' effects, in [0, 1].
-        faults: what is wrong with it, in words; empty when nothing stands out.
+        faults: what is wrong with it, in words alone where it was read from a report; empty when nothing
+            stands out.
     """
 
     name: str
@@ -35,11 +38,16 @@ class Layer:
     used: float | None = None
     effect: float | None = None
     share: float | None = None
-    faults: tuple[str, ...] = ()
+    faults: tuple[Fault | str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is wrong with it, for a person."""
+        return tuple(map(str, self.faults))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**asdict(self), "faults": list(self.faults)}
+        return {**asdict(self), "faults": list(self.words)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Layer":

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.fault import UNEQUAL, Fault
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.variant.variant import Variant
@@ -52,7 +53,7 @@ def _worst(explanation: Explanation) -> list[str]:
             f"No layer stands out: {len(names)} of {count} layers make {100 * total:.0f} % of the noise."
         ]
     first = ranked[0]
-    why = f" ({'; '.join(first.faults)})" if first.faults else ""
+    why = f" ({'; '.join(first.words)})" if first.faults else ""
     if len(names) == 1:
         return [f"{first.name} makes {100 * total:.0f} % of the noise in the outputs{why}."]
     rest = ", ".join(names[1:])
@@ -88,7 +89,8 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
 
 
 def _is_unequal(explanation: Explanation) -> bool:
-    return any("outlier channel" in fault for x in explanation.ranked[:3] for fault in x.faults)
+    faults = [fault for layer in explanation.ranked[:3] for fault in layer.faults]
+    return any(isinstance(fault, Fault) and fault.kind in UNEQUAL for fault in faults)
 
 
 def _range(explanation: Explanation, variant: Variant) -> list[str]:

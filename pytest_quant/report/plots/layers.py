@@ -78,7 +78,7 @@ def layers_of(explanation: Explanation, name: str, title: str) -> Layers | None:
         if between:
             lines.append(_gap(between))
             between = []
-        faults = "; ".join(layer.faults)
+        faults = "; ".join(layer.words)
         shown = _percent(shares[index]) if measured and is_number(layer.share) else "-"
         width = 100 * shares[index] / longest
         called = layer.name or "the model itself"

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pytest_quant.explain.lost.fault import FaultKind
 from pytest_quant.explain.lost.faults import faults_of
 from pytest_quant.explain.lost.range_fit import Fit, outlier_of
 
@@ -11,7 +12,8 @@ FINE = Fit(saturated=0.0, used=1.0, outlier=2.0)
 
 def faults(layer=None, fits=(FINE,), per_channel=True, weight_sqnr=40.0, scale=None):
     layer = layer or torch.nn.Linear(4, 4)
-    return faults_of(layer, fits, per_channel=per_channel, weight_sqnr=weight_sqnr, scale=scale)
+    found = faults_of(layer, fits, per_channel=per_channel, weight_sqnr=weight_sqnr, scale=scale)
+    return tuple(map(str, found))
 
 
 def test_nothing_stands_out_of_a_sound_layer():
@@ -57,3 +59,10 @@ def test_an_outlier_is_the_largest_channel_over_the_median_one():
     assert outlier_of(values, 1) == 7.0
     assert outlier_of(torch.tensor([[1.0, 2.0, 30.0]]), -1) == 15.0
     assert outlier_of(torch.zeros(2, 5), -1) == 1.0
+
+
+def test_a_fault_is_a_fact_and_its_words_come_last():
+    (fault,) = faults_of(
+        torch.nn.Linear(4, 4), [Fit(0.0, 1.0, 41.3)], per_channel=True, weight_sqnr=40.0, scale=None
+    )
+    assert (fault.kind, fault.figure) == (FaultKind.UNEQUAL_ACTIVATIONS, 41.3)

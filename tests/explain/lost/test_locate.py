@@ -30,7 +30,7 @@ def test_a_planted_fault_is_ranked_first_and_named(fault):
     explanation, layer = explained(fault, 0)
     first = explanation.ranked[0]
     assert first.name == layer
-    assert WORDS[fault.__name__] in "; ".join(first.faults)
+    assert WORDS[fault.__name__] in "; ".join(first.words)
     assert layer in explanation.sentences[0]
 
 
@@ -63,7 +63,8 @@ def test_it_is_made_once_and_crosses_processes():
     explanation = explain(variant)
     assert explain(variant) is explanation
     assert variant.measured("explanation") is explanation
-    assert Explanation.from_dict(explanation.to_dict()) == explanation
+    read = Explanation.from_dict(explanation.to_dict())
+    assert (read.to_dict(), str(read)) == (explanation.to_dict(), str(explanation))
 
 
 def test_without_time_layers_are_ranked_by_their_own_noise():
@@ -176,3 +177,10 @@ def test_a_model_that_was_converted_to_another_one_is_not_blamed_on_its_layers()
     parts = explain(toy_variant(Recipe("static", flow="parts"), model=model))
     assert parts.sqnr["built"] == pytest.approx(parts.sqnr["whole"], abs=4)
     assert "rounding alone" not in str(parts)
+
+
+def test_channels_that_differ_call_for_equalizing_and_a_report_holds_words():
+    explanation, _ = explained(planted.outlier_channel, 0)
+    assert "equalize=True, which evens out channels" in str(explanation)
+    read = Explanation.from_dict(explanation.to_dict())
+    assert read.ranked[0].faults == explanation.ranked[0].words
