@@ -8,7 +8,8 @@ import torch
 from pytest_quant.baseline.row import Row
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.quantize.build import Built, build
+from pytest_quant.quantize.build import build
+from pytest_quant.quantize.built import Built
 from pytest_quant.store.open import measures_under, open_store
 from pytest_quant.store.store import Store
 from pytest_quant.subject.metrics import Metric

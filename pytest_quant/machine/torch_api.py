@@ -71,6 +71,12 @@ def ao() -> Any:
     return module(AO)
 
 
+def without_eager_mode() -> str | None:
+    """That this PyTorch has no ``torch.ao.quantization``, in half a sentence; None when it has."""
+    why = has(AO)
+    return f"this PyTorch has no eager mode quantization any more ({why})" if why else None
+
+
 def convolution_base() -> Any:
     """The class of all convolutions. Without it multiply-adds would be unknown."""
     import torch

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
-from pytest_quant.quantize.build import Built
+from pytest_quant.quantize.built import Built
 from pytest_quant.store.contest import fastest_engine, is_contest
 from pytest_quant.subject.subject import Admitted, Subject, admit
 from pytest_quant.variant.measurements import Measures

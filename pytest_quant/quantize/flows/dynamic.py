@@ -10,7 +10,13 @@ from pytest_quant.quantize.names import kept
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
 
+NAME = "eager"
 COVERED = "Linear, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Embedding and EmbeddingBag"
+
+
+def refusal() -> str | None:
+    """Why `quantize_dynamic` cannot be had, in half a sentence; None when it can."""
+    return torch_api.without_eager_mode()
 
 
 def convert(

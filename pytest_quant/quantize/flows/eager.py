@@ -25,12 +25,8 @@ def has_stubs(module: Any) -> bool:
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
-    """Only stubs tell eager mode where int8 begins and ends; dynamic quantization needs none."""
-    if why := torch_api.has(torch_api.AO):
-        return f"this PyTorch has no eager mode quantization any more ({why})"
-    if recipe.kind == "dynamic" or has_stubs(module):
-        return None
-    return "it has no QuantStub"
+    """Only stubs tell eager mode where int8 begins and ends."""
+    return torch_api.without_eager_mode() or (None if has_stubs(module) else "it has no QuantStub")
 
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:

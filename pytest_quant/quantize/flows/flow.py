@@ -50,6 +50,12 @@ class FlowRefusal(QuantStageError):
         self.reason = f"{flow} {reason}"
 
 
+def refuse(flow: str, reason: str | None) -> None:
+    """Refuse a model that a flow cannot even try, if there is a reason."""
+    if reason:
+        raise FlowRefusal("prepare", flow, f"cannot take quant_model: {reason}")
+
+
 def observers_of(prepared: Any) -> dict[str, Any]:
     """The activation observers, or fake-quantize modules, of a prepared module by name."""
     return {

@@ -1,4 +1,4 @@
-"""Choice: the first flow that can, in order; what is said of those that cannot."""
+"""First that can: the first flow that can, in order; what is said of those that cannot."""
 
 import importlib.util
 import sys
@@ -21,7 +21,8 @@ from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.quantize.flows import choice, fx, parts, pt2e
+from pytest_quant.quantize.flows import eager, fx, parts, pt2e
+from pytest_quant.quantize.methods.registry import METHODS
 
 BRANCH, CHECK = "if x.sum() > 0:", "if x.shape[1] != 3:"
 NO_TORCHAO = r"it needs torchao \(pip install 'pytest-quant\[pt2e\]'\)"
@@ -79,12 +80,17 @@ def note_of(variant):
     ],
 )
 def test_the_order_depends_on_stubs_and_kind(make, kind, expected):
-    assert choice.candidates(made(make), Recipe(kind)) == expected
+    assert METHODS[kind, "auto"].order(made(make)) == expected
 
 
 @pytest.mark.parametrize("flow", ["eager", "fx", "pt2e", "parts"])
-def test_a_flow_that_is_named_is_the_only_one(flow):
-    assert choice.candidates(made(Stubbed), Recipe("qat", flow=flow)) == (flow,)
+def test_a_flow_that_is_named_is_the_only_one(flow, monkeypatch):
+    for module in (eager, fx, pt2e, parts):
+        monkeypatch.setattr(module, "refusal", lambda *_: "it is switched off")
+    with pytest.raises(
+        QuantStageError, match=f"flow {flow} cannot take quant_model: it is switched"
+    ):
+        built(made(Stubbed), Recipe("static", flow=flow))
 
 
 def test_what_fx_cannot_trace_is_exported():

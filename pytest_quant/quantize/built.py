@@ -1,0 +1,28 @@
+"""Built: what a method has made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_quant.variant.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """A quantized model and what is known of its making.
+
+    Args:
+        module: the model to run, under `recipe.engine`.
+        recipe: as asked for, with the flow and engine that were taken.
+        fake_quantized: QAT: the trained model before conversion, in eval mode.
+        tuned_on: digests of the inputs that calibrated or trained it.
+        seconds: of each stage.
+        notes: which flow was taken where another one could not, and why.
+    """
+
+    module: Any
+    recipe: Recipe
+    fake_quantized: Any = None
+    tuned_on: frozenset[bytes] = frozenset()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

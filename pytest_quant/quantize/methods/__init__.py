@@ -1,0 +1,1 @@
+"""Methods: how variants of each kind are made, one file each."""

@@ -1,0 +1,124 @@
+"""Observing: a flow puts observers into a model, they find ranges, and the flow converts."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from pytest_quant.machine import torch_api
+from pytest_quant.machine.conditions import Conditions, engine_set
+from pytest_quant.machine.engines import engine_for
+from pytest_quant.quantize.built import Built
+from pytest_quant.quantize.equalize import equalize
+from pytest_quant.quantize.faithful import refuse_another_model
+from pytest_quant.quantize.flows.example import Example, example_of
+from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, refuse
+from pytest_quant.quantize.stages import refuse_what_cannot_run, stage
+from pytest_quant.quantize.tuning import Tuning
+from pytest_quant.subject.batches import call
+from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """The method of ``static`` and ``qat``, and of ``dynamic`` in flow pt2e.
+
+    Args:
+        flow: that prepares and converts.
+        tuning: how ranges are found; None where that happens at each call.
+    """
+
+    flow: Flow
+    tuning: Tuning | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether it prepares for training."""
+        return self.tuning is not None and self.tuning.trains
+
+    def refusal(self, module: Any, recipe: Recipe) -> str | None:
+        """As the protocol says."""
+        return self.flow.refusal(module, recipe)
+
+    def make(self, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
+        """As the protocol says."""
+        engine = engine_for(recipe.engine or conditions.engine)
+        if self.tuning is not None:
+            self.tuning.check(admitted)
+        refuse(self.flow.NAME, self.refusal(admitted.module, recipe))
+        return self.attempt(admitted, recipe, engine, conditions)
+
+    def attempt(
+        self, admitted: Admitted, recipe: Recipe, engine: str, conditions: Conditions
+    ) -> Built:
+        """prepare, then calibrate or train, then convert; what comes out must run."""
+        engine = self.flow.ENGINE or engine
+        with engine_set(engine):
+            return self._made(
+                admitted, replace(recipe, flow=self.flow.NAME, engine=engine), conditions
+            )
+
+    def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
+        """As the protocol says."""
+        engine = engine_for(recipe.engine)
+        with engine_set(engine):
+            if recipe.equalize:  # which changes what stands between layers too
+                equalize(module, example)
+            prepared = self.flow.prepare(module.train(self.trains), recipe, engine, example)
+            with torch.no_grad():
+                prepared.eval()(*example.args, **example.kwargs)
+            return self.flow.convert(prepared, example)
+
+    def _made(self, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
+        module, seconds = copy.deepcopy(admitted.module), dict[str, float]()
+        example = example_of(module, admitted)
+        with stage("prepare", seconds):
+            notes = (equalize(module, example),) if recipe.equalize else ()
+            prepared = self._prepared(module, admitted, recipe, example)
+        tuned_on = self._tuned(prepared, admitted, recipe, conditions, seconds)
+        fake_quantized = None
+        if self.trains:
+            fake_quantized = self.flow.rehearsal(prepared)
+            torch_api.freeze_observers(fake_quantized)
+        with stage("convert", seconds):
+            converted = self.flow.convert(prepared, example)
+            refuse_what_cannot_run(converted, admitted, recipe)
+        return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds, notes)
+
+    def _prepared(self, module: Any, admitted: Admitted, recipe: Recipe, example: Example) -> Any:
+        """The module with observers or fake-quantize modules, which computes what FP32 does."""
+        prepared = self.flow.prepare(module.train(self.trains), recipe, str(recipe.engine), example)
+        if not observers_of(prepared):
+            raise FlowRefusal(
+                "prepare",
+                self.flow.NAME,
+                f"found nothing to quantize: no operation in quant_model"
+                f"{' outside keep_fp32' if recipe.keep_fp32 else ''} has an int8 kernel (Linear, "
+                "convolutions and what goes with them)",
+            )
+        if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
+            refuse_another_model(prepared, admitted, self.flow)
+        return prepared
+
+    def _tuned(
+        self,
+        prepared: Any,
+        admitted: Admitted,
+        recipe: Recipe,
+        conditions: Conditions,
+        seconds: dict[str, float],
+    ) -> set[bytes]:
+        """Tune in place; digests of the inputs that did it."""
+        if (
+            self.tuning is None
+        ):  # observers of weights look when the model runs; there are no others
+            with torch.no_grad():
+                call(prepared, admitted.first_inputs, admitted.subject.forward)
+            return set()
+        who = f"{admitted.subject.label} {recipe.kind}"
+        with stage(self.tuning.stage, seconds):
+            tuned_on = self.tuning.run(prepared, admitted, recipe, who, conditions.progress)
+        self.tuning.refuse_unobserved(prepared, admitted)
+        return tuned_on

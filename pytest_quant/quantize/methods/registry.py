@@ -1,0 +1,49 @@
+"""Registry: which method is whose."""
+
+from typing import Any
+
+from pytest_quant.quantize.flows import cast, dynamic, eager, fx, parts, pt2e, weight_only
+from pytest_quant.quantize.flows.flow import Flow
+from pytest_quant.quantize.method import Attempt, Method
+from pytest_quant.quantize.methods.first_that_can import FirstThatCan
+from pytest_quant.quantize.methods.observing import Observing
+from pytest_quant.quantize.methods.rewriting import Rewriting
+from pytest_quant.quantize.methods.swapping import Swapping
+from pytest_quant.quantize.methods.users_own import UsersOwn
+from pytest_quant.quantize.tuning import CALIBRATION, TRAINING
+from pytest_quant.variant.recipe import Recipe
+
+FLOWS: dict[str, Flow] = {"fx": fx, "eager": eager, "pt2e": pt2e, "parts": parts}
+
+
+def method_of(recipe: Recipe) -> Method:
+    """How variants after a recipe are made."""
+    return METHODS[recipe.kind, recipe.flow]
+
+
+def _flows(module: Any) -> tuple[str, ...]:
+    """The flows that are tried where observers are put in: eager for a model that is made for it."""
+    return (*(("eager",) if eager.has_stubs(module) else ()), "fx", "pt2e", "parts")
+
+
+def _dynamic_flows(module: Any) -> tuple[str, ...]:
+    """Of dynamic quantization just one: what eager mode refuses it refuses for all models."""
+    return ("pt2e",) if dynamic.refusal() else ("eager",)
+
+
+_dynamic: dict[str, Attempt] = {"eager": Swapping(), "pt2e": Observing(pt2e)}
+_static: dict[str, Attempt] = {name: Observing(flow, CALIBRATION) for name, flow in FLOWS.items()}
+_qat: dict[str, Attempt] = {name: Observing(flow, TRAINING) for name, flow in FLOWS.items()}
+
+# By kind and flow; those that know no flows have ``auto`` alone.
+METHODS: dict[tuple[str, str], Method] = {
+    ("dynamic", "auto"): FirstThatCan(_dynamic, _dynamic_flows),
+    ("static", "auto"): FirstThatCan(_static, _flows, CALIBRATION),
+    ("qat", "auto"): FirstThatCan(_qat, _flows, TRAINING),
+    ("weight_only", "auto"): Rewriting(weight_only),
+    ("cast", "auto"): Rewriting(cast),
+    ("custom", "auto"): UsersOwn(),
+    **{("dynamic", name): method for name, method in _dynamic.items()},
+    **{("static", name): method for name, method in _static.items()},
+    **{("qat", name): method for name, method in _qat.items()},
+}

@@ -1,0 +1,49 @@
+"""Users' own: the method of ``custom``, whose build the recipe brings."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.conditions import Conditions, engine_set
+from pytest_quant.machine.engines import engine_for
+from pytest_quant.quantize.built import Built
+from pytest_quant.quantize.flows.example import Example
+from pytest_quant.quantize.stages import stage
+from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class UsersOwn:
+    """Of what it makes nothing is known but that it can be called."""
+
+    def make(self, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
+        """As the protocol says."""
+        recipe = replace(recipe, engine=engine_for(recipe.engine or conditions.engine))
+        seconds = dict[str, float]()
+        with engine_set(str(recipe.engine)):
+            module = copy.deepcopy(admitted.module)
+            with stage("convert", seconds):
+                made = _made(module, recipe)
+            if not callable(made):
+                raise QuantStageError(
+                    "convert",
+                    f"the recipe's build returned {made!r}; expected the quantized model, a "
+                    "callable that takes the FP32 model's inputs.",
+                )
+            if hasattr(made, "eval") and getattr(made, "training", False):
+                made.eval()
+        return Built(made, recipe, seconds=seconds)
+
+    def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
+        """There is no file of such a variant."""
+        raise QuantStageError("load", "its build is the user's")
+
+
+def _made(module: Any, recipe: Recipe) -> Any:
+    assert recipe.build is not None  # a custom Recipe has one
+    try:
+        return recipe.build(module)
+    except Exception as error:
+        raise QuantStageError("convert", f"the recipe's build raised: {in_brief(error)}") from error
