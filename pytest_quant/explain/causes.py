@@ -15,7 +15,6 @@ from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.variant import Variant
 
 TABLE = 4  # layers that a failure message lists
-MENDABLE = ("dynamic", "static", "qat", "weight_only")
 OBSERVING = 2.0  # times the calibration: what looking into a model takes before the first layer
 
 
@@ -78,7 +77,7 @@ def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
 
 
 def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
-    if variant.recipe is None or variant.recipe.kind != "dynamic":
+    if not variant.facts.is_dynamic:
         return None
     return (
         "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
@@ -120,7 +119,7 @@ def _inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
         return _usual(variant)
     lines = _where(variant, effort)
     is_drop = verdict.gate == "max_accuracy_drop"
-    mendable = variant.recipe is not None and variant.recipe.kind in MENDABLE
+    mendable = variant.recipe is not None and variant.facts.chooses_layers
     if not (is_drop and mendable):
         return "\n".join([*lines, _usual(variant)])
     if not effort.mend_seconds:

@@ -36,9 +36,9 @@ def notes_on(variant: Variant) -> list[str]:
         )
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
-    recipe = variant.recipe
+    recipe, facts = variant.recipe, variant.facts
     few = share is not None and share.macs is not None and share.macs < FEW_MACS
-    if recipe and recipe.kind in ("static", "qat") and recipe.flow in ("fx", "parts") and few:
+    if recipe and facts.is_observed and not facts.sees_inside and few:
         notes.append(
             f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "
             f"{100 * share.macs:.1f} % of the multiply-adds became int8: "
@@ -49,7 +49,7 @@ def notes_on(variant: Variant) -> list[str]:
         notes.append(
             f"inductor found no int8 kernel for {without} uses of int8 weights; they are computed in FP32"
         )
-    if recipe and recipe.kind in ("static", "qat") and must_reduce_range(str(recipe.engine)):
+    if recipe and facts.is_observed and must_reduce_range(str(recipe.engine)):
         notes.append(
             "activations keep to 7 bits: on this CPU, which has no VNNI, sums of "
             f"{recipe.engine}'s 8-bit products would saturate"

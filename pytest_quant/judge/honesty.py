@@ -14,7 +14,7 @@ def not_quantized(variant: Variant) -> str | None:
     """
     if variant.is_fp32 or variant.recipe is None:
         return None
-    if variant.recipe.kind != "custom":
+    if variant.facts.is_known:
         share = variant.int8_share
         if share.parameters == 0:
             return (

@@ -188,7 +188,7 @@ def refuse_overlap(variant: Variant, inputs: Set[bytes]) -> None:
     shared = len(tuned & inputs)
     if not tuned or shared < OVERLAP * len(tuned):
         return
-    qat = variant.recipe is not None and variant.recipe.kind == "qat"
+    qat = variant.facts.trains
     doing, fixture = (
         ("trained", "quant_train_data")
         if qat

@@ -5,7 +5,9 @@ from typing import Any, Protocol
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -30,6 +32,12 @@ class Method(Protocol):
         Raises:
             QuantStageError: when the module cannot be taken, or the engine is not in this PyTorch.
         """
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """What can be said of its variants by this recipe."""
+
+    def observers(self, recipe: Recipe) -> LayerObservers | None:
+        """What sees each layer when ranges are calibrated; None where none are observed beforehand."""
 
 
 class Attempt(Method, Protocol):

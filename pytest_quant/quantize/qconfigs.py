@@ -5,6 +5,15 @@ from typing import Any
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
+from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
+from pytest_quant.quantize.layer_types import (
+    CONVOLUTIONS,
+    EMBEDDING_SCALES,
+    EMBEDDINGS,
+    LINEAR,
+    SCALES,
+)
+from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -32,6 +41,30 @@ def qconfig_mapping(recipe: Recipe, engine: str) -> Any:
             own_weight = weight if qconfig.weight is usual.weight else qconfig.weight
             mapping.set_object_type(kind, ao.QConfig(activation=activation, weight=own_weight))
     return mapping.set_global(ao.QConfig(activation=activation, weight=weight))
+
+
+def layer_observers(recipe: Recipe, engine: str) -> LayerObservers:
+    """What the mapping lets see each layer, if ranges are calibrated."""
+    mapping = qconfig_mapping(calibrated(recipe), engine)
+
+    def qconfig(layer: Any) -> Any:
+        return mapping.object_type_qconfigs.get(type(layer)) or mapping.global_qconfig
+
+    return LayerObservers(
+        lambda layer: qconfig(layer).activation(), lambda layer: qconfig(layer).weight()
+    )
+
+
+def facts_of_mapped(recipe: Recipe) -> Facts:
+    """Of what the flows make that take such a mapping."""
+    return Facts(
+        recipe.kind,
+        Ranges.BEFOREHAND,
+        covers=LINEAR | CONVOLUTIONS | EMBEDDINGS,
+        scale_bytes=SCALES if recipe.per_channel else 0,
+        own_scale_bytes=EMBEDDING_SCALES,
+        folds_batchnorm=True,
+    )
 
 
 def _per_tensor_weight(qat: bool) -> Any:

@@ -9,6 +9,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
 
@@ -27,14 +28,16 @@ def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
         seconds[name] = time.perf_counter() - start
 
 
-def refuse_what_cannot_run(converted: Any, admitted: Admitted, recipe: Recipe) -> None:
+def refuse_what_cannot_run(
+    converted: Any, admitted: Admitted, recipe: Recipe, facts: Facts
+) -> None:
     """Run the first batch, which also compiles what is to be compiled.
 
     Raises:
         FlowRefusal: when it cannot run.
     """
     try:
-        with running_as_built(converted, recipe):
+        with running_as_built(converted, recipe, facts):
             call(converted, admitted.first_inputs, admitted.subject.forward)
     except QuantStageError:
         raise

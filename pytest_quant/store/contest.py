@@ -7,7 +7,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.engines import supported_engines
 from pytest_quant.measure.sqnr import sqnr
-from pytest_quant.quantize.flows import pt2e
+from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -15,12 +15,11 @@ ONE_BIT = 6.02  # dB; an engine that loses more than this against the most exact
 ROUNDS = 15
 SECONDS = 10.0  # for each engine
 
-CONTESTED = ("dynamic", "static", "qat")
-
 
 def is_contest(recipe: Recipe, conditions: Conditions) -> bool:
     """Whether the engine is to be found by measuring."""
-    return recipe.kind in CONTESTED and (recipe.engine or conditions.engine) == "auto"
+    is_int8 = facts_of(recipe).is_dynamic or facts_of(recipe).is_observed
+    return is_int8 and (recipe.engine or conditions.engine) == "auto"
 
 
 def fastest_engine(
@@ -41,8 +40,8 @@ def fastest_engine(
     Raises:
         QuantStageError: when no engine can make it; the last one's reason.
     """
-    if recipe.flow == pt2e.NAME:
-        return pt2e.ENGINE, f"flow pt2e runs on engine {pt2e.ENGINE} alone"
+    if only := facts_of(recipe).engine:
+        return only, f"flow {recipe.flow} runs on engine {only} alone"
     found: dict[str, tuple[float, float]] = {}
     failed: dict[str, QuantStageError] = {}
     inputs = fp32.admitted.first_inputs
@@ -70,7 +69,7 @@ def fastest_engine(
 
 
 def _trial(recipe: Recipe, engine: str) -> Recipe:
-    if recipe.kind != "qat":
+    if not facts_of(recipe).trains:
         return replace(recipe, engine=engine)
     kept = ("flow", "observer", "qscheme", "per_channel", "keep_fp32")
     return Recipe("static", engine=engine, **{name: getattr(recipe, name) for name in kept})

@@ -11,6 +11,7 @@ from pytest_quant.measure.latency import channels_last_speedup, make_pair
 from pytest_quant.measure.prefix import prefix_of
 from pytest_quant.measure.size import measure_size
 from pytest_quant.quantize.build import build
+from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.saved.variant_file import save
 from pytest_quant.store.store import Store
 from pytest_quant.variant.measurements import Measures
@@ -31,5 +32,6 @@ def measures_under(conditions: Conditions) -> Measures:
         format_gain=channels_last_speedup,
         prefix=lambda variant: prefix_of(variant, conditions),
         save=save,
+        facts=facts_of,
         conditions=conditions,
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.variant.evaluation import BatchScores, Evaluation
+from pytest_quant.variant.facts import Facts
+from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.rounds import Pair
 
 if TYPE_CHECKING:
@@ -86,7 +88,8 @@ class Prefix(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """How a variant is measured and saved; handed in, so that it knows no room to its right."""
+    """How a variant is measured and saved, and the facts of a recipe; handed in, so that it knows no room
+    to its right."""
 
     evaluate: Callable[["Variant"], Evaluation]
     size: Callable[["Variant"], Size]
@@ -95,4 +98,5 @@ class Measures:
     format_gain: Callable[["Variant"], float]
     prefix: Callable[["Variant"], Prefix | None]
     save: Callable[["Variant", str | Path], Path]
+    facts: Callable[[Recipe], Facts]
     conditions: Conditions

@@ -6,13 +6,12 @@ from typing import Any
 
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
-
-FAST_PATH = ("cast", "weight_only")  # kinds of recipes that can take PyTorch's attention fast path
 
 
 @contextmanager
-def running_as_built(model: Any, recipe: Recipe | None) -> Iterator[None]:
+def running_as_built(model: Any, recipe: Recipe | None, facts: Facts) -> Iterator[None]:
     """In which a quantized model runs as it was built: its engine, inference mode, its attention.
 
     PyTorch's attention fast path reads FP32 weights and fails on an int8 layer, so it is off around
@@ -21,6 +20,7 @@ def running_as_built(model: Any, recipe: Recipe | None) -> Iterator[None]:
 
     Args:
         recipe: that it was built after; None for FP32.
+        facts: of its method.
     """
     import torch
 
@@ -29,7 +29,7 @@ def running_as_built(model: Any, recipe: Recipe | None) -> Iterator[None]:
         stack.enter_context(torch.inference_mode())
         if recipe is not None and recipe.engine is not None:
             stack.enter_context(engine_set(recipe.engine))
-        if recipe is not None and recipe.kind not in FAST_PATH and _has_attention(model):
+        if not facts.fast_path and _has_attention(model):
             stack.enter_context(torch_api.without_fast_path())
         yield
 

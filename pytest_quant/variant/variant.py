@@ -11,6 +11,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.evaluation import Evaluation
+from pytest_quant.variant.facts import FP32, Facts
 from pytest_quant.variant.measurements import Int8Share, Measures, Prefix, Size
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.rounds import Pair
@@ -81,6 +82,15 @@ class Variant:
         return self.fp32 is self
 
     @property
+    def facts(self) -> Facts:
+        """What its method says of it."""
+        return FP32 if self.recipe is None else self.facts_of(self.recipe)
+
+    def facts_of(self, recipe: Recipe) -> Facts:
+        """What its method says of a variant after another recipe."""
+        return self._measures.facts(recipe)
+
+    @property
     def conditions(self) -> Conditions:
         """Under what it is measured: threads, seed, samples in one timed call."""
         return self._measures.conditions
@@ -137,7 +147,7 @@ class Variant:
 
     def running(self) -> AbstractContextManager[None]:
         """In which this variant runs as it was built (see `running_as_built`)."""
-        return running_as_built(self.model, self.recipe)
+        return running_as_built(self.model, self.recipe, self.facts)
 
     def save(self, path: str | Path) -> Path:
         """Write the quantized weights and the recipe into one file; `load_variant` reads it.

@@ -44,15 +44,14 @@ def _explained(variant: Variant, samples: int, seconds: float) -> Explanation:
     start = time.perf_counter()
     first = variant.admitted.first_inputs
     probe = taken(first, min(samples, size_of(first))) if size_of(first) else first
-    kind, deadline = variant.recipe.kind if variant.recipe else "", start + seconds
     with isolated(variant.conditions, loaders=loaders_of(variant)), in_float():
         try:
-            if kind == "cast":
+            if variant.facts.is_in_half:
                 raise QuantStageError(
                     "explain", "a cast model has no layer that is quantized alone"
                 )
-            look = effects_in_float if kind in ("static", "qat") else effects_in_place
-            effects = look(variant, probe, deadline)
+            look = effects_in_float if variant.facts.is_observed else effects_in_place
+            effects = look(variant, probe, start + seconds)
             explanation = Explanation(
                 variant.name,
                 variant.subject.label,

@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 
+from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
 from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
-from pytest_quant.quantize.qconfigs import qconfig_mapping
+from pytest_quant.quantize.layer_observers import LayerObservers
+from pytest_quant.quantize.methods.registry import facts_of, method_of
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
@@ -27,22 +29,16 @@ def simulation_of(
     """
     layers = {name: module.get_submodule(name) for name in names}
     layers = {n: layer for n, layer in layers.items() if _has_weight(layer)}
-    settings = Recipe("static", **_static(recipe))
-    mapping = qconfig_mapping(settings, str(recipe.engine))
-
-    def qconfig(layer: Any) -> Any:
-        return mapping.object_type_qconfigs.get(type(layer)) or mapping.global_qconfig
-
-    compiled = recipe.flow == "pt2e"
+    observers, compiled = _observers(recipe), facts_of(recipe).is_compiled
     ids = {id(layer.weight): name for name, layer in layers.items()}
-    watch = _Observing(ids, compiled, lambda name: qconfig(layers.get(name)).activation())
+    watch = _Observing(ids, compiled, lambda name: observers.activation(layers.get(name)))
     with torch.no_grad():
         for inputs in batches:
             watch.seen.clear()
             watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
         called = {name: layers[name] for name in watch.order if name in layers}
         weights = {
-            name: _rounded_weight(layer, qconfig(layer).weight(), watch.scales.get(name))
+            name: _rounded_weight(layer, observers.weight(layer), watch.scales.get(name))
             for name, layer in called.items()
         }
         grids = {site: grid for site, o in watch.observers.items() if (grid := Grid.of(o))}
@@ -50,13 +46,11 @@ def simulation_of(
     return Simulation(module, subject, called, weights, watch.scales, grids, takers, compiled)
 
 
-def _static(recipe: Recipe) -> dict[str, Any]:
-    """What a static recipe has in common with this one, which may be of QAT."""
-    return {
-        "observer": recipe.observer,
-        "qscheme": recipe.qscheme,
-        "per_channel": recipe.per_channel,
-    }
+def _observers(recipe: Recipe) -> LayerObservers:
+    found = method_of(recipe).observers(recipe)
+    if found is None:
+        raise QuantStageError("explain", f"kind {recipe.kind} observes no layers beforehand.")
+    return found
 
 
 def _has_weight(layer: Any) -> bool:

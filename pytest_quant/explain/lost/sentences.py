@@ -67,7 +67,7 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
     """Weights or activations, and what helps against either."""
     weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]
     recipe = variant.recipe
-    if weights is None or activations is None or recipe is None or recipe.kind == "custom":
+    if weights is None or activations is None or recipe is None or not variant.facts.is_known:
         return []
     pair = f"weights alone {weights:.0f} dB, activations alone {activations:.0f} dB"
     if weights + CLEAR < activations:
@@ -82,7 +82,7 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
             "other observers, more typical calibration samples, or the worst layers in FP32 "
             "(keep_fp32)"
         )
-        if recipe.kind == "static" and not recipe.equalize and _is_unequal(explanation):
+        if variant.facts.is_calibrated and not recipe.equalize and _is_unequal(explanation):
             others = f"equalize=True, which evens out channels, {others}"
         return [f"It is the rounding of activations that costs ({pair}): {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]

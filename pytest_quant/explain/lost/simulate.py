@@ -31,10 +31,8 @@ def simulated(variant: Variant, recipe: Recipe | None = None) -> Simulation | No
 
 def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
     names = became_int8(variant)
-    if variant.recipe is not None and variant.recipe.kind == "qat":
-        module = trained_module(variant, names)
-    else:
-        module = copy.deepcopy(variant.fp32.model)
+    trains, fp32 = variant.facts.trains, variant.fp32.model
+    module = trained_module(variant, names) if trains else copy.deepcopy(fp32)
     if module is None or recipe is None:
         return None
     samples = variant.recipe.calibration_samples if variant.recipe else 200

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from pytest_quant.machine.engines import engine_for
+from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.variant.recipe import DTYPES, Recipe
 
 OBVIOUS_FLOWS = ("auto", "fx", "eager")  # which `auto` takes by itself
@@ -28,7 +29,7 @@ def _is_obvious(recipe: Recipe, name: str) -> bool:
     if name == "flow":
         return recipe.flow in OBVIOUS_FLOWS
     if name == "engine":
-        return recipe.flow == "pt2e" or recipe.engine == engine_for(None)
+        return facts_of(recipe).engine is not None or recipe.engine == engine_for(None)
     return name == "dtype" and recipe.dtype == DTYPES[recipe.kind][0]
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.machine.engines import supported_engines
 from pytest_quant.quantize.activations import default_observer
+from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.variant.recipe import OBSERVERS, Recipe
 
 SEVEN_BITS = ("x86", "fbgemm")  # engines that give activations 7 bits
@@ -21,7 +22,7 @@ def cheap_candidates(recipe: Recipe, *, weights_first: bool) -> list[Recipe]:
         recipe: static, with the flow and engine that were taken.
         weights_first: whether the rounding of weights costs more than that of activations.
     """
-    if recipe.kind != "static":
+    if not facts_of(recipe).is_calibrated:
         return []
     channels = [] if recipe.per_channel else [replace(recipe, per_channel=True)]
     equalized = [] if recipe.equalize else [replace(recipe, equalize=True)]

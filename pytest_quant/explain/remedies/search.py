@@ -57,8 +57,8 @@ class Search:
         own = self._judged(self.variant, "as it is")
         if own.passed:
             return self._made(None, [f"{self.variant.name} holds the limit as it is."])
-        kind = self.recipe.kind
-        if kind in ("custom", "cast"):
+        if not self.variant.facts.chooses_layers:
+            kind = self.recipe.kind
             return self._made(
                 None,
                 [f"A {kind} variant is not ours to mend: its layers are not chosen by a Recipe."],
@@ -133,7 +133,7 @@ class Search:
             named = f"{len(kept)} layers in FP32" if len(kept) > 1 else f"{kept[0]} in FP32"
             return self._tried(bench, kept, named).passed
 
-        if self.recipe.kind == "qat" and not passes(tuple(order)):
+        if self.variant.facts.trains and not passes(tuple(order)):
             self.hint = (
                 "It is not the rounding that costs: with every layer in float, the weights that QAT has "
                 "trained drop too much. "

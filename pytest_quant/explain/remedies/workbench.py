@@ -45,7 +45,7 @@ def workbench_of(variant: Variant, recipe: Recipe) -> Workbench | None:
     Args:
         recipe: the variant's own, or of a static one with other observers, scales or engine.
     """
-    if recipe.kind in ("static", "qat"):
+    if variant.facts.is_observed:
         simulation = simulated(variant, recipe)
         return None if simulation is None else InFloat(variant, recipe, simulation)
     built = as_built(variant)

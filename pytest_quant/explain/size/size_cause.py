@@ -1,13 +1,13 @@
 """Size cause: which layers hold a variant's bytes, which of them are still FP32, what to do about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tabulate import tabulate
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.explain.size.attainable import least_bytes, takes
+from pytest_quant.explain.size.attainable import least_bytes
 from pytest_quant.explain.size.layer_bytes import LayerBytes, held_by
 from pytest_quant.quantize.names import kept
 from pytest_quant.variant.measurements import MB
@@ -123,7 +123,7 @@ def _measured(variant: Variant, found: Tensors) -> Tensors:
     if not held or not found.fp32_bytes:
         note = "which layers hold the bytes cannot be seen: the build returned no torch.nn.Module"
         return replace(found, notes=(note,))
-    least = None if recipe is None else least_bytes(recipe, held)
+    least = None if recipe is None else least_bytes(variant.facts, held)
     if least is not None:
         found = replace(found, least_ratio=least / found.fp32_bytes)
     return replace(found, sentences=(_how_large(found), *_remedies(variant, found)))
@@ -143,9 +143,10 @@ def _how_large(tensors: Tensors) -> str:
 def _remedies(variant: Variant, tensors: Tensors) -> Iterator[str]:
     recipe, fp32_bytes = variant.recipe, tensors.fp32_bytes or 1
     fp32 = held_by(variant.fp32)
-    others = {each.label: least_bytes(each, fp32, unbuilt=True) or 0 for each in OTHERS}
+    facts = {each: variant.facts_of(each) for each in OTHERS}
+    others = {each: least_bytes(facts[each], fp32, unbuilt=True) or 0 for each in OTHERS}
     if recipe is None:
-        listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each.label])} MB" for each in OTHERS)
+        listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each])} MB" for each in OTHERS)
         yield f"Quantized it could come to about: {listed}."
         return
     if (tensors.float_bytes or 0) >= LITTLE * (tensors.bytes or 1):
@@ -154,48 +155,54 @@ def _remedies(variant: Variant, tensors: Tensors) -> Iterator[str]:
         return
     least = round(tensors.least_ratio * fp32_bytes)
     text = (
-        f"With all that {_named(recipe)} can take it would be {tensors.least_ratio:.3f} of FP32 "
+        f"With all that {variant.facts.name} can take it would be {tensors.least_ratio:.3f} of FP32 "
         f"({_mb(least)} MB): it cannot meet a limit below that"
     )
-    smaller = [each for each in OTHERS if others[each.label] < MUCH_SMALLER * least]
+    smaller = [each for each in OTHERS if others[each] < MUCH_SMALLER * least]
     if smaller:
         best = smaller[0]
-        text += f"; Recipe{_call(best)} could come to about {others[best.label] / fp32_bytes:.2f}"
-        text += " (smaller, but no faster than FP32)" if best.kind == "weight_only" else ""
+        text += f"; Recipe{_call(best)} could come to about {others[best] / fp32_bytes:.2f}"
+        text += " (smaller, but no faster than FP32)" if facts[best].unpacks_weights else ""
     yield f"{text}."
 
 
 def _of_floats(variant: Variant, recipe: Recipe, tensors: Tensors) -> Iterator[str]:
     """What would take the layers whose weights are still FP32, where they are enough to matter."""
-    names, enough = kept(variant.fp32.model, recipe.keep_fp32), LITTLE * (tensors.bytes or 1)
+    facts, enough = variant.facts, LITTLE * (tensors.bytes or 1)
+    names = kept(variant.fp32.model, recipe.keep_fp32)
     weights = [held for held in _floats(tensors) if held.weight_bytes]
     by_choice = [held for held in weights if held.layer in names]
     if _bytes(by_choice) >= enough:
-        saved = _bytes(by_choice) - (least_bytes(recipe, by_choice) or 0)
+        saved = _bytes(by_choice) - (least_bytes(facts, by_choice) or 0)
         yield (
             f"keep_fp32 keeps {_layers(by_choice)}; without it the model would be {_mb(saved)} MB smaller."
         )
         return
-    untaken = [held for held in weights if not takes(recipe, held)]
-    left = [held for held in weights if takes(recipe, held)]
+    untaken = [held for held in weights if not facts.takes(held.type)]
+    left = [held for held in weights if facts.takes(held.type)]
     parts = []
-    if recipe.kind == "custom":
+    if not facts.is_known:
         parts.append(f"the recipe's own build has left {_layers(weights)} FP32")
     elif _bytes(untaken) >= enough:
         untaken = [held for held in untaken if held.bytes >= LITTLE * _bytes(untaken)]
         types = ", ".join(dict.fromkeys(_type(held) or "unnamed" for held in untaken))
-        same = (Recipe(recipe.kind, flow="fx"),) if recipe.kind in ("static", "qat") else ()
-        able = (each for each in (*same, *OTHERS) if all(takes(each, held) for held in untaken))
-        taking = next(able, None)
-        text = f"{_named(recipe)} does not take {types} layers"
+        same = (Recipe(recipe.kind, flow="fx"),) if facts.is_observed else ()
+        taking = _taking(variant, (*same, *OTHERS), untaken)
+        text = f"{variant.facts.name} does not take {types} layers"
         parts.append(f"{text}; Recipe{_call(taking)} does" if taking else text)
     if _bytes(left) >= enough:
-        other = "fx" if recipe.flow == "pt2e" else "pt2e"
-        another = f"flow={other!r} or " if recipe.kind in ("static", "qat") else ""
+        other = "fx" if facts.is_compiled else "pt2e"
+        another = f"flow={other!r} or " if facts.is_observed else ""
         found = f"flow {recipe.flow} found no way to take {_layers(left)}"
         parts.append(f"{found}: {another}Recipe('weight_only') may")
     if parts:
         yield f"{'; '.join(parts)}."
+
+
+def _taking(variant: Variant, recipes: Iterable[Recipe], parts: list[LayerBytes]) -> Recipe | None:
+    """The first recipe that takes all of these layers."""
+    able = (each for each in recipes if all(variant.facts_of(each).takes(p.type) for p in parts))
+    return next(able, None)
 
 
 def _bytes(parts: list[LayerBytes]) -> int:
@@ -217,13 +224,6 @@ def _shown(held: LayerBytes) -> str:
 
 def _type(held: LayerBytes) -> str:
     return "Linear of attention" if held.type.startswith("NonDynamically") else held.type
-
-
-def _named(recipe: Recipe) -> str:
-    """What decides what a recipe takes: ``static in flow pt2e``."""
-    if recipe.kind == "weight_only":
-        return f"weight_only in {recipe.dtype}"
-    return f"{recipe.kind} in flow pt2e" if recipe.flow == "pt2e" else recipe.kind
 
 
 def _call(recipe: Recipe) -> str:

@@ -7,6 +7,7 @@ from pytest_quant.explain.speed.operators import UNNAMED, Profile
 from pytest_quant.machine.conditions import available_cores
 from pytest_quant.machine.cpu import has_bfloat16
 from pytest_quant.measure.work import work_of
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -34,10 +35,10 @@ def brakes_on(
     """Where the time goes, and the first causes that the measurement supports; three at most."""
     recipe = variant.recipe
     causes = [] if recipe is None else [*_causes(variant, recipe, slowness, own, fp32)]
-    if not causes and recipe is not None and recipe.kind in ("static", "qat"):
+    if not causes and recipe is not None and variant.facts.is_observed:
         share = own.share_of(*INT8)
         already = f"; {_percent(share)} of the time is in int8 layers already"
-        causes = [f"No single cause stands out{_others(recipe) or already}."]
+        causes = [f"No single cause stands out{_others(recipe, variant.facts) or already}."]
     return (_where(slowness, own), *causes)[:MOST]
 
 
@@ -80,15 +81,15 @@ def _causes(
         )
     calls = sum(each.calls for each in fp32.operators)
     if fp32.share_of(*FLOAT) < MUCH and fp32.ms < CALLING * calls:
-        yield _small(slowness, calls, _is_compiled(variant), recipe.kind)
+        yield _small(variant, recipe, slowness, calls)
     if (slowness.int8_macs or 0) < MUCH:
         return
     int8, before = own.ms * own.share_of(*INT8), fp32.ms * fp32.share_of(*FLOAT)
     before *= slowness.int8_macs or 0
     careful = not (own.is_distorted or fp32.is_distorted)
     if careful and before and int8 > NOT_FASTER * before:
-        yield _no_faster(slowness, recipe, int8, before)
-    if int8 and (sentence := _outside(slowness, recipe, own)):
+        yield _no_faster(variant, recipe, slowness, int8, before)
+    if int8 and (sentence := _outside(variant, recipe, slowness, own)):
         yield sentence + (
             f" It could be {fp32.ms / (own.ms - int8):.2f}x as fast as FP32 at most."
             if careful
@@ -96,7 +97,7 @@ def _causes(
         )
 
 
-def _outside(slowness: "Slowness", recipe: Recipe, own: Profile) -> str:
+def _outside(variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profile) -> str:
     """How much of the time int8 layers cannot shorten, and where it is."""
     others: dict[str, float] = {}
     for each in own.operators:
@@ -109,7 +110,7 @@ def _outside(slowness: "Slowness", recipe: Recipe, own: Profile) -> str:
     largest = sorted(others, key=lambda name: -others[name])[:NAMED]
     where = f", as {slowness.stretches[0]}" if slowness.stretches else ""
     compiling = ""
-    if recipe.kind in ("static", "qat") and recipe.flow != "pt2e":
+    if variant.facts.could_be_compiled:
         compiling = f"; Recipe({recipe.kind!r}, flow='pt2e') compiles it"
     return (
         f"{_percent(share)} of the time is between the int8 layers ({', '.join(largest)}{where}), which "
@@ -119,23 +120,24 @@ def _outside(slowness: "Slowness", recipe: Recipe, own: Profile) -> str:
 
 def _of_kind(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Iterator[str]:
     """What no int8 kernel can mend, since the work is not done in int8."""
-    if recipe.kind == "weight_only":
+    facts = variant.facts
+    if facts.unpacks_weights:
         yield (
             "weight_only makes a model smaller, not faster: it computes in float with weights that it "
             f"unpacks at each call. {FOR_SPEED}"
         )
-    elif recipe.kind == "cast" and not has_bfloat16():
+    elif facts.is_in_half and not has_bfloat16():
         yield (
             "This CPU has no bfloat16 instructions, so that half precision makes a model smaller, not "
             f"faster. {FOR_SPEED}"
         )
-    elif slowness.int8_macs is not None and slowness.int8_macs < MUCH and recipe.kind != "cast":
+    elif slowness.int8_macs is not None and slowness.int8_macs < MUCH and not facts.is_in_half:
         yield _little_int8(variant, recipe, slowness)
 
 
 def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
-    work = work_of(variant) or {}
-    if recipe.kind == "dynamic" and work.get("convolution", 0) >= MUCH:
+    work, facts = work_of(variant) or {}, variant.facts
+    if facts.is_dynamic and work.get("convolution", 0) >= MUCH:
         return (
             "Dynamic quantization has no int8 convolutions, and they are "
             f"{_percent(work['convolution'])} of this model's multiply-adds: take Recipe('static') "
@@ -149,11 +151,11 @@ def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
     text = f"Only {int8} of the multiply-adds are in int8; FP32 stayed {listed}"
     if recipe.keep_fp32:
         return f"{text}: name fewer layers in keep_fp32, which is {_names(recipe.keep_fp32)}."
-    if recipe.kind in ("static", "qat") and recipe.flow in ("fx", "parts"):
+    if facts.is_observed and not facts.sees_inside:
         if work.get("recurrent", 0) >= MUCH:
             return f"{text}: static quantization has no int8 LSTM or GRU; Recipe('dynamic') has."
         return f"{text}: Recipe({recipe.kind!r}, flow='pt2e') may take more of them."
-    if recipe.kind == "dynamic":
+    if facts.is_dynamic:
         return f"{text}: dynamic quantization takes Linear, recurrent and embedding layers only."
     return f"{text}."
 
@@ -172,27 +174,29 @@ def _converting(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
     first = slowness.stretches[0]
     near = tuple(name for name in (*first.after[:1], *first.before[:1]) if name in names)
     keep = f"keep the layers around them FP32 (keep_fp32={near!r}, ...)"
-    if recipe.kind in ("static", "qat") and recipe.flow != "pt2e":
+    if variant.facts.could_be_compiled:
         keep += f", or let them be compiled into the loops (Recipe({recipe.kind!r}, flow='pt2e'))"
     return f"{text}: {keep}."
 
 
-def _small(slowness: "Slowness", calls: float, compiled: bool, kind: str) -> str:
+def _small(variant: Variant, recipe: Recipe, slowness: "Slowness", calls: float) -> str:
     larger, ms = max(32, 4 * slowness.batch), slowness.fp32_ms or 0.0
     text = (
         f"FP32's {ms:.2g} ms are {calls:.0f} operators of {1e3 * ms / calls:.1f} µs on average, mostly the "
         "cost of calling them, which int8 does not shorten: time a larger batch "
         f"(--quant-latency-batch={larger}) if batches are larger in use"
     )
-    if kind in ("static", "qat") and not compiled:
-        text += f", or compile the model (Recipe({kind!r}, flow='pt2e'))"
+    if variant.facts.is_observed and not _is_compiled(variant):
+        text += f", or compile the model (Recipe({recipe.kind!r}, flow='pt2e'))"
     return f"{text}."
 
 
-def _no_faster(slowness: "Slowness", recipe: Recipe, int8: float, before: float) -> str:
+def _no_faster(
+    variant: Variant, recipe: Recipe, slowness: "Slowness", int8: float, before: float
+) -> str:
     text = f"The int8 layers take {int8:.3g} ms where FP32 takes {before:.3g} ms for the same"
     larger = 0 < slowness.batch < 8
-    if not (others := _others(recipe)) and not larger:
+    if not (others := _others(recipe, variant.facts)) and not larger:
         return f"{text}: this CPU gains little from int8 here."
     if larger:
         batch = "a larger batch (--quant-latency-batch=32) if batches are larger in use"
@@ -200,14 +204,14 @@ def _no_faster(slowness: "Slowness", recipe: Recipe, int8: float, before: float)
     return f"{text}{others}."
 
 
-def _others(recipe: Recipe) -> str:
+def _others(recipe: Recipe, facts: Facts) -> str:
     """Other kernels than those that a recipe took, as the end of a sentence; empty without any."""
-    if recipe.flow == "pt2e" or recipe.kind not in ("dynamic", "static", "qat"):
+    if facts.is_compiled or not (facts.is_dynamic or facts.is_observed):
         return ""
     measured = (
         f"Recipe({recipe.kind!r}, engine='auto'), which measures the engines ({recipe.engine} here)"
     )
-    if recipe.kind == "dynamic":
+    if facts.is_dynamic:
         return f": try {measured}"
     return f": try {measured}, or Recipe({recipe.kind!r}, flow='pt2e'), which compiles the model"
 

@@ -158,7 +158,7 @@ def _measured(variant: Variant, found: Slowness) -> Slowness:
         )
     stayed, int8_macs = _stayed(variant)
     converting = [each for each in own.operators if each.does in CONVERSIONS]
-    hidden = not converting and (_is_compiled(variant) or _is_dynamic(variant))
+    hidden = not converting and (_is_compiled(variant) or variant.facts.is_dynamic)
     found = replace(
         found,
         batch=pair.batch,
@@ -210,7 +210,7 @@ def _notes(variant: Variant, own: Profile) -> list[str]:
             f"inductor has merged the conversions to int8, at {places} places of the graph, into kernels "
             "and compiled loops, so that their time cannot be told from the others'"
         )
-    elif _is_dynamic(variant):
+    elif variant.facts.is_dynamic:
         notes.append(
             "dynamic quantization converts activations inside each int8 layer, so that the time of the "
             "conversions is part of the layer's"
@@ -229,10 +229,6 @@ def _is_quantizing(node: Any) -> bool:
 
 def _is_compiled(variant: Variant) -> bool:
     return hasattr(variant.model, "int8_modules")
-
-
-def _is_dynamic(variant: Variant) -> bool:
-    return variant.recipe is not None and variant.recipe.kind == "dynamic"
 
 
 def _ms(groups: dict[str, list[Operator]], what: str) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.names import kept, roots_of
+from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -21,6 +22,11 @@ MIXED = (torch_api.norm_base(), nn.LayerNorm, nn.GroupNorm)
 def convert(module: Any, recipe: Recipe) -> Any:
     """The module cast as a recipe of kind ``cast`` says."""
     return cast(module, recipe.dtype or next(iter(DTYPES)), keep_fp32=recipe.keep_fp32)
+
+
+def facts(recipe: Recipe) -> Facts:
+    """All is in half precision."""
+    return Facts(recipe.kind, Ranges.NEVER, covers=None, bits=16, other_bits=16, fast_path=True)
 
 
 def cast(module: Any, dtype: str, *, keep_fp32: Iterable[str | type] = ()) -> Any:

@@ -6,7 +6,15 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
+from pytest_quant.quantize.layer_types import (
+    EMBEDDING_SCALES,
+    EMBEDDINGS,
+    LINEAR,
+    RECURRENT,
+    SCALES,
+)
 from pytest_quant.quantize.names import kept
+from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
 
@@ -17,6 +25,17 @@ COVERED = "Linear, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Embedding and Embeddin
 def refusal() -> str | None:
     """Why `quantize_dynamic` cannot be had, in half a sentence; None when it can."""
     return torch_api.without_eager_mode()
+
+
+def facts(recipe: Recipe) -> Facts:
+    """Of what `quantize_dynamic` makes."""
+    return Facts(
+        recipe.kind,
+        Ranges.AT_EACH_CALL,
+        covers=LINEAR | RECURRENT | EMBEDDINGS,
+        scale_bytes=SCALES if recipe.per_channel else 0,
+        own_scale_bytes=EMBEDDING_SCALES | dict.fromkeys(RECURRENT, 0),
+    )
 
 
 def convert(
@@ -90,7 +109,7 @@ def _uncalled(
         for name in names
     ]
     try:
-        with running_as_built(module, recipe):
+        with running_as_built(module, recipe, facts(recipe)):
             run(module)
     finally:
         for hook in hooks:
@@ -100,7 +119,7 @@ def _uncalled(
 
 def _runs(converted: Any, recipe: Recipe, run: Callable[[Any], object]) -> bool:
     try:
-        with running_as_built(converted, recipe):
+        with running_as_built(converted, recipe, facts(recipe)):
             run(converted)
     except Exception:
         return False

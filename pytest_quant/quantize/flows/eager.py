@@ -10,9 +10,11 @@ from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.traced import users_line
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
-from pytest_quant.quantize.qconfigs import qconfig_mapping
+from pytest_quant.quantize.qconfigs import facts_of_mapped, layer_observers, qconfig_mapping
 from pytest_quant.subject.batches import mapped, tensors_in
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 NAME = "eager"
@@ -72,6 +74,16 @@ def convert(prepared: Any, example: Example) -> Any:
 def rehearsal(prepared: Any) -> Any:
     """A copy in eval mode."""
     return copy.deepcopy(prepared).eval()
+
+
+def facts(recipe: Recipe) -> Facts:
+    """It covers what QConfigs do."""
+    return facts_of_mapped(recipe)
+
+
+def observers(recipe: Recipe, engine: str) -> LayerObservers:
+    """As its QConfigs say."""
+    return layer_observers(recipe, engine)
 
 
 def _fuse(module: Any, qat: bool) -> None:

@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.flows.example import Example
+from pytest_quant.quantize.layer_observers import LayerObservers
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -33,6 +35,12 @@ class Flow(Protocol):
 
     def rehearsal(self, prepared: Any) -> Any:
         """A copy of a trained prepared module that computes as the converted one should."""
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """What can be said of what it makes."""
+
+    def observers(self, recipe: Recipe, engine: str) -> LayerObservers:
+        """What it would let see each layer, if ranges were calibrated."""
 
 
 class FlowRefusal(QuantStageError):

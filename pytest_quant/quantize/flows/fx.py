@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
 from pytest_quant.quantize.flows.traced import users_line
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
-from pytest_quant.quantize.qconfigs import qconfig_mapping
+from pytest_quant.quantize.qconfigs import facts_of_mapped, layer_observers, qconfig_mapping
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 NAME = "fx"
@@ -88,6 +91,16 @@ def rehearsal(prepared: Any) -> Any:
     copied = copy.deepcopy(prepared).eval()
     without_training(copied)
     return copied
+
+
+def facts(recipe: Recipe) -> Facts:
+    """It takes PyTorch's own modules as one operation each."""
+    return replace(facts_of_mapped(recipe), sees_inside=False)
+
+
+def observers(recipe: Recipe, engine: str) -> LayerObservers:
+    """As its QConfigs say."""
+    return layer_observers(recipe, engine)
 
 
 def without_training(graph_module: Any) -> None:

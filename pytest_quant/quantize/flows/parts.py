@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.quantize.flows.flow import FlowRefusal, observers_of
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 NAME = "parts"
@@ -78,6 +81,16 @@ def rehearsal(prepared: Any) -> Any:
     for part in _parts(copied):
         fx.without_training(part)
     return copied
+
+
+def facts(recipe: Recipe) -> Facts:
+    """Those of FX, of each part."""
+    return replace(fx.facts(recipe), by_parts=True)
+
+
+def observers(recipe: Recipe, engine: str) -> LayerObservers:
+    """As FX does."""
+    return fx.observers(recipe, engine)
 
 
 def is_part(module: Any) -> bool:

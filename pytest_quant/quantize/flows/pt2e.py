@@ -24,12 +24,16 @@ from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.kernel import quietly
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.traced import users_line
+from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
+from pytest_quant.quantize.layer_types import CONVOLUTIONS, LINEAR
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.subject.batches import mapped, taken, tensors_in
+from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 NAME = "pt2e"
 ENGINE = "onednn"  # whose int8 kernels inductor calls
+SCALES = 12  # bytes of a channel's scale and zero point
 EPS = 2**-12  # of the quantizer's scales: below it, inductor's kernels lose the scale
 
 
@@ -116,6 +120,34 @@ def convert(prepared: Any, example: Example) -> Any:
 def rehearsal(prepared: Any) -> Any:
     """A copy in eval mode, with fake-quantize modules whose ranges stand still."""
     return copy.deepcopy(prepared).eval()
+
+
+def facts(recipe: Recipe) -> Facts:
+    """Only Linear has a dynamic kernel."""
+    dynamic = recipe.kind == "dynamic"
+    return Facts(
+        f"{recipe.kind} in flow {NAME}",
+        Ranges.AT_EACH_CALL if dynamic else Ranges.BEFOREHAND,
+        covers=LINEAR if dynamic else LINEAR | CONVOLUTIONS,
+        scale_bytes=SCALES if recipe.per_channel else 0,
+        folds_batchnorm=not dynamic,
+        is_compiled=True,
+        engine=ENGINE,
+    )
+
+
+def observers(recipe: Recipe, engine: str) -> LayerObservers:
+    """As the quantizer's configuration says."""
+    config = _config(torch_api.module(torch_api.X86_QUANTIZER), calibrated(recipe))
+    return LayerObservers(
+        lambda _: _observer(config.input_activation), lambda _: _observer(config.weight, "ch_axis")
+    )
+
+
+def _observer(spec: Any, *more: str) -> Any:
+    names = ("dtype", "qscheme", "quant_min", "quant_max", *more)
+    given = {name: getattr(spec, name) for name in names}
+    return spec.observer_or_fake_quant_ctr.with_args(**given)()
 
 
 def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int | None]:

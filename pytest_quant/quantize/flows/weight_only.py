@@ -12,6 +12,7 @@ from pytest_quant.quantize.weights.compressed import Compressed, Weight, weights
 from pytest_quant.quantize.weights.half import half
 from pytest_quant.quantize.weights.int4 import int4
 from pytest_quant.quantize.weights.int8 import Int8
+from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 DTYPES = ("int8", "int4", "float16", "codebook")
@@ -25,6 +26,19 @@ def convert(module: Any, recipe: Recipe) -> Any:
         bits=recipe.bits,
         per_channel=recipe.per_channel,
         keep_fp32=recipe.keep_fp32,
+    )
+
+
+def facts(recipe: Recipe) -> Facts:
+    """Its arithmetic is float; blocks of 32 int4 values have a scale and an offset."""
+    dtype = recipe.dtype or DTYPES[0]
+    return Facts(
+        f"weight_only in {dtype}",
+        Ranges.NEVER,
+        covers=None,
+        bits={"int8": 8, "int4": 5, "float16": 16}.get(dtype, recipe.bits),
+        scale_bytes=2 if dtype == "int8" else 0,
+        fast_path=True,
     )
 
 

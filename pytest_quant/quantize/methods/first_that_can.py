@@ -10,9 +10,11 @@ from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal, refuse
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.method import Attempt
 from pytest_quant.quantize.tuning import Tuning
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -55,7 +57,19 @@ class FirstThatCan:
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """As the usual one, since a variant that was saved names its flow."""
-        return next(iter(self.methods.values())).rebuild(module, recipe, example)
+        return self._usual.rebuild(module, recipe, example)
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """As the protocol says."""
+        return self._usual.facts(recipe)
+
+    def observers(self, recipe: Recipe) -> LayerObservers | None:
+        """As the usual one."""
+        return self._usual.observers(recipe)
+
+    @property
+    def _usual(self) -> Attempt:
+        return next(iter(self.methods.values()))
 
 
 def _is_of_the_data(error: QuantStageError) -> bool:

@@ -14,10 +14,12 @@ from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.faithful import refuse_another_model
 from pytest_quant.quantize.flows.example import Example, example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, refuse
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.stages import refuse_what_cannot_run, stage
 from pytest_quant.quantize.tuning import Tuning
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -71,6 +73,14 @@ class Observing:
                 prepared.eval()(*example.args, **example.kwargs)
             return self.flow.convert(prepared, example)
 
+    def facts(self, recipe: Recipe) -> Facts:
+        """As the protocol says."""
+        return replace(self.flow.facts(recipe), trains=self.trains)
+
+    def observers(self, recipe: Recipe) -> LayerObservers | None:
+        """As the protocol says."""
+        return self.flow.observers(recipe, str(recipe.engine)) if self.tuning else None
+
     def _made(self, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
         module, seconds = copy.deepcopy(admitted.module), dict[str, float]()
         example = example_of(module, admitted)
@@ -84,7 +94,7 @@ class Observing:
             torch_api.freeze_observers(fake_quantized)
         with stage("convert", seconds):
             converted = self.flow.convert(prepared, example)
-            refuse_what_cannot_run(converted, admitted, recipe)
+            refuse_what_cannot_run(converted, admitted, recipe, self.facts(recipe))
         return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds, notes)
 
     def _prepared(self, module: Any, admitted: Admitted, recipe: Recipe, example: Example) -> Any:

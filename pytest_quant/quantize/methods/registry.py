@@ -11,6 +11,7 @@ from pytest_quant.quantize.methods.rewriting import Rewriting
 from pytest_quant.quantize.methods.swapping import Swapping
 from pytest_quant.quantize.methods.users_own import UsersOwn
 from pytest_quant.quantize.tuning import CALIBRATION, TRAINING
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 FLOWS: dict[str, Flow] = {"fx": fx, "eager": eager, "pt2e": pt2e, "parts": parts}
@@ -19,6 +20,11 @@ FLOWS: dict[str, Flow] = {"fx": fx, "eager": eager, "pt2e": pt2e, "parts": parts
 def method_of(recipe: Recipe) -> Method:
     """How variants after a recipe are made."""
     return METHODS[recipe.kind, recipe.flow]
+
+
+def facts_of(recipe: Recipe) -> Facts:
+    """What can be said of variants after a recipe."""
+    return method_of(recipe).facts(recipe)
 
 
 def _flows(module: Any) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows import dynamic
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import refuse
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.stages import refuse_what_cannot_run, stage
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -43,7 +45,7 @@ class Swapping:
             module = copy.deepcopy(admitted.module)
             with stage("convert", seconds):
                 converted = dynamic.convert(module, recipe, engine, run)
-                refuse_what_cannot_run(converted, admitted, recipe)
+                refuse_what_cannot_run(converted, admitted, recipe, self.facts(recipe))
         return Built(converted, recipe, seconds=seconds)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
@@ -53,3 +55,11 @@ class Swapping:
             return dynamic.convert(
                 module, recipe, engine, lambda m: m(*example.args, **example.kwargs)
             )
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """As the protocol says."""
+        return dynamic.facts(recipe)
+
+    def observers(self, recipe: Recipe) -> LayerObservers | None:
+        """There are none."""
+        return None

@@ -9,8 +9,10 @@ from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.stages import stage
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -39,6 +41,14 @@ class UsersOwn:
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """There is no file of such a variant."""
         raise QuantStageError("load", "its build is the user's")
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """As the protocol says."""
+        return Facts(recipe.kind, Ranges.UNKNOWN)
+
+    def observers(self, recipe: Recipe) -> LayerObservers | None:
+        """There are none."""
+        return None
 
 
 def _made(module: Any, recipe: Recipe) -> Any:

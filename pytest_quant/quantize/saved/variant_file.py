@@ -20,6 +20,7 @@ from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
+from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.quantize.saved.call import call_as_json, call_like
@@ -54,13 +55,13 @@ class Loaded:
 
     def running(self) -> AbstractContextManager[None]:
         """In which the model runs as it was built: engine, inference mode, attention."""
-        return running_as_built(self.model, self.recipe)
+        return running_as_built(self.model, self.recipe, facts_of(self.recipe))
 
 
 def save(variant: Variant, path: str | Path) -> Path:
     """Write a variant's weights and recipe; see `Variant.save`."""
     recipe = variant.recipe
-    if recipe is None or recipe.kind == "custom":
+    if recipe is None or not variant.facts.is_known:
         what = "FP32 is yours" if recipe is None else "its build is yours"
         raise QuantStageError("save", f"{variant.name} cannot be saved: {what}; save it yourself.")
     module = variant.fp32.model
@@ -109,7 +110,7 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
     except Exception as error:
         reason = error.sentence if isinstance(error, QuantStageError) else in_brief(error)
         raise QuantStageError("load", f"{path} cannot be rebuilt here: {reason}") from error
-    with running_as_built(made, recipe):
+    with running_as_built(made, recipe, facts_of(recipe)):
         try:
             _fit(made, content["state"])
             made.load_state_dict(content["state"])
@@ -125,7 +126,7 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
 
 def _with_parts(example: Example, variant: Variant) -> Example:
     """With the calls of the parts that flow parts has quantized, which depend on the inputs' values."""
-    if variant.recipe is None or variant.recipe.flow != parts.NAME:
+    if not variant.facts.by_parts:
         return example
     names = [name for name, child in variant.model.named_modules() if parts.is_part(child)]
     fp32 = variant.fp32.model

@@ -159,7 +159,7 @@ def test_the_least_ratio_is_what_the_variant_has_when_all_is_quantized():
 )
 def test_what_a_kind_could_reach_is_foretold_from_fp32(kind, model, data):
     variant = variant_of(model, kind, data)
-    foretold = least_bytes(variant.recipe, held_by(variant.fp32))
+    foretold = least_bytes(variant.facts, held_by(variant.fp32))
     assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.05)
 
 
@@ -181,9 +181,9 @@ class Normed(nn.Module):
 def test_a_batchnorm_is_foretold_to_be_folded():
     variant = variant_of(Normed, "static", images)
     parts = held_by(variant.fp32)
-    foretold = least_bytes(variant.recipe, parts, unbuilt=True)
+    foretold = least_bytes(variant.facts, parts, unbuilt=True)
     assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.1)
-    assert least_bytes(variant.recipe, parts) > 1.3 * foretold
+    assert least_bytes(variant.facts, parts) > 1.3 * foretold
 
 
 def test_a_limit_that_cannot_be_met_is_told():

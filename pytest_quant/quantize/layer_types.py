@@ -1,0 +1,8 @@
+"""Layer types: names of PyTorch's layers that quantization has kernels for, as methods cover them."""
+
+LINEAR = frozenset({"Linear"})
+CONVOLUTIONS = frozenset(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1, 2, 3))
+RECURRENT = frozenset({"LSTM", "GRU", "LSTMCell", "GRUCell", "RNNCell"})
+EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag"})
+SCALES = 16  # bytes of a channel's scale and zero point, in a layer of `torch.ao.quantization`
+EMBEDDING_SCALES = dict.fromkeys(EMBEDDINGS, 8)  # of a row's, which has its own in any case
