@@ -17,6 +17,7 @@ from pytest_quant.judge.honesty import (
 from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.perplexity import perplexity_of, rise_of
 from pytest_quant.variant.evaluation import flipped
 from pytest_quant.variant.variant import Variant
 
@@ -114,7 +115,7 @@ class _Asked:
     def observed(self, drop: Fraction, before: Fraction) -> float:
         """A drop in the unit of the limit."""
         if self.metric.unit == "perplexity":
-            return math.expm1(drop)
+            return rise_of(drop)
         return float(drop / before) if self.relative and before else float(drop)
 
     def refused(self, variant: Variant, reason: str) -> Verdict:
@@ -262,9 +263,9 @@ def check_drop_limit(metric: Metric, max_drop: float) -> None:
 
 def _reaches(value: Fraction, floor: float, metric: Metric) -> bool:
     limit = Fraction(str(floor))
-    if metric.unit == "perplexity":  # the value is its logarithm
-        value = Fraction(math.exp(value))
-    return value >= limit if metric.higher_is_better else value <= limit
+    # a perplexity's value is its logarithm
+    known = perplexity_of(value) if metric.unit == "perplexity" else value
+    return known >= limit if metric.higher_is_better else known <= limit
 
 
 def quantity_of(metric: Metric) -> str:

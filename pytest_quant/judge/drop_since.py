@@ -12,6 +12,7 @@ from pytest_quant.judge.honesty import broken_outputs, refusal
 from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.perplexity import rise_of
 
 
 def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict:
@@ -62,7 +63,7 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         outcome,
         sentence,
         limit=max_drop,
-        observed=math.expm1(drop) if relative else float(drop),
+        observed=rise_of(drop) if relative else float(drop),
         metric=metric.name,
         evidence=evidence | {"before": float(before), "after": float(after)},
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.baseline.row import Row
+from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.causes import Effort, cause, topic_of
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.judge import recorder
@@ -24,6 +25,7 @@ from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import progress_for
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import row_of
+from pytest_quant.report.set_aside import put_back, set_aside
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
@@ -48,6 +50,8 @@ class Run:
         config.pluginmanager.register(self.lookup, "quant-lookup")
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}
+        self.lines: list[str] = []  # for the end of the summary
+        self.has_set_aside = False
         if self.worker is None:
             self.report.selected = single_tests(config)
             self.report.places = places(config)
@@ -93,6 +97,9 @@ class Run:
                 self.lookup.free_unused(self.pending)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if self.settings.report is not None and not self.has_set_aside and is_of_variants(item):
+            set_aside(self.settings.report)
+            self.has_set_aside = True
         test = recorder.current()
         if test.tried_again:
             forget_properties(item.user_properties, test.properties)
@@ -177,10 +184,7 @@ class Run:
         from pytest_quant.machine.environment import environment
 
         workers = int((self.worker or {}).get("workercount", 1))
-        for variant in test.variants:
-            if variant.is_fp32 and variant.measured("evaluation") is not None:
-                work_of(variant)  # counted once, for the report, which runs no model
-        rows = [*test.failed, *(row_of(variant) for variant in test.variants)]
+        rows = [*test.failed, *map(_row, test.variants)]
         verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
         return {
             "environment": environment(self.conditions, workers),
@@ -193,27 +197,46 @@ class Run:
 
     # when all is over
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.worker is not None:
             self.config.workeroutput["quant_deselected"] = self.report.deselected  # type: ignore[attr-defined]
             return
         self.report.created = datetime.now(UTC).isoformat(timespec="seconds")
         if self.pending and (session.shouldstop or session.shouldfail):  # as after -x
             self.report.interrupted = True
+        self._tell_hook()
+        self._write(exitstatus)
+
+    def _tell_hook(self) -> None:
         if not self.report.rows:
             return
         from pytest_quant.report.frame import frame_of
 
-        self.config.hook.pytest_quant_report(
-            report=self.report.to_dict(), frame=frame_of(self.report)
-        )
+        try:
+            self.config.hook.pytest_quant_report(
+                report=self.report.to_dict(), frame=frame_of(self.report)
+            )
+        except Exception as error:  # of a repo; table, files and answer do not depend on it
+            self.lines.append(f"the hook pytest_quant_report raised {in_brief(error)}")
+
+    def _write(self, exitstatus: int) -> None:
+        """The files, which are there whatever becomes of the terminal."""
+        from pytest_quant.report.files import report_written
+        from pytest_quant.report.step_summary import summary_appended
+
+        folder = self.settings.report
+        if not (self.report.rows or self.report.tests or self.report.interrupted):
+            if folder is not None and exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+                put_back(folder)
+            return
+        if folder is not None:
+            self.lines += report_written(self.report, folder)
+        self.lines += summary_appended(self.report)
 
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.worker is not None:
             return
         from pytest_quant.report.durations import durations_of
-        from pytest_quant.report.files import report_written
-        from pytest_quant.report.step_summary import summary_appended
         from pytest_quant.report.terminal import answer_line, summary_lines
 
         terminalreporter.ensure_newline()
@@ -233,10 +256,7 @@ class Run:
         if not (self.report.rows or self.report.tests):
             return
         terminalreporter.write_line(answer_line(self.report))
-        if self.settings.report is not None:
-            for line in report_written(self.report, self.settings.report):
-                terminalreporter.write_line(line)
-        for line in summary_appended(self.report):
+        for line in self.lines:
             terminalreporter.write_line(line)
 
 
@@ -244,6 +264,16 @@ def _threads_of_environment() -> int | None:
     """What OMP_NUM_THREADS asks for, as PyTorch itself would follow it."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else None
+
+
+def _row(variant: Variant) -> Row:
+    """A variant's row; whatever cannot be worked out for the table is told there, and ends no run."""
+    try:
+        if variant.is_fp32 and variant.measured("evaluation") is not None:
+            work_of(variant)  # counted once, for the report, which runs no model
+        return row_of(variant)
+    except Exception as error:
+        return Row.blank(key_of(variant), f"report ERROR: {in_brief(error)}")
 
 
 def _explained(test: Running) -> None:

@@ -7,24 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pytest_quant.errors import in_brief
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.html import html_of
 from pytest_quant.report.markdown import markdown_of
+from pytest_quant.report.set_aside import NAMES, forget, put_back, set_aside
 from pytest_quant.report.spreadsheet import spreadsheet_of
 from pytest_quant.variant.key import RowKey
 
-NAMES = ("report.json", "report.md", "report.csv", "report.html")
 STALE = 3600.0  # seconds; a temporary file that old was left by a run that was killed
 
 
 def report_written(report: Report, folder: Path) -> Iterator[str]:
-    """Write the report; a line for each file, or of why it could not be written."""
+    """Write the report, all of it or nothing; a line for each file, or of why there is none."""
     try:
+        put_back(folder)
         paths = write_report(report, folder)
-    except OSError as error:
-        yield f"the report was not written: {error}"
+    except Exception as error:  # whatever it is, the run has its verdicts
+        set_aside(folder)  # rather no report than an older one, or a part of this one
+        why = error if isinstance(error, OSError) else in_brief(error)
+        yield f"the report was not written, and none is in {folder} now: {why}"
         return
+    forget(folder)
     for path in paths:
         yield f"written: {path}" if path.name in NAMES else f"kept, of other variants: {path}"
     if folder / "report.html" not in paths:

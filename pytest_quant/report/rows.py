@@ -11,6 +11,7 @@ from pytest_quant.judge.accuracy_drop import exact_values
 from pytest_quant.judge.speedup import shown_interval
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.perplexity import perplexity_of, rise_of
 from pytest_quant.variant.evaluation import Evaluation, by_class, flipped
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
@@ -50,7 +51,7 @@ def _metrics(variant: Variant) -> list[MetricScore]:
         if not variant.is_fp32 and math.isfinite(evaluation.values[metric.name]):
             before, after = exact_values(variant, metric)
             drop = float(before - after if metric.higher_is_better else after - before)
-            known["drop"] = math.expm1(drop) if metric.unit == "perplexity" else drop
+            known["drop"] = rise_of(drop) if metric.unit == "perplexity" else drop
             if metric.name in evaluation.scores:
                 ids = flipped(evaluation, variant.fp32.evaluation, metric.name)
                 known |= {"flips": len(ids), "flipped": tuple(ids[:MOST_IDS])}
@@ -69,8 +70,8 @@ def _classes(variant: Variant, metric: Metric) -> tuple[ClassScore, ...]:
         ClassScore(
             label=label,
             samples=samples,
-            value=math.exp(value) if logarithms else value,
-            drop=None if variant.is_fp32 else math.expm1(drop) if logarithms else drop,
+            value=perplexity_of(value) if logarithms else value,
+            drop=None if variant.is_fp32 else rise_of(drop) if logarithms else drop,
         )
         for label, samples, value, drop in sorted(worst)
     )
@@ -103,7 +104,7 @@ def _metric_score(metric: Metric, evaluation: Evaluation) -> MetricScore:
         name=metric.name,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
-        value=math.exp(value) if metric.unit == "perplexity" else float(value),
+        value=perplexity_of(value) if metric.unit == "perplexity" else float(value),
         samples=len(evaluation),
         of=len(evaluation),
         drop=None,

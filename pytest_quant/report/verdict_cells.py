@@ -8,6 +8,7 @@ from pytest_quant.judge.limits import LIMITS
 from pytest_quant.judge.verdict import clause_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import endings, is_expected
+from pytest_quant.subject.perplexity import perplexity_of
 from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.measurements import MB
 
@@ -133,5 +134,5 @@ def _are_numbers(*values: Any) -> bool:
 
 def _value(value: float, unit: str) -> str:
     if unit == "perplexity":  # kept as its logarithm
-        return f"{math.exp(value):.4g}"
+        return f"{perplexity_of(value):.4g}"
     return f"{100 * value:.2f} %" if unit == "fraction" else f"{value:.4g}"

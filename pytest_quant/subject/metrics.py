@@ -1,9 +1,10 @@
 """Metric: how good a model's outputs are, for one sample, a batch or the whole set."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pytest_quant.subject.perplexity import perplexity_of, rise_of
 
 UNITS = ("fraction", "raw", "perplexity")
 
@@ -84,7 +85,7 @@ class Metric:
     def shown(self, value: float) -> str:
         """A value for people: ``98.52 %`` or ``0.1234``."""
         if self.unit == "perplexity":
-            return f"{math.exp(value):.4g}"
+            return f"{perplexity_of(value):.4g}"
         return f"{100 * value:.2f} %" if self.unit == "fraction" else f"{value:.4g}"
 
     def shown_change(self, change: float) -> str:
@@ -94,7 +95,7 @@ class Metric:
     def shown_amount(self, change: float) -> str:
         """How large a difference is, whatever its sign."""
         if self.unit == "perplexity":
-            return f"{100 * abs(math.expm1(change)):.2f} %"
+            return f"{100 * abs(rise_of(change)):.2f} %"
         amount = abs(change)
         return f"{100 * amount:.2f} pt" if self.unit == "fraction" else f"{amount:.4g}"
 

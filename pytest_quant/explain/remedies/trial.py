@@ -9,6 +9,7 @@ from pytest_quant.judge.early import decide_early
 from pytest_quant.judge.limits import checked
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.perplexity import rise_of
 from pytest_quant.variant.variant import Variant
 
 
@@ -70,8 +71,6 @@ def trial_of(candidate: Variant, limit: Limit) -> Trial:
     drop = before - after if limit.metric.higher_is_better else after - before
     allowed = Fraction(str(limit.max_drop)) * (before if limit.relative else 1)
     if limit.metric.unit == "perplexity":  # the values are its logarithms
-        return Trial(
-            drop <= math.log1p(limit.max_drop), math.expm1(drop), len(candidate.evaluation)
-        )
+        return Trial(drop <= math.log1p(limit.max_drop), rise_of(drop), len(candidate.evaluation))
     shown = drop / before if limit.relative and before else drop
     return Trial(drop <= allowed, float(shown), len(candidate.evaluation))
