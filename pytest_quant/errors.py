@@ -1,5 +1,7 @@
 """What went wrong before anything could be judged, in one sentence."""
 
+from pytest_quant.terminal_safe import terminal_safe
+
 
 class QuantStageError(RuntimeError):
     """A stage could not be carried out; the model was not judged. An ERROR, never a FAILURE.
@@ -11,6 +13,7 @@ class QuantStageError(RuntimeError):
     """
 
     def __init__(self, stage: str, sentence: str) -> None:
+        sentence = terminal_safe(sentence)
         super().__init__(stage, sentence)
         self.stage = stage
         self.sentence = sentence
@@ -30,4 +33,4 @@ def in_brief(error: BaseException, lines: int = 1) -> str:
     """Type and first lines of an error from somebody else's code, at most 300 characters."""
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return terminal_safe(text if len(text) <= 300 else text[:297] + "...")

@@ -18,6 +18,7 @@ from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
+from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.evaluation import flipped
 from pytest_quant.variant.variant import Variant
 
@@ -236,7 +237,7 @@ def metric_named(variant: Variant, name: str | None) -> Metric:
     for metric in metrics:
         if metric.name == name:
             return metric
-    known = ", ".join(metric.name for metric in metrics)
+    known = terminal_safe(", ".join(metric.name for metric in metrics))
     raise ValueError(f"metric={name!r} is not among quant_metric's: {known}")
 
 
@@ -257,7 +258,8 @@ def exact_mean(scores: "np.ndarray[Any, Any]") -> Fraction:
 def check_drop_limit(metric: Metric, max_drop: float) -> None:
     if metric.unit == "fraction" and max_drop >= 1:
         raise ValueError(
-            f"max_drop is {max_drop!r} for {metric.name}, a metric in fractions: 0.01 is one point"
+            f"max_drop is {max_drop!r} for {terminal_safe(metric.name)}, a metric in fractions: 0.01 is "
+            "one point"
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.key import ADDED, RowKey, key_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """For a person: quantity, outcome, and what was seen."""
-        return f"{self.quantity} {self.outcome}: {self.clause}"
+        return terminal_safe(f"{self.quantity} {self.outcome}: {self.clause}")
 
     @property
     def passed(self) -> bool:
@@ -117,4 +118,5 @@ class Verdict:
 
 def clause_of(plain: Mapping[str, Any]) -> str:
     """The clause of a verdict that `Verdict.to_dict` wrote, which puts two of its fields before it."""
-    return str(plain["sentence"]).removeprefix(f"{plain['quantity']} {plain['outcome']}: ")
+    before = terminal_safe(f"{plain['quantity']} {plain['outcome']}: ")
+    return terminal_safe(str(plain["sentence"])).removeprefix(before)

@@ -5,7 +5,7 @@ import os
 import random
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,10 @@ KNOWN_WARNINGS = (
 )
 
 
+def _unheard(line: str) -> None:
+    """Says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """What is the same for FP32 and every variant, so that they can be compared.
@@ -42,6 +46,7 @@ class Conditions:
         latency_batch: samples in one timed call; None is the first batch as it comes.
         timing_seconds: what one speed gate may take before it is undecided.
         progress: shows how far a long step is.
+        tell: says one line at once to whoever watches.
     """
 
     engine: str | None = None
@@ -50,6 +55,7 @@ class Conditions:
     latency_batch: int | None = None
     timing_seconds: float = 30.0
     progress: Progress = silent
+    tell: Callable[[str], None] = _unheard
 
 
 def available_cores() -> int:

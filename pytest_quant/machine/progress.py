@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+from pytest_quant.terminal_safe import terminal_safe
+
 # To a terminal (VT100): see to a line below without losing the column, remember where the cursor is,
 # go there; and afterwards clear that line and go back, so that what pytest was writing stays.
 LINE_BELOW = "\033D\033M\0337\n"
@@ -37,13 +39,20 @@ def bars(stream: Any) -> Progress:
         from tqdm import tqdm
 
         stream.write(LINE_BELOW)
+        stream.flush()
         try:
             with tqdm(
-                total=total, desc=step, unit=f" {unit}", file=stream, leave=False, mininterval=0.2
+                total=total,
+                desc=terminal_safe(step),
+                unit=f" {unit}",
+                file=stream,
+                leave=False,
+                mininterval=0.2,
             ) as shown:
                 yield lambda count: (shown.update(count), None)[1]
         finally:
             stream.write(BACK)
+            stream.flush()
 
     return bar
 

@@ -12,6 +12,7 @@ from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 from pytest_quant.plugin.parameters import is_parametrized
 from pytest_quant.plugin.selection import may_ask_by_name
+from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:
@@ -106,5 +107,7 @@ def _check_variant_names(config: pytest.Config, names: tuple[str, ...]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise pytest.UsageError(
-            f"--quant-variants: unknown {', '.join(unknown)}; known: {', '.join(known)}"
+            terminal_safe(
+                f"--quant-variants: unknown {', '.join(unknown)}; known: {', '.join(known)}"
+            )
         )

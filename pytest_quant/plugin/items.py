@@ -8,6 +8,7 @@ import pytest
 
 from pytest_quant.judge.gate import Gate, own_gates
 from pytest_quant.judge.limits import checked
+from pytest_quant.terminal_safe import terminal_safe
 
 VARIANT_FIXTURES = {
     "quant_fp32": "fp32",
@@ -54,7 +55,7 @@ def gates_of(item: pytest.Item) -> dict[str, Gate]:
     try:
         return own_gates(item.ihook.pytest_quant_gates(config=item.config))
     except (TypeError, ValueError) as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(terminal_safe(str(error))) from None
 
 
 def limits_of(item: pytest.Item) -> dict[str, float]:
@@ -73,7 +74,8 @@ def limits_of(item: pytest.Item) -> dict[str, float]:
             for name, value in marker.kwargs.items():
                 limits.setdefault(name, checked(name, value, own))
         except (TypeError, ValueError) as error:
-            raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.quant: {error}") from None
+            said = terminal_safe(f"{item.nodeid}: @pytest.mark.quant: {error}")
+            raise pytest.UsageError(said) from None
     return limits
 
 

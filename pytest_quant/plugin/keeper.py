@@ -12,6 +12,7 @@ from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.plugin.outcomes import is_tried_again
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
+from pytest_quant.plugin.terminal_line import line_writer
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
 
@@ -86,8 +87,9 @@ class Keeper:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        write_line = line_writer(terminalreporter)
         for line in self.lines:
-            terminalreporter.write_line(line)
+            write_line(line)
 
     def _save(self, name: str, exitstatus: int) -> bool:
         """Save the run, or say why not."""

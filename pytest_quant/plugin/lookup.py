@@ -19,6 +19,7 @@ from pytest_quant.store.open import open_store
 from pytest_quant.subject.inputs import FIXTURES, MODEL, SCOPE, inputs_for
 from pytest_quant.subject.subject import Subject
 from pytest_quant.subject.value_digest import value_digest
+from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.recipe import FIXTURE_KINDS, Recipe
 from pytest_quant.variant.variant import Variant
@@ -104,7 +105,7 @@ class Lookup:
             return Asked(param, param.label, (self._variant_id or "") if param.build else "")
         raise TypeError(
             f"quant_variant was parametrized with {param!r}; expected "
-            f"{', '.join([*FIXTURE_KINDS, *own])}, a Recipe or (name, Recipe)"
+            f"{terminal_safe(', '.join([*FIXTURE_KINDS, *own]))}, a Recipe or (name, Recipe)"
         )
 
     def _own_recipes(self, request: pytest.FixtureRequest) -> dict[str, Recipe]:

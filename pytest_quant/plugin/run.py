@@ -22,10 +22,12 @@ from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
-from pytest_quant.plugin.terminal_progress import progress_for
+from pytest_quant.plugin.terminal_line import line_writer
+from pytest_quant.plugin.terminal_progress import shown_by
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import row_of
 from pytest_quant.report.set_aside import put_back, set_aside
+from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
@@ -39,11 +41,13 @@ class Run:
         self.worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         threads = settings.threads or _threads_of_environment()
         given = {"threads": threads} if threads else {}
+        shown = shown_by(config)
         self.conditions = Conditions(
             engine=settings.engine,
             latency_batch=settings.latency_batch,
             timing_seconds=settings.timing_seconds,
-            progress=progress_for(config),
+            progress=shown.progress,
+            tell=shown.tell,
             **given,
         )
         self.lookup = Lookup(self.conditions, settings.all, settings.variants)
@@ -135,7 +139,8 @@ class Run:
         if call.when == "call" and report.outcome == "passed":
             _mark_inconclusive(report, item, test)
         if report.failed and item.get_closest_marker("xfail") is None:
-            report.sections += [("cause and remedy", text) for text in self._causes(test)]
+            causes = map(terminal_safe, self._causes(test))
+            report.sections += [("cause and remedy", text) for text in causes]
         report.quant = self._payload(test)
         if self.settings.junit:
             tell_properties(item, test)
@@ -239,25 +244,26 @@ class Run:
         from pytest_quant.report.durations import durations_of
         from pytest_quant.report.terminal import answer_line, summary_lines
 
+        write_line = line_writer(terminalreporter)
         terminalreporter.ensure_newline()
         terminalreporter.section("quantization")
         if not self.report.rows:
             if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                terminalreporter.write_line("nothing was judged (see the errors)")
+                write_line("nothing was judged (see the errors)")
             else:
-                terminalreporter.write_line(
+                write_line(
                     "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
                 )
         else:
             for line in summary_lines(self.report, self.settings.format):
-                terminalreporter.write_line(line)
+                write_line(line)
             if self.settings.durations:
-                terminalreporter.write_line(durations_of(self.report, self.settings.format))
+                write_line(durations_of(self.report, self.settings.format))
         if not (self.report.rows or self.report.tests):
             return
-        terminalreporter.write_line(answer_line(self.report))
+        write_line(answer_line(self.report))
         for line in self.lines:
-            terminalreporter.write_line(line)
+            write_line(line)
 
 
 def _threads_of_environment() -> int | None:

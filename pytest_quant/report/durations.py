@@ -3,6 +3,7 @@
 from tabulate import tabulate
 
 from pytest_quant.report.document import Report
+from pytest_quant.report.text import clipped
 
 # As they follow each other; a stage of another name comes after these.
 STAGES = ("prepare", "calibrate", "train", "convert", "size", "evaluate", "time")
@@ -29,13 +30,13 @@ def durations_of(report: Report, format: str) -> str:
     for row in rows:
         spent = [row.seconds.get(stage) for stage in stages]
         total = sum(seconds or 0.0 for seconds in row.seconds.values())
-        who = [names[row.key.of_model], variants[row.key]]
+        who = [clipped(names[row.key.of_model]), clipped(variants[row.key])]
         lines.append([*who, *(map(_seconds, spent)), _seconds(total)])
     totals = [sum(row.seconds.get(stage) or 0.0 for row in rows) for stage in stages]
     lines.append(["all", "", *map(_seconds, totals), _seconds(sum(totals))])
     table = tabulate(
         lines,
-        headers=["seconds", "", *stages, "total"],
+        headers=["seconds", "", *map(clipped, stages), "total"],
         tablefmt=format,
         disable_numparse=True,
         colalign=["left", "left", *["right"] * (len(stages) + 1)],

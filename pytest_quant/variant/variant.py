@@ -10,6 +10,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted, Subject
+from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.facts import FP32, Facts
 from pytest_quant.variant.measurements import Int8Share, Measures, Prefix, Size
@@ -65,7 +66,7 @@ class Variant:
         self._known: dict[str, Any] = {}
 
     def __repr__(self) -> str:
-        return f"<Variant {self.name} of {self.subject.label}>"
+        return terminal_safe(f"<Variant {self.name} of {self.subject.label}>")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.running():
