@@ -43,7 +43,8 @@ OPTIONS = (
     Option(
         "report",
         "string",
-        "write report.html, report.json, report.md and report.csv into DIR",
+        "write report.html, report.json, report.md and report.csv into DIR, which is taken from the "
+        "current folder (in ini from rootdir, as every DIR)",
         "DIR",
     ),
     Option("junit", "bool", "give each verdict to --junit-xml, as properties of its test"),

@@ -1,5 +1,6 @@
 """Settings: every option read once, from the command line and ini, and checked."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,13 +68,12 @@ class Settings:
         """
         get = _reader(config)
         variants = get("variants")
-        report = get("report")
-        folder = Path(config.rootpath, get("baselines") or FOLDER)
+        folder = _folder(config, "baselines", get) or config.rootpath / FOLDER
         save = config.getoption("quant_save")
         settings = cls(
             variants=_names(variants) if variants else None,
             all=bool(get("all")),
-            report=None if not report else Path(config.rootpath, report),
+            report=_folder(config, "report", get),
             junit=bool(get("junit")),
             format=_one_of("format", get("format") or "simple", _table_formats()),
             engine=None
@@ -112,6 +112,16 @@ def _reader(config: pytest.Config) -> Callable[[str], Any]:
             raise pytest.UsageError(f"quant_{name} in ini: {error}") from None
 
     return get
+
+
+def _folder(config: pytest.Config, name: str, get: Callable[[str], Any]) -> Path | None:
+    """A path as its writer means it: on the command line from the current folder, in ini from rootdir."""
+    given = get(name)
+    if not given:
+        return None
+    is_typed = config.getoption(f"quant_{name}") is not None
+    base = config.invocation_params.dir if is_typed else config.rootpath
+    return base / os.path.expanduser(given)
 
 
 def _limits(get: Callable[[str], Any]) -> dict[str, float]:

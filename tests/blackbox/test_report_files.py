@@ -140,3 +140,34 @@ def test_what_was_found_out_reaches_the_terminal_and_all_files(repo, workers):
     assert "<h2>Where it is lost</h2>" in page
     assert "&lt;so&gt; wide" in page
     assert "## Which kind to choose" in (repo.path / "out" / "report.md").read_text()
+
+
+def test_folders_are_of_the_current_folder_on_the_command_line_and_of_rootdir_in_ini(
+    pytester, monkeypatch
+):
+    pytester.makeconftest(CONFTEST)
+    below = pytester.mkdir("below")
+    (below / "test_size.py").write_text(GATE)
+    monkeypatch.chdir(below)
+    both = ("--quant-report=here", "--quant-baselines=kept")
+    for typed, ini, place, workers in ((both, "", below, 1), ((), INI, pytester.path, 0)):
+        pytester.makeini(f"[pytest]\nquant = true\n{ini}")
+        pytester.runpytest("--quant-save=main", *typed).assert_outcomes(passed=1)
+        assert (place / "here" / "report.json").is_file()
+        assert (place / "kept" / "main.json").is_file()
+        result = pytester.runpytest(f"-n{workers}", "--quant-compare=main", *typed)
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["* since main", "Sequential *dynamic* ="])
+    assert not (below / "reports").exists()
+    assert not (pytester.path / "reports").exists()
+
+
+INI = "quant_report = here\nquant_baselines = kept\n"
+
+
+def test_a_folder_of_the_home_folder_is_there(pytester, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_size=GATE)
+    pytester.runpytest("--quant", "--quant-report=~/here").assert_outcomes(passed=1)
+    assert (tmp_path / "here" / "report.json").is_file()
