@@ -1,16 +1,14 @@
 """Conditions: under what everything of one run is built, evaluated and timed."""
 
-import contextlib
 import os
 import random
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from pytest_quant.machine.lock import locked
 from pytest_quant.machine.progress import Progress, silent
 
 # PyTorch's own notices about its quantization API, some hundred for one conversion. Silenced around
@@ -112,19 +110,11 @@ def engine_set(engine: str) -> Iterator[None]:
         torch.backends.quantized.engine = before
 
 
-@contextmanager
-def alone_on_this_machine() -> Iterator[None]:
-    """While held, no other run or worker of this machine times anything."""
-    from filelock import FileLock
-
-    path = Path(tempfile.gettempdir()) / "pytest-quant-timing.lock"
-    lock = FileLock(path, mode=0o666)
-    with contextlib.suppress(PermissionError):
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def alone_on_this_machine(
+    tell: Callable[[str], None] = _unheard,
+) -> AbstractContextManager[str | None]:
+    """While held, no other run or worker of this user times anything on this machine; as `locked`."""
+    return locked("timing", "timed", tell)
 
 
 def _generators(loaders: Iterable[Any]) -> list[Any]:

@@ -96,12 +96,14 @@ def _pair(
     @contextmanager
     def hold() -> Iterator[None]:
         with (
-            alone_on_this_machine(),
+            alone_on_this_machine(conditions.tell) as beside,
             isolated(conditions),
             _no_garbage_collection(),
             variant.timed("time"),
             conditions.progress(step, None, "rounds") as pair.advance,
         ):
+            if beside is not None and beside not in variant.notes:
+                variant.notes.append(beside)
             yield
 
     pair = Pair(

@@ -121,7 +121,7 @@ def _folder(config: pytest.Config, name: str, get: Callable[[str], Any]) -> Path
         return None
     is_typed = config.getoption(f"quant_{name}") is not None
     base = config.invocation_params.dir if is_typed else config.rootpath
-    return base / os.path.expanduser(given)
+    return Path(base, os.path.expanduser(given))
 
 
 def _limits(get: Callable[[str], Any]) -> dict[str, float]:

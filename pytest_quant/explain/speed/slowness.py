@@ -147,7 +147,7 @@ def slowness_of(variant: Variant) -> Slowness:
 def _measured(variant: Variant, found: Slowness) -> Slowness:
     conditions = variant.conditions
     pair = variant.measured("pair given") or variant.measured("pair best") or variant.pair()
-    with alone_on_this_machine(), isolated(conditions):
+    with alone_on_this_machine(conditions.tell), isolated(conditions):
         fp32, own = (profiled(side.call, side.context) for side in (pair.a, pair.b))
         with pair.b.context():
             inputs = variant.admitted.first_inputs
