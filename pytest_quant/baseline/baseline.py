@@ -14,6 +14,7 @@ from pytest_quant.baseline.packing import (
     unpack_scores,
 )
 from pytest_quant.baseline.row import MetricScore, Row, kept
+from pytest_quant.machine.atomic_write import LONGEST_NAME
 from pytest_quant.variant.key import RowKey
 
 FORM = "pytest-quant baseline"
@@ -172,14 +173,20 @@ def path_of(name: str, folder: Path) -> Path:
     """The file of a name.
 
     Raises:
-        BaselineError: for a name that is no plain file name.
+        BaselineError: for a name that is no plain file name, or that makes too long a one.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BaselineError(
             f"{name!r} is no name for a baseline; expected letters and digits, with .+=@_- and spaces "
             "between them, such as main or release-1.2"
         )
-    return folder / f"{name}.json"
+    path = folder / f"{name}.json"
+    if (long := len(path.name.encode())) > LONGEST_NAME:
+        raise BaselineError(
+            f"{name!r} is too long a name for a baseline: its file's name would have {long} bytes, and "
+            f"{LONGEST_NAME} are the most that a file system takes"
+        )
+    return path
 
 
 def differences(

@@ -178,10 +178,18 @@ def _check_save(settings: Settings) -> None:
             raise pytest.UsageError("--quant-force says nothing without --quant-save=NAME")
         return
     try:
-        path_of(settings.save, settings.baselines)
+        path = path_of(settings.save, settings.baselines)
     except BaselineError as error:
         raise pytest.UsageError(f"--quant-save: {error}") from None
     _check_folder("baselines", settings.baselines)
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # too long in this place, or not to be written in ASCII
+        raise pytest.UsageError(f"--quant-save: {settings.save!r}: {error}") from None
+    if not path.is_file():
+        raise pytest.UsageError(f"--quant-save: {path} is there and is no file")
 
 
 def _check_folder(option: str, folder: Path) -> None:

@@ -28,8 +28,10 @@ def append(path: Path, page: str) -> bool:
     """Append a page to a file, after an empty line; False when it would grow beyond `MOST`.
 
     Raises:
-        OSError: the file cannot be read or written.
+        OSError: the file cannot be read or written, or is a device or a pipe, which may have no end.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file")
     with path.open("a+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 2))
