@@ -1,6 +1,10 @@
-"""What went wrong before anything could be judged, in one sentence."""
+"""What went wrong before anything could be judged, in one sentence that steers no terminal."""
 
-from pytest_quant.terminal_safe import terminal_safe
+import re
+
+# Control characters but for tab and newline; halves of a pair, which no file can hold; and what turns the
+# order of the letters that follow around, so that a text reads as what it is not.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 class QuantStageError(RuntimeError):
@@ -34,3 +38,12 @@ def in_brief(error: BaseException, lines: int = 1) -> str:
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return terminal_safe(text if len(text) <= 300 else text[:297] + "...")
+
+
+def terminal_safe(text: str) -> str:
+    """The same lines, with a mark in place of each character that steers a terminal.
+
+    Each sentence is made safe where it is made (a Verdict, a QuantStageError, a refusal) and each line
+    where it is written, so that a name keeps its characters wherever it is only a name.
+    """
+    return text if text.isascii() and text.isprintable() else STEERING.sub("\ufffd", text)

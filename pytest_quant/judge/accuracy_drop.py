@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_quant.errors import terminal_safe
 from pytest_quant.judge.early import ALPHA, Early, decide_early
 from pytest_quant.judge.honesty import (
     broken_outputs,
@@ -18,7 +19,6 @@ from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
-from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.evaluation import flipped
 from pytest_quant.variant.variant import Variant
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pytest_quant.terminal_safe import terminal_safe
+from pytest_quant.errors import terminal_safe
 from pytest_quant.variant.key import ADDED, RowKey, key_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from pytest_quant.terminal_safe import terminal_safe
+from pytest_quant.errors import terminal_safe
 
 # To a terminal (VT100): see to a line below without losing the column, remember where the cursor is,
 # go there; and afterwards clear that line and go back, so that what pytest was writing stays.

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_quant.errors import terminal_safe
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.plugin import hookspecs
 from pytest_quant.plugin.fixtures import RUN
@@ -12,7 +13,6 @@ from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 from pytest_quant.plugin.parameters import is_parametrized
 from pytest_quant.plugin.selection import may_ask_by_name
-from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from pytest_quant.errors import terminal_safe
 from pytest_quant.judge.gate import Gate, own_gates
 from pytest_quant.judge.limits import checked
-from pytest_quant.terminal_safe import terminal_safe
 
 VARIANT_FIXTURES = {
     "quant_fp32": "fp32",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
 from pytest_quant.judge import recorder
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.plugin.items import variants_of
@@ -19,7 +19,6 @@ from pytest_quant.store.open import open_store
 from pytest_quant.subject.inputs import FIXTURES, MODEL, SCOPE, inputs_for
 from pytest_quant.subject.subject import Subject
 from pytest_quant.subject.value_digest import value_digest
-from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.recipe import FIXTURE_KINDS, Recipe
 from pytest_quant.variant.variant import Variant

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
 from pytest_quant.explain.causes import Effort, cause, topic_of
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.judge import recorder
@@ -27,7 +27,6 @@ from pytest_quant.plugin.terminal_progress import shown_by
 from pytest_quant.report.document import Report
 from pytest_quant.report.rows import row_of
 from pytest_quant.report.set_aside import put_back, set_aside
-from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 

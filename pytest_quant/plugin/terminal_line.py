@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pytest_quant.terminal_safe import terminal_safe
+from pytest_quant.errors import terminal_safe
 
 
 def line_writer(terminalreporter: Any) -> Callable[[str], None]:

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 import pytest
 
+from pytest_quant.errors import terminal_safe
 from pytest_quant.machine.progress import Progress, bars, lines, silent
-from pytest_quant.terminal_safe import terminal_safe
 
 
 @dataclass(frozen=True, slots=True)

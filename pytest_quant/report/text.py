@@ -2,7 +2,7 @@
 
 import re
 
-from pytest_quant.terminal_safe import terminal_safe
+from pytest_quant.errors import terminal_safe
 
 MOST_NAME = 60  # characters of a name where room is short
 MOST_SENTENCE = 400

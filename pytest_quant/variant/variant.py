@@ -6,11 +6,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, terminal_safe
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted, Subject
-from pytest_quant.terminal_safe import terminal_safe
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.facts import FP32, Facts
 from pytest_quant.variant.measurements import Int8Share, Measures, Prefix, Size

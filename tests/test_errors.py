@@ -4,9 +4,8 @@ import unicodedata
 
 import pytest
 
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
 from pytest_quant.judge.verdict import Outcome, Verdict, clause_of
-from pytest_quant.terminal_safe import terminal_safe
 
 OWNED = "\x1b]0;owned\x07\x1b[31mred"
 SEEN = "\ufffd]0;owned\ufffd\ufffd[31mred"
