@@ -1,11 +1,14 @@
 """Baseline: the numbers and scores of one run, saved under a name, reviewed and committed as JSON."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pytest_quant.baseline.packing import (
     Packed,
@@ -263,8 +266,29 @@ def _check(rows: list[Any], eval_sets: Mapping[str, Any]) -> None:
                 if sizes[eval_set["fingerprint"]] != eval_set["samples"]:
                     raise ValueError(f"eval set {eval_set['fingerprint']} has lost samples")
                 unpack_scores(packed, eval_set["samples"])
+            _check_values(row, eval_set["samples"])
     if len({RowKey.of(row) for row in rows}) < len(rows):
         raise ValueError("a variant has two rows")
+
+
+def _check_values(row: Mapping[str, Any], samples: int) -> None:
+    """Refuse a value that is not the mean of its own scores, as where somebody has edited it."""
+    for metric in row["metrics"]:
+        packed, value = row["scores"].get(metric["name"]), metric["value"]
+        if packed is None or value is None or metric["samples"] != metric["of"]:
+            continue
+        scores = unpack_scores(packed, samples).astype(np.float64)
+        with np.errstate(all="ignore"):
+            mean, largest = float(np.mean(scores)), float(np.abs(scores).max(initial=1.0))
+        if metric["unit"] == "perplexity":
+            value = math.log(value) if value > 0 else math.nan
+        if math.isfinite(mean) and not math.isclose(
+            mean, value, rel_tol=1e-6, abs_tol=1e-9 * largest
+        ):
+            raise ValueError(
+                f"{row['variant']} of {row['model']} has {metric['name']} {metric['value']:.6g}, which is "
+                "not what its scores give"
+            )
 
 
 def _of(kind: Any, value: Any) -> Any:

@@ -41,6 +41,7 @@ def changes_between(before: Baseline, now: Baseline) -> list[Change]:
         else:
             scores = before.scores_of(old), now.scores_of(row)
             change = _change(old, row, scores, same_machine)
+            change |= {"missing": _missing(old, row), "limits": _limits(before, now, row.key)}
             changes.append(row.key.to_dict() | {"status": "known"} | change)
     known = {row.key for row in now.rows}
     gone = [row for row in before.rows if row.key not in known]
@@ -68,6 +69,8 @@ def cell_of(change: Change | None, line: int = 0) -> str:
     if line == 0:
         parts += ["other eval set" if change["other_eval_set"] else "", _size_words(change)]
         parts += [*_share_words(change), _speed_words(change)]
+        parts += [f"{what} not measured" for what in change.get("missing", ())]
+        parts += [_limit_words(limit) for limit in change.get("limits", ())]
     said = [part for part in parts if part]
     if said:
         return ", ".join(said)
@@ -108,6 +111,48 @@ def _change(old: Row, new: Row, scores: Scores, same_machine: bool) -> Change:
         "speedup": _speedup(old, new) if same_machine else None,
         "recipe": differences(*recipes, dict.fromkeys([*recipes[0], *recipes[1]]), "default"),
     }
+
+
+def _missing(old: Row, new: Row) -> list[str]:
+    """What was measured then and is not now."""
+    names = {metric.name for metric in new.metrics}
+    missing = [metric.name for metric in old.metrics if metric.name not in names]
+    if old.size and not new.size:
+        missing.append("size")
+    return [*missing, *(["int8 share"] if old.int8_share and not new.int8_share else [])]
+
+
+def _limits(before: Baseline, now: Baseline, key: RowKey) -> list[dict[str, Any]]:
+    """Gates whose limit is another one, or which are gone: [before, now], each as often as it was judged.
+
+    A gate that is new takes nothing away. What comes from a file without gates tells nothing.
+    """
+    if not before.verdicts:
+        return []
+    then, here = _stated(before, key), _stated(now, key)
+    return [
+        {
+            "gate": gate,
+            "metric": metric,
+            "limit": [then[gate, metric], here.get((gate, metric), [])],
+        }
+        for gate, metric in then
+        if not set(then[gate, metric]) <= set(here.get((gate, metric), []))
+    ]
+
+
+def _stated(baseline: Baseline, key: RowKey) -> dict[tuple[str, str | None], list[float]]:
+    found: dict[tuple[str, str | None], set[float]] = {}
+    for verdict in baseline.verdicts:
+        if RowKey.of(verdict) == key and verdict["limit"] is not None:
+            named = verdict["gate"], verdict.get("metric")
+            found.setdefault(named, set()).add(float(verdict["limit"]))
+    return {named: sorted(limits) for named, limits in sorted(found.items(), key=str)}
+
+
+def _limit_words(limit: Mapping[str, Any]) -> str:
+    then, now = (", ".join(f"{each:g}" for each in side) for side in limit["limit"])
+    return f"{limit['gate']} {then} -> {now or 'no gate'}"
 
 
 def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str, Any]:
@@ -194,6 +239,12 @@ def _signed(value: float, digits: int) -> str:
 
 def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator[str]:
     name = before.name
+    for change in changes:
+        if change["variant"] == "fp32" and change["status"] == "known":
+            if moved := [said for each in change["metrics"] if (said := _metric_words(each))]:
+                yield f"{named(change)} itself changed since {name}: {', '.join(moved)}"
+    if now.verdicts and not before.verdicts:
+        yield f"{name} holds no gates, so limits are not compared"
     for status, words in (("new", f"not in {name}"), ("gone", f"in {name} and not here")):
         if listed := [named(change) for change in changes if change["status"] == status]:
             yield f"{words}: {', '.join(listed)}"

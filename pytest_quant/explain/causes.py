@@ -11,6 +11,7 @@ from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed.slowness import slowness_of
 from pytest_quant.judge import recorder
 from pytest_quant.judge.gate import Gate
+from pytest_quant.judge.stored import stored_in
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.variant import Variant
 
@@ -66,9 +67,13 @@ def _of_own(gate: Gate, verdict: Verdict, variant: Variant) -> str | None:
 
 def _worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str:
     name = verdict.evidence["baseline"]
+    changed = stored_in(variant, name).changes()
+    what = f"Changed since {name}: {', '.join(changed)}." if changed else (
+        f"Neither recipe nor environment changed since {name}: it is the model or its data."
+    )  # fmt: skip
     return (
-        f"--quant-compare={name} names what changed since: recipe, layers, environment. Mend it; or, "
-        f"if it is meant, save the baseline again by --quant-save={name}, and commit it."
+        f"{what} Mend it; or, if it is meant, save the baseline again by --quant-save={name}, and "
+        "commit it."
     )
 
 

@@ -52,6 +52,8 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         f"{variant.name} {_verb(metric, drop)} ({metric.shown(float(before))} in {stored.name}, "
         f"{metric.shown(float(after))} now; {len(own)} samples{paired}), allowed {allowed}"
     )
+    if outcome is Outcome.FAIL and not variant.is_fp32:
+        sentence = _words_on_fp32(stored, metric) + sentence
     if outcome is Outcome.FAIL and (differ := stored.differences()):
         sentence += (
             f"; between {', '.join(differ)} a few samples may flip: max_drop allows for them"
@@ -66,6 +68,25 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         observed=rise_of(drop) if relative else float(drop),
         metric=metric.name,
         evidence=evidence | {"before": float(before), "after": float(after)},
+    )
+
+
+def _words_on_fp32(stored: Stored, metric: Metric) -> str:
+    """That FP32 itself got worse on the same samples, which no variant is to blame for; else nothing."""
+    row, own = stored.fp32_row, stored.variant.fp32.evaluation
+    packed = {} if row is None else stored.baseline.scores_of(row)
+    if metric.name not in own.scores or metric.name not in packed:
+        return ""
+    scores, then = own.scores[metric.name], unpack_scores(packed[metric.name], len(own))
+    higher, lower = int((scores > then).sum()), int((scores < then).sum())
+    better, worse = (higher, lower) if metric.higher_is_better else (lower, higher)
+    drop = exact_mean(then) - exact_mean(scores)
+    drop = drop if metric.higher_is_better else -drop
+    if drop <= 0:
+        return ""
+    return (
+        f"FP32 itself {_verb(metric, drop)} since {stored.name} ({worse} samples worse and {better} "
+        "better), so look at the checkpoint and the data first; "
     )
 
 

@@ -36,6 +36,20 @@ class Stored:
         now["engine"] = now["engine"] if recipe is None else recipe.engine
         return differences(then, now)
 
+    def changes(self) -> list[str]:
+        """What differs in recipe, machine and software."""
+        now = self.variant.recipe
+        recipes = (self.row.recipe or {}, {} if now is None else now.to_dict())
+        return [
+            *differences(*recipes, dict.fromkeys([*recipes[0], *recipes[1]]), "default"),
+            *self.differences(),
+        ]
+
+    @property
+    def fp32_row(self) -> Row | None:
+        """What the baseline holds of this variant's FP32."""
+        return self.baseline.row(key_of(self.variant.fp32))
+
 
 def stored_in(variant: Variant, name: str) -> Stored:
     """What the baseline of a name holds of a variant.

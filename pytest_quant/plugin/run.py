@@ -16,7 +16,13 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.work import work_of
-from pytest_quant.plugin.items import StatedLimits, gates_of, may_use_variants, variants_of
+from pytest_quant.plugin.items import (
+    StatedLimits,
+    gates_of,
+    limits_of,
+    may_use_variants,
+    variants_of,
+)
 from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
@@ -110,6 +116,8 @@ class Run:
             test.variants.clear()
             test.failed.clear()
             test.tried_again = False
+        if self.worker is not None and variants_of(item):
+            limits_of(item)  # a worker does not look at markers before
         test.limits = StatedLimits(item, self.settings.limits)
         test.gates = gates_of(item)
 

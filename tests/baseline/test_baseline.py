@@ -27,9 +27,12 @@ ENVIRONMENT = {"cpu": "CPU", "isa": "AVX2", "vnni": False, "threads": 1, "torch"
 
 def stored_row(scores=None, **known):
     """A row as a baseline has it, with scores of the metric top-1."""
-    row = plain_row(metrics=[metric_cells(samples=20)], **known)
-    row = {name: row[name] for name in row if name not in ("notes", "error", "seconds")}
     scores = np.ones(20) if scores is None else scores
+    with np.errstate(over="ignore"):
+        value = float(np.mean(scores))
+    value = value if np.isfinite(value) else None
+    row = plain_row(metrics=[metric_cells(value=value, samples=20)], **known)
+    row = {name: row[name] for name in row if name not in ("notes", "error", "seconds")}
     eval_set = {"fingerprint": fingerprint_of(SAMPLES), "samples": 20}
     return row | {"eval_set": eval_set, "scores": {"top-1": pack_scores(scores)}}
 
@@ -175,3 +178,15 @@ def test_environments_differ_in_what_decides_speed():
         "threads 1 -> 2",
     ]
     assert differences({}, {"cores": 4}) == ["cores unknown -> 4"]
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0 + 1e-4, 0.0, -1.0])
+def test_a_value_that_its_scores_do_not_give_is_refused(tmp_path, value):
+    edited = stored_row()
+    edited["metrics"][0]["value"] = value
+    path = tmp_path / "main.json"
+    path.write_text(baseline_of(edited).to_json())
+    with pytest.raises(
+        BaselineError, match=r"static of Net has top-1 .*, which is not what its scores"
+    ):
+        read(path)

@@ -166,9 +166,10 @@ def test_a_part_of_the_eval_set_says_nothing_of_the_whole():
 
 def test_what_was_not_measured_on_both_sides_is_not_compared():
     empty = plain_row()
-    assert cell(row(), empty) == "-"
+    assert cell(row(), empty) == "top-1 not measured, size not measured, int8 share not measured"
     assert cell(empty, row()) == "-"
-    assert cell(row(), plain_row(metrics=[metric_cells(value=0.94)])) == "="
+    less = cell(row(), plain_row(metrics=[metric_cells(value=0.94)]))
+    assert less == "size not measured, int8 share not measured"
     assert cell_of(None) == "-"
 
 
@@ -234,3 +235,54 @@ def test_a_baselines_name_stays_text_in_markdown():
     report = compared()
     report.since["changes"][1]["metrics"][0] |= {"name": "a|b<i>", "unit": "raw", "value": [1, 2]}
     assert "a|b<i>" not in markdown_of(report)
+
+
+# limits
+
+
+def judged(*limits, gate="max_accuracy_drop"):
+    """A baseline whose only variant was judged by these limits."""
+    verdicts = [
+        {"where": "", "model": "Net", "variant": "static", "gate": gate, "quantity": "accuracy",
+         "metric": "top-1", "outcome": "PASS", "test": "t", "limit": limit, "observed": 0.0}
+        for limit in limits
+    ]  # fmt: skip
+    made = of(row(variant="static"))
+    return Baseline(made.name, made.environment, made.rows, {}, {}, tuple(verdicts))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ((0.05,), (0.05,), "="),
+        ((0.05, 0.05), (0.05,), "="),
+        ((0.05,), (0.9,), "max_accuracy_drop 0.05 -> 0.9"),
+        ((0.05,), (0.01,), "max_accuracy_drop 0.05 -> 0.01"),
+        ((0.05,), (), "max_accuracy_drop 0.05 -> no gate"),
+        ((0.05,), (0.05, 0.9), "="),
+        ((0.05, 0.1), (0.1,), "max_accuracy_drop 0.05, 0.1 -> 0.1"),
+    ],
+)
+def test_another_limit_and_a_gate_that_is_gone_are_changes(before, now, words):
+    (change,) = changes_between(judged(*before), judged(*now))
+    assert cell_of(change) == words
+    assert is_change(change) == (words != "=")
+
+
+def test_a_file_without_gates_tells_nothing_of_limits_and_says_so():
+    changed = since(judged(), judged(0.9))
+    assert [cell_of(each) for each in changed["changes"]] == ["="]
+    assert "main holds no gates, so limits are not compared" in changed["remarks"]
+
+
+def test_another_metric_is_a_change():
+    now = row(metrics=[metric_cells(name="top-2", value=0.94)])
+    assert cell(row(), now) == "top-1 not measured"
+
+
+def test_what_fp32_lost_is_said_first():
+    before = of(row(0.94, variant="fp32"), row(0.93, variant="static"))
+    now = of(row(0.64, variant="fp32"), row(0.63, variant="static"), threads=2)
+    first, *others = since(before, now)["remarks"]
+    assert first == "Net fp32 itself changed since main: acc -30.00 pt"
+    assert others
