@@ -6,7 +6,7 @@ python -m pytest_quant merge shard-1.json shard-2.json --output report.json
 """
 
 import argparse
-import json
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -14,8 +14,11 @@ from pathlib import Path
 
 from pytest_quant.baseline.baseline import FORM, Baseline, differences
 from pytest_quant.baseline.changes import is_change, since
+from pytest_quant.errors import in_brief
+from pytest_quant.machine.json_text import read_json
 from pytest_quant.report.baselines import Gathered, report_of
 from pytest_quant.report.document import Report
+from pytest_quant.report.text import printable
 
 FORMATS = ("table", "markdown", "html", "json")
 SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".json": "json"}
@@ -29,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (or, from argparse, when the arguments are wrong).
     """
     given = _parser().parse_args(arguments)
+    _take_every_letter(given)
     try:
         report, code = given.run(given)
         _put(report, given)
@@ -36,9 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, ValueError) as error:
-        print(f"pytest-quant: {error}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        return _refused(f"{_files(given)} cannot be worked with: {in_brief(error)}")
     return int(code)
+
+
+def _refused(sentence: str) -> int:
+    print(f"pytest-quant: {printable(sentence)}", file=sys.stderr)
+    return 2
+
+
+def _files(given: argparse.Namespace) -> str:
+    """What was read."""
+    named = [vars(given).get(name) for name in ("file", "before", "after")]
+    return ", ".join(str(path) for path in [*named, *vars(given).get("files", ())] if path)
 
 
 def show(given: argparse.Namespace) -> tuple[Report, int]:
@@ -121,10 +137,10 @@ def _read(path: Path) -> Report | Baseline:
         ValueError: when it is neither; names the file.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     try:
         if isinstance(plain, dict) and plain.get("form") == FORM:
@@ -145,8 +161,7 @@ def _as_baseline(read: Report | Baseline, path: Path) -> Baseline:
 
 
 def _put(report: Report, given: argparse.Namespace) -> None:
-    format = given.format or SUFFIXES.get(given.output.suffix if given.output else "", "table")
-    text = _text(report, format).rstrip("\n") + "\n"
+    text = _text(report, _format(given)).rstrip("\n") + "\n"
     if given.output is None:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -154,6 +169,17 @@ def _put(report: Report, given: argparse.Namespace) -> None:
     from pytest_quant.machine.atomic_write import write_atomically
 
     print(f"written: {write_atomically(given.output, text)}")
+
+
+def _take_every_letter(given: argparse.Namespace) -> None:
+    """Let standard output write what its encoding has not, in a locale of ASCII say, in another way."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        is_html = _format(given) == "html"
+        sys.stdout.reconfigure(errors="xmlcharrefreplace" if is_html else "backslashreplace")
+
+
+def _format(given: argparse.Namespace) -> str:
+    return str(given.format or SUFFIXES.get(given.output.suffix if given.output else "", "table"))
 
 
 def _text(report: Report, format: str) -> str:

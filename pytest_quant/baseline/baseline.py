@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_quant.baseline.fit import refuse_unfit
 from pytest_quant.baseline.packing import (
     Packed,
     fingerprint_of_packed,
@@ -18,6 +19,7 @@ from pytest_quant.baseline.packing import (
 )
 from pytest_quant.baseline.row import MetricScore, Row, kept
 from pytest_quant.machine.atomic_write import LONGEST_NAME
+from pytest_quant.machine.json_text import read_json
 from pytest_quant.variant.key import RowKey
 
 FORM = "pytest-quant baseline"
@@ -124,9 +126,11 @@ class Baseline:
         try:
             rows, eval_sets = _of(list, plain["rows"]), _of(dict, plain["eval_sets"])
             _check(rows, eval_sets)
+            environment = _of(dict, plain["environment"])
+            _of(int, environment.get("workers", 1))
             made = cls(
                 str(plain["name"]),
-                _of(dict, plain["environment"]),
+                environment,
                 tuple(map(_row, rows)),
                 {RowKey.of(row): row.get("scores", {}) for row in rows},
                 eval_sets,
@@ -163,8 +167,8 @@ def read(path: Path) -> Baseline:
     """
     remedy = "restore it, or save it again by --quant-save"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        plain = read_json(path)
+    except (OSError, ValueError) as error:
         raise BaselineError(f"baseline {path} cannot be read ({error}); {remedy}") from None
     try:
         return Baseline.from_dict(plain)
@@ -222,7 +226,9 @@ def _verdict(plain: Any) -> Mapping[str, Any]:
 
 
 def _row(plain: Mapping[str, Any]) -> Row:
-    return Row.from_dict(UNKEPT | {name: plain[name] for name in plain if name != "scores"})
+    row = Row.from_dict(UNKEPT | {name: plain[name] for name in plain if name != "scores"})
+    refuse_unfit(row)
+    return row
 
 
 def _kept(row: Row) -> dict[str, Any]:

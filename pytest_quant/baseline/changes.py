@@ -34,8 +34,9 @@ def changes_between(before: Baseline, now: Baseline) -> list[Change]:
     """One for each variant of either, in the order of `now`, then those that it lacks."""
     same_machine = not differences(before.environment, now.environment)
     changes: list[Change] = []
+    there = {row.key: row for row in before.rows}
     for row in now.rows:
-        old = before.row(row.key)
+        old = there.get(row.key)
         if old is None:
             changes.append(row.key.to_dict() | {"status": "new"})
         else:
@@ -48,10 +49,9 @@ def changes_between(before: Baseline, now: Baseline) -> list[Change]:
     return changes + [row.key.to_dict() | {"status": "gone"} for row in gone]
 
 
-def change_of(since: Mapping[str, Any] | None, row: Row) -> Change | None:
-    """The change of a row's variant in what `since` gave."""
-    changes = (since or {}).get("changes", ())
-    return next((change for change in changes if RowKey.of(change) == row.key), None)
+def changes_by_row(since: Mapping[str, Any] | None) -> dict[RowKey, Change]:
+    """The change of each variant in what `since` gave."""
+    return {RowKey.of(change): change for change in (since or {}).get("changes", ())}
 
 
 def cell_of(change: Change | None, line: int = 0) -> str:
@@ -251,10 +251,11 @@ def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator
     if differ := differences(before.environment, now.environment):
         yield f"{name} is of another environment ({', '.join(differ)}): speed-ups are not compared"
     others: dict[str, list[str]] = {}
+    then, here = ({row.key: row for row in each.rows} for each in (before, now))
     for change in changes:
         if change.get("other_eval_set"):
-            old, row = before.row(RowKey.of(change)), now.row(RowKey.of(change))
-            words = " now, ".join(_set_words(each) for each in (row, old) if each) + " then"
+            key = RowKey.of(change)
+            words = f"{_set_words(here[key])} now, {_set_words(then[key])} then"
             others.setdefault(words, []).append(named(change))
         for part in change.get("recipe", ()):
             yield f"{named(change)}: recipe changed since {name}: {part}"

@@ -1,11 +1,15 @@
 """Report: all measurements, verdicts and tests of a run as plain data."""
 
 import json
+from bisect import insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_quant.baseline.row import Row
+from pytest_quant.errors import in_brief
+from pytest_quant.machine.json_text import parsed
 from pytest_quant.report.choices import choices_of
 from pytest_quant.report.schema import checked_report
 from pytest_quant.report.ship import may_ship, may_ship_each
@@ -49,6 +53,10 @@ class Report:
     places: list[str] = field(default_factory=list)
     other_failures: list[str] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[RowKey, Row] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _models: dict[ModelKey, int] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self.rows = [row if isinstance(row, Row) else Row.from_dict(row) for row in self.rows]
@@ -63,7 +71,10 @@ class Report:
                 says where it is wrong.
         """
         known = checked_report(document, VERSION)
-        return cls(**{name: known[name] for name in PARTS if name in known})
+        try:
+            return cls(**{name: known[name] for name in PARTS if name in known})
+        except (KeyError, TypeError) as error:  # what the schema leaves open
+            raise ValueError(f"the report is damaged: {in_brief(error)}") from None
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
@@ -73,23 +84,37 @@ class Report:
             ValueError: as `from_dict`, and for a text that is no JSON.
         """
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            document = parsed(text)
+        except ValueError as error:
             raise ValueError(f"no report: the text is not JSON ({error})") from None
         return cls.from_dict(document)
 
     def add(self, payload: dict[str, Any]) -> None:
         """Take in what one test has measured; a later row of a variant knows more and wins."""
         self.environment.update(payload.get("environment") or {})
-        if new := payload.get("rows"):
-            rows = {row.key: row for row in self.rows}
-            for plain in new:
-                row = plain if isinstance(plain, Row) else Row.from_dict(plain)
-                known = rows.get(row.key)
-                rows[row.key] = row if known is None else known.joined(row)
-            self.rows = list(rows.values())
-            self.rows = self.ordered()
+        for plain in payload.get("rows") or ():
+            self._add_row(plain if isinstance(plain, Row) else Row.from_dict(plain))
         self.verdicts += payload.get("verdicts", ())
+
+    def _add_row(self, row: Row) -> None:
+        """Put a row where it belongs; one of a variant that is known is joined with what is known.
+
+        Tests add theirs one by one, so rows are neither sorted nor looked through each time.
+        """
+        if len(self._known) != len(self.rows):
+            self._known = {each.key: each for each in self.rows}
+            self._models = {key: place for place, key in enumerate(self.rows_by_model())}
+        known = self._known.get(row.key)
+        if known is None:
+            insort(self.rows, row, key=self._place_of)
+        else:
+            place = next(place for place, each in enumerate(self.rows) if each is known)
+            self.rows[place] = row = known.joined(row)
+        self._known[row.key] = row
+
+    def _place_of(self, row: Row) -> tuple[int, int]:
+        """By model, FP32 first, as `ordered`."""
+        return self._models.setdefault(row.key.of_model, len(self._models)), _rank(row.variant)
 
     def add_test(self, test: dict[str, Any]) -> None:
         """Take in how a test ended. Of several phases, parts or runs of one test the worst counts,
@@ -103,8 +128,8 @@ class Report:
         known = self.tests[place]
         worse, other = sorted((known, test), key=lambda each: WORST_FIRST.index(each["outcome"]))
         looked_at = [*worse["variants"], *other["variants"]]
-        once = [each for index, each in enumerate(looked_at) if each not in looked_at[:index]]
-        self.tests[place] = {**other, **worse, "variants": once}
+        once = {json.dumps(each, sort_keys=True): each for each in looked_at}
+        self.tests[place] = {**other, **worse, "variants": list(once.values())}
 
     def add_selection(self, other: "Report") -> None:
         """Take in which part of the tests another run was of."""
@@ -126,8 +151,9 @@ class Report:
         for key in self._keys():
             namesakes.setdefault(key.model, {})[key.of_model] = None
         return {
-            key: _shown(key.model, key.model_ids, key.where, [(k.model_ids, k.where) for k in keys])
+            key: _shown(key.model, key.model_ids, key.where, counts)
             for keys in namesakes.values()
+            if (counts := _Counts.of((key.model_ids, key.where) for key in keys))
             for key in keys
         }
 
@@ -137,8 +163,9 @@ class Report:
         for key in self._keys():
             namesakes.setdefault((key.of_model, key.variant), {})[key] = None
         return {
-            key: _shown(key.variant, key.variant_ids, "", [(k.variant_ids, "") for k in keys])
+            key: _shown(key.variant, key.variant_ids, "", counts)
             for keys in namesakes.values()
+            if (counts := _Counts.of((key.variant_ids, "") for key in keys))
             for key in keys
         }
 
@@ -178,13 +205,24 @@ class Report:
         return json.dumps(finite(self.to_dict()), indent=2, allow_nan=False) + "\n"
 
 
-def _shown(name: str, ids: str, where: str, all: list[tuple[str, str]]) -> str:
+class _Counts(NamedTuple):
+    """How often each id and each place stands among the namesakes of a model or variant."""
+
+    ids: Counter[str]
+    places: Counter[str]
+
+    @classmethod
+    def of(cls, namesakes: Iterable[tuple[str, str]]) -> "_Counts":
+        ids, places = zip(*namesakes, strict=True)
+        return cls(Counter(ids), Counter(places))
+
+
+def _shown(name: str, ids: str, where: str, all: _Counts) -> str:
     """A name with what tells it from its namesakes: ids, else place, else both."""
-    by_ids, by_place = [one for one, _ in all], [other for _, other in all]
-    if len(all) == 1:
+    if all.ids.total() == 1:
         return name
-    told = f"{name}[{ids}]" if ids and len(set(by_ids)) > 1 else name
-    if by_ids.count(ids) > 1 or (not ids and len(set(by_place)) > 1):
+    told = f"{name}[{ids}]" if ids and len(all.ids) > 1 else name
+    if all.ids[ids] > 1 or (not ids and len(all.places) > 1):
         told = f"{told} ({where or '.'})"
     return told
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pytest_quant.baseline.changes import cell_of, change_of
+from pytest_quant.baseline.changes import cell_of, changes_by_row
 from pytest_quant.baseline.row import Latency, MetricScore, Row
 from pytest_quant.report.document import Report, outcomes
 from pytest_quant.variant.measurements import MB
@@ -28,7 +28,7 @@ def frame_of(report: Report) -> pd.DataFrame:
     """
     names, variants = report.model_names(), report.variant_names()
     timed = {row.key.of_model: row.latency for row in report.rows if row.latency}
-    verdicts = report.verdicts_by_row()
+    verdicts, changed = report.verdicts_by_row(), changes_by_row(report.since)
     lines = []
     compared = [] if report.since is None else [SINCE + report.since["name"]]
     for row in report.ordered():
@@ -41,7 +41,7 @@ def frame_of(report: Report) -> pd.DataFrame:
             else:
                 line["gates"] = ""
             for column in compared:
-                line[column] = cell_of(change_of(report.since, row), index)
+                line[column] = cell_of(changed.get(row.key), index)
             lines.append(line)
     frame = pd.DataFrame(lines, columns=[*COLUMNS, *compared])
     numbers = [column for column in COLUMNS if column not in TEXTS]

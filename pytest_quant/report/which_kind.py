@@ -164,7 +164,7 @@ def _bought(qat: Row, static: Row) -> str:
     if abs(gain) < _notable(qat):
         return "training bought no accuracy over static that counts here"
     word, metric = "bought" if gain > 0 else "cost", qat.metrics[0]
-    count = f" ({round(abs(gain) * metric.samples)} of {metric.samples} samples)"
+    count = f" ({abs(gain) * metric.samples:.0f} of {metric.samples} samples)"
     text = f"training {word} {_change(qat, abs(gain))} over static"
     return text + (count if metric.unit == "fraction" else "")
 

@@ -9,8 +9,8 @@ from builders import latency_cells, measured_rows, metric_cells, plain_row
 from pytest_quant.baseline.baseline import Baseline
 from pytest_quant.baseline.changes import (
     cell_of,
-    change_of,
     changes_between,
+    changes_by_row,
     is_change,
     since,
     summary_of,
@@ -228,7 +228,7 @@ def test_the_comparison_is_part_of_the_report():
     report = compared()
     again = Report.from_dict(json.loads(report.to_json()))
     assert again.since == report.since
-    assert cell_of(change_of(again.since, again.rows[1])) == "size +25.0 %"
+    assert cell_of(changes_by_row(again.since)[again.rows[1].key]) == "size +25.0 %"
 
 
 def test_a_baselines_name_stays_text_in_markdown():
