@@ -11,6 +11,7 @@ from pytest_quant.baseline.row import MetricScore, Row
 from pytest_quant.variant.key import RowKey
 
 Change = dict[str, Any]
+Stated = dict[tuple[str, str | None], set[float]]
 Scores = tuple[Mapping[str, Packed], Mapping[str, Packed]]
 # Of two speed-ups: timed twice on one machine they differ by a few per cent, so less is no change.
 NOTEWORTHY = 1.05
@@ -35,6 +36,7 @@ def changes_between(before: Baseline, now: Baseline) -> list[Change]:
     same_machine = not differences(before.environment, now.environment)
     changes: list[Change] = []
     there = {row.key: row for row in before.rows}
+    then, here = _stated(before), _stated(now)
     for row in now.rows:
         old = there.get(row.key)
         if old is None:
@@ -42,7 +44,10 @@ def changes_between(before: Baseline, now: Baseline) -> list[Change]:
         else:
             scores = before.scores_of(old), now.scores_of(row)
             change = _change(old, row, scores, same_machine)
-            change |= {"missing": _missing(old, row), "limits": _limits(before, now, row.key)}
+            change |= {
+                "missing": _missing(old, row),
+                "limits": _limits(then.get(row.key, {}), here.get(row.key, {})),
+            }
             changes.append(row.key.to_dict() | {"status": "known"} | change)
     known = {row.key for row in now.rows}
     gone = [row for row in before.rows if row.key not in known]
@@ -122,32 +127,29 @@ def _missing(old: Row, new: Row) -> list[str]:
     return [*missing, *(["int8 share"] if old.int8_share and not new.int8_share else [])]
 
 
-def _limits(before: Baseline, now: Baseline, key: RowKey) -> list[dict[str, Any]]:
-    """Gates whose limit is another one, or which are gone: [before, now], each as often as it was judged.
-
-    A gate that is new takes nothing away. What comes from a file without gates tells nothing.
-    """
-    if not before.verdicts:
-        return []
-    then, here = _stated(before, key), _stated(now, key)
+def _limits(then: Stated, here: Stated) -> list[dict[str, Any]]:
+    """Gates whose limit is another one, or which are gone: [before, now]. A gate that is new takes
+    nothing away, and a file without gates tells nothing."""
     return [
         {
             "gate": gate,
             "metric": metric,
-            "limit": [then[gate, metric], here.get((gate, metric), [])],
+            "limit": [sorted(limits), sorted(here.get((gate, metric), ()))],
         }
-        for gate, metric in then
-        if not set(then[gate, metric]) <= set(here.get((gate, metric), []))
+        for (gate, metric), limits in sorted(then.items(), key=str)
+        if not limits <= here.get((gate, metric), set())
     ]
 
 
-def _stated(baseline: Baseline, key: RowKey) -> dict[tuple[str, str | None], list[float]]:
-    found: dict[tuple[str, str | None], set[float]] = {}
+def _stated(baseline: Baseline) -> dict[RowKey, Stated]:
+    """The limits by which each variant was judged, by gate and metric."""
+    found: dict[RowKey, Stated] = {}
     for verdict in baseline.verdicts:
-        if RowKey.of(verdict) == key and verdict["limit"] is not None:
-            named = verdict["gate"], verdict.get("metric")
-            found.setdefault(named, set()).add(float(verdict["limit"]))
-    return {named: sorted(limits) for named, limits in sorted(found.items(), key=str)}
+        if verdict["limit"] is not None:
+            of_gate = verdict["gate"], verdict.get("metric")
+            limits = found.setdefault(RowKey.of(verdict), {}).setdefault(of_gate, set())
+            limits.add(float(verdict["limit"]))
+    return found
 
 
 def _limit_words(limit: Mapping[str, Any]) -> str:
@@ -240,9 +242,10 @@ def _signed(value: float, digits: int) -> str:
 def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator[str]:
     name = before.name
     for change in changes:
-        if change["variant"] == "fp32" and change["status"] == "known":
-            if moved := [said for each in change["metrics"] if (said := _metric_words(each))]:
-                yield f"{named(change)} itself changed since {name}: {', '.join(moved)}"
+        if change["variant"] != "fp32" or change["status"] != "known":
+            continue
+        if moved := [said for each in change["metrics"] if (said := _metric_words(each))]:
+            yield f"{named(change)} itself changed since {name}: {', '.join(moved)}"
     if now.verdicts and not before.verdicts:
         yield f"{name} holds no gates, so limits are not compared"
     for status, words in (("new", f"not in {name}"), ("gone", f"in {name} and not here")):
