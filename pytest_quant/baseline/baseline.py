@@ -18,6 +18,7 @@ from pytest_quant.baseline.packing import (
     unpack_scores,
 )
 from pytest_quant.baseline.row import MetricScore, Row, kept
+from pytest_quant.errors import terminal_safe
 from pytest_quant.machine.atomic_write import LONGEST_NAME
 from pytest_quant.machine.json_text import read_json
 from pytest_quant.variant.key import RowKey
@@ -53,6 +54,9 @@ UNKEPT: dict[str, Any] = {
 
 class BaselineError(ValueError):
     """A baseline that is missing, damaged or says nothing here; one sentence with a remedy."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(terminal_safe(sentence))
 
 
 @dataclass(frozen=True, slots=True)
