@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.baseline.packing import unpack_scores
+from pytest_quant.baseline.packing import Array, unpack_scores
 from pytest_quant.judge.accuracy_drop import exact_mean, quantity_of
 from pytest_quant.judge.honesty import broken_outputs, refusal
 from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
@@ -35,15 +35,14 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         if not np.isfinite(then).all():
             raise unusable(stored, f"its {metric.name} is not a number on some samples")
         before, after = exact_mean(then), exact_mean(scores)
-        higher, lower = int((scores > then).sum()), int((scores < then).sum())
-        better, worse = (higher, lower) if metric.higher_is_better else (lower, higher)
+        worse, better = _counts(then, scores, metric)
         evidence |= {"worse": worse, "better": better}
         paired = f", {worse} worse and {better} better"
     else:
         assert known.value is not None  # known_metric has seen to it
         value = math.log(known.value) if metric.unit == "perplexity" else known.value
         before, after = Fraction(value), Fraction(own.values[metric.name])
-    drop = before - after if metric.higher_is_better else after - before
+    drop = _drop(before, after, metric)
     relative = metric.unit == "perplexity"
     limit = Fraction(math.log1p(max_drop)) if relative else Fraction(str(max_drop))
     outcome = Outcome.PASS if drop <= limit else Outcome.FAIL
@@ -74,20 +73,32 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
 def _words_on_fp32(stored: Stored, metric: Metric) -> str:
     """That FP32 itself got worse on the same samples, which no variant is to blame for; else nothing."""
     row, own = stored.fp32_row, stored.variant.fp32.evaluation
-    packed = {} if row is None else stored.baseline.scores_of(row)
+    if row is None or row.eval_set != stored.row.eval_set:
+        return ""
+    packed = stored.baseline.scores_of(row)
     if metric.name not in own.scores or metric.name not in packed:
         return ""
     scores, then = own.scores[metric.name], unpack_scores(packed[metric.name], len(own))
-    higher, lower = int((scores > then).sum()), int((scores < then).sum())
-    better, worse = (higher, lower) if metric.higher_is_better else (lower, higher)
-    drop = exact_mean(then) - exact_mean(scores)
-    drop = drop if metric.higher_is_better else -drop
+    if not np.isfinite(then).all():
+        return ""
+    drop = _drop(exact_mean(then), exact_mean(scores), metric)
     if drop <= 0:
         return ""
+    worse, better = _counts(then, scores, metric)
     return (
         f"FP32 itself {_verb(metric, drop)} since {stored.name} ({worse} samples worse and {better} "
         "better), so look at the checkpoint and the data first; "
     )
+
+
+def _counts(then: Array, now: Array, metric: Metric) -> tuple[int, int]:
+    """How many samples are scored worse than then, and how many better."""
+    higher, lower = int((now > then).sum()), int((now < then).sum())
+    return (lower, higher) if metric.higher_is_better else (higher, lower)
+
+
+def _drop(before: Fraction, after: Fraction, metric: Metric) -> Fraction:
+    return before - after if metric.higher_is_better else after - before
 
 
 def _verb(metric: Metric, drop: Fraction) -> str:
