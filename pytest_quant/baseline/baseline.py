@@ -12,6 +12,7 @@ import numpy as np
 
 from pytest_quant.baseline.fit import refuse_unfit
 from pytest_quant.baseline.packing import (
+    Array,
     Packed,
     fingerprint_of_packed,
     unpack_samples,
@@ -272,24 +273,25 @@ def _check(rows: list[Any], eval_sets: Mapping[str, Any]) -> None:
                 if not 0 < low <= high:
                     raise ValueError(f"an interval from {low} to {high}")
         if (eval_set := row["eval_set"]) is not None:
-            for packed in _of(dict, row["scores"]).values():
+            scores = {}
+            for name, packed in _of(dict, row["scores"]).items():
                 if sizes[eval_set["fingerprint"]] != eval_set["samples"]:
                     raise ValueError(f"eval set {eval_set['fingerprint']} has lost samples")
-                unpack_scores(packed, eval_set["samples"])
-            _check_values(row, eval_set["samples"])
+                scores[name] = unpack_scores(packed, eval_set["samples"])
+            _check_values(row, scores)
     if len({RowKey.of(row) for row in rows}) < len(rows):
         raise ValueError("a variant has two rows")
 
 
-def _check_values(row: Mapping[str, Any], samples: int) -> None:
+def _check_values(row: Mapping[str, Any], scores: Mapping[str, Array]) -> None:
     """Refuse a value that is not the mean of its own scores, as where somebody has edited it."""
     for metric in row["metrics"]:
-        packed, value = row["scores"].get(metric["name"]), metric["value"]
-        if packed is None or value is None or metric["samples"] != metric["of"]:
+        each, value = scores.get(metric["name"]), metric["value"]
+        if each is None or value is None or metric["samples"] != metric["of"]:
             continue
-        scores = unpack_scores(packed, samples).astype(np.float64)
         with np.errstate(all="ignore"):
-            mean, largest = float(np.mean(scores)), float(np.abs(scores).max(initial=1.0))
+            mean = float(np.mean(each, dtype=np.float64))
+            largest = float(np.abs(each).max(initial=1.0))
         if metric["unit"] == "perplexity":
             value = math.log(value) if value > 0 else math.nan
         if math.isfinite(mean) and not math.isclose(
