@@ -180,10 +180,7 @@ def freeze_observers(prepared: Any) -> None:
     Raises:
         QuantStageError: one cannot, or goes on observing.
     """
-    for name, child in _of_class(prepared, "FakeQuantizeBase"):
-        _call(name, child, "disable_observer")
-        if bool(child.observer_enabled[0]):
-            raise _lost(name, child, "goes on observing")
+    _switch_off(prepared, "disable_observer", "observer_enabled", "goes on observing")
 
 
 def round_nothing(prepared: Any) -> None:
@@ -192,10 +189,15 @@ def round_nothing(prepared: Any) -> None:
     Raises:
         QuantStageError: one cannot, or goes on rounding.
     """
+    _switch_off(prepared, "disable_fake_quant", "fake_quant_enabled", "goes on rounding")
+
+
+def _switch_off(prepared: Any, method: str, flag: str, otherwise: str) -> None:
+    """Call a method of every fake-quantize module, and see that its flag is down."""
     for name, child in _of_class(prepared, "FakeQuantizeBase"):
-        _call(name, child, "disable_fake_quant")
-        if bool(child.fake_quant_enabled[0]):
-            raise _lost(name, child, "goes on rounding")
+        _call(name, child, method)
+        if bool(getattr(child, flag)[0]):
+            raise _lost(name, child, otherwise)
 
 
 def freeze_batchnorm(prepared: Any) -> None:
