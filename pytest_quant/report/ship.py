@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from pytest_quant.report.part_of_tests import lacking_in, remarks_on
 from pytest_quant.variant.key import ModelKey, RowKey
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 MEANT = ("passed", "inconclusive", "xfailed", "xpassed")
 NOTHING = "no gate has judged a quantized variant"
 NONE_HOLDS = "no quantized variant holds all its limits"
-STOPPED = "the run was interrupted, so verdicts are missing"
 
 
 class Answer(StrEnum):
@@ -111,7 +111,7 @@ def may_ship(report: "Report") -> MayShip:
     for key, one in each.items():
         lists = {Answer.NO: no, Answer.UNDECIDED: undecided, Answer.YES: held}
         lists[one.answer] += one.named(one.reasons, names.get(key, key.model))
-    undecided += _lacking(report)
+    undecided += lacking_in(report)
     if not (each or no or undecided):
         undecided.append(NOTHING)
     answer = Answer.NO if no else Answer.UNDECIDED if undecided else Answer.YES
@@ -126,7 +126,7 @@ def may_ship(report: "Report") -> MayShip:
             ]
         ),
         sum(test["outcome"] == "skipped" for test in report.tests),
-        tuple(_remarks(report)),
+        tuple(remarks_on(report)),
     )
 
 
@@ -145,7 +145,7 @@ def model_answers(report: "Report") -> "dict[ModelKey, ModelAnswer]":
     for finding in _findings(report):
         if finding.key is not None:
             found.setdefault(finding.key, []).append(finding)
-    passed, skipped, lacking = _passed(report), _skipped(report), _lacking(report)
+    passed, skipped, lacking = _passed(report), _skipped(report), lacking_in(report)
     return {
         key: _answer(findings, passed.get(key), skipped.get(key, 0), lacking)
         for key, findings in found.items()
@@ -243,40 +243,6 @@ def _unjudged(report: "Report") -> Iterator[_Finding]:
                 f"no gate judged {', '.join(left)}, which marker, command line or ini state: "
                 "assert_gates(variant) judges all stated limits",
             )
-
-
-def _lacking(report: "Report") -> tuple[str, ...]:
-    """Why verdicts may be missing from the run as a whole."""
-    ran = {test["nodeid"] for test in report.tests}
-    left = [nodeid for nodeid in report.deselected if nodeid not in ran]
-    found = [STOPPED] if report.interrupted else []
-    if left:
-        found.append(f"{_counted(left, 'test')} of variants deselected: {_first(left)}")
-    if report.selected:
-        found.append(f"only single tests were asked for: {_first(report.selected)}")
-    return tuple(found)
-
-
-def _remarks(report: "Report") -> Iterator[str]:
-    if report.places:
-        yield f"of {_first(report.places)} alone"
-    skipped = {
-        test["nodeid"]: test.get("reason") for test in report.tests if test["outcome"] == "skipped"
-    }
-    if skipped:
-        named = [f"{nodeid} ({why})" if why else nodeid for nodeid, why in skipped.items()]
-        yield f"{len(skipped)} skipped: {_first(named)}"
-    if failed := report.other_failures:
-        yield f"{_counted(failed, 'failed test')} of no variant: {_first(failed)}"
-
-
-def _counted(names: list[str], noun: str) -> str:
-    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''}"
-
-
-def _first(names: list[str], most: int = 3) -> str:
-    more = f", and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 _WORDS = {"error": "could not be run", "failed": "failed"}

@@ -4,7 +4,8 @@ import pytest
 from builders import measured_rows, plain_row, plain_test, plain_verdict
 
 from pytest_quant.report.document import Report
-from pytest_quant.report.ship import NONE_HOLDS, NOTHING, STOPPED, may_ship, may_ship_each
+from pytest_quant.report.part_of_tests import STOPPED
+from pytest_quant.report.ship import NONE_HOLDS, NOTHING, may_ship, may_ship_each
 
 STATIC = plain_row()
 
