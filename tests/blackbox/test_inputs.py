@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from toyrepo import CONFTEST
+from toyrepo import CONFTEST, RERUN
 
 # Something that a digest cannot tell from another one, as a file or a lock is.
 OPAQUE = """
@@ -432,33 +432,6 @@ def test_it(quant_dynamic): pass
     assert {(row["model"], row["variant"]) for row in rows_of(repo)} == {
         ("small", "dynamic"), ("large", "dynamic"),
     }  # fmt: skip
-
-
-# as plugins for reruns do: what has failed is set up anew
-RERUN = """
-
-import _pytest.runner
-
-
-def pytest_runtest_protocol(item):
-    for last in (False, True):
-        reports = _pytest.runner.runtestprotocol(item, log=False, nextitem=None)
-        for report in reports:
-            if report.failed and not last:
-                report.outcome = "rerun"
-            item.ihook.pytest_runtest_logreport(report=report)
-        if not any(report.outcome == "rerun" for report in reports):
-            return True
-        for definitions in item._fixtureinfo.name2fixturedefs.values():
-            for definition in definitions:
-                definition.cached_result = None
-        item._initrequest()
-
-
-def pytest_report_teststatus(report):
-    if report.outcome == "rerun":
-        return "rerun", "R", "RERUN"
-"""
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from toyrepo import CONFTEST
+from toyrepo import CONFTEST, RERUN
 
 from pytest_quant.__main__ import main
 
@@ -25,27 +25,6 @@ class TestSizes(unittest.TestCase):
         for ratio in {ratios}:
             with self.subTest(ratio=ratio):
                 assert_max_size(self.variant, ratio=ratio)
-"""
-RERUN = """
-
-import _pytest.runner
-
-
-def pytest_runtest_protocol(item):  # as plugins for reruns do: the first try announces itself
-    for last in (False, True):
-        reports = _pytest.runner.runtestprotocol(item, log=False, nextitem=None)
-        for report in reports:
-            if report.failed and not last:
-                report.outcome = "rerun"
-            item.ihook.pytest_runtest_logreport(report=report)
-        if not any(report.outcome == "rerun" for report in reports):
-            return True
-        item._initrequest()
-
-
-def pytest_report_teststatus(report):
-    if report.outcome == "rerun":
-        return "rerun", "R", "RERUN"
 """
 FLAKY = """
 from pytest_quant import assert_max_size

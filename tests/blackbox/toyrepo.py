@@ -51,3 +51,29 @@ def test_dynamic(quant_dynamic):
 def test_of_no_variant():
     pass
 """
+
+# As plugins for reruns do: the first try announces itself, and what has failed is set up anew.
+RERUN = """
+
+import _pytest.runner
+
+
+def pytest_runtest_protocol(item):
+    for last in (False, True):
+        reports = _pytest.runner.runtestprotocol(item, log=False, nextitem=None)
+        for report in reports:
+            if report.failed and not last:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+        if not any(report.outcome == "rerun" for report in reports):
+            return True
+        for definitions in item._fixtureinfo.name2fixturedefs.values():
+            for definition in definitions:
+                definition.cached_result = None
+        item._initrequest()
+
+
+def pytest_report_teststatus(report):
+    if report.outcome == "rerun":
+        return "rerun", "R", "RERUN"
+"""
