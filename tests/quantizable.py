@@ -8,9 +8,9 @@ from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from pytest_quant import Recipe, Subject
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.batches import call
+from pytest_quant.variant.sqnr import sqnr
 
 SIZES = (8, 8, 5)  # of the eval batches; the last one is short
 TUNING = (64, 64)  # of calibration and training: enough that nothing in the eval data is clipped

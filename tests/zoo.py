@@ -22,8 +22,8 @@ from pytest_quant import Recipe, Subject
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.cpu import cpu_name
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.store.open import open_store
+from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
 PAGE = Path(__file__).parents[1] / "reports" / "zoo.md"

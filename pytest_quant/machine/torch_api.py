@@ -183,6 +183,39 @@ def freeze_observers(prepared: Any) -> None:
     _switch_off(prepared, "disable_observer", "observer_enabled", "goes on observing")
 
 
+def int8_dtypes() -> list[Any]:
+    """The types of at most 8 bits that observers find ranges for; this PyTorch's."""
+    import torch
+
+    names = ("quint8", "qint8", "uint8", "int8", "quint4x2")
+    return [getattr(torch, name) for name in names if hasattr(torch, name)]
+
+
+def observing_modules(prepared: Any) -> dict[str, Any]:
+    """The observers and fake-quantize modules that a prepared module calls, by name: of activations,
+    and in an exported graph of weights too."""
+    bases = ("ObserverBase", "FakeQuantizeBase")
+    found = {
+        name: child
+        for name, child in prepared.named_modules(remove_duplicate=False)  # some share one
+        if any(base.__name__ in bases for base in type(child).__mro__)
+    }
+    return {name: child for name, child in found.items() if name.rpartition(".")[0] not in found}
+
+
+def pass_copies(prepared: Any) -> None:
+    """Let every observer and fake-quantize module pass a copy of its values, and round nothing.
+
+    An int8 kernel's outputs are new tensors too: what a model changes in place changes no other tensor.
+
+    Raises:
+        QuantStageError: one goes on rounding.
+    """
+    round_nothing(prepared)
+    for child in observing_modules(prepared).values():
+        child.register_forward_hook(lambda _module, _args, output: output.clone())
+
+
 def round_nothing(prepared: Any) -> None:
     """Let every fake-quantize module pass values as they are.
 

@@ -59,6 +59,13 @@ def calibrate(
     return seen
 
 
+def some_inputs(subject: Subject) -> Any:
+    """The inputs of one batch of the calibration data."""
+    fixture, data = calibration_source(subject)
+    batch = next(each_batch(data, fixture))
+    return on_cpu(inputs_only(batch, fixture, subject.batch))
+
+
 def calibration_source(subject: Subject) -> tuple[str, Any]:
     """Name of the fixture and the data to calibrate on.
 

@@ -1,26 +1,54 @@
-"""Faithful: does a prepared model, before anything is rounded, still compute what FP32 does?"""
+"""Faithful: is what a flow has made of a model, before and after conversion, still that model?"""
 
+import copy
+import math
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine import torch_api
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
-from pytest_quant.subject.batches import call, tensors_in
+from pytest_quant.quantize.parting import Place, where_they_part
+from pytest_quant.subject.batches import call, mapped, on_cpu, size_of, taken, tensors_in
 from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.facts import Facts
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.running import running_as_built
+from pytest_quant.variant.sqnr import sqnr
 
 CLOSE = 1e-2  # of the largest output; folding BatchNorm changes about a millionth of it
+# How much less of FP32 int8 kernels may keep than their rehearsal in float, in dB. In 28 classifiers
+# they lay at most 4 dB below it (`python tests/zoo.py`).
+BELOW = 10.0
+ENOUGH = 40.0  # dB: whatever the rehearsal keeps, kernels as near to it as that are right
+SAMPLES = 8  # that are rehearsed
+
+
+class AnotherModel(FlowRefusal):
+    """Kernels compute something else than what they were rehearsed to.
+
+    Args:
+        place: where, if it is known.
+    """
+
+    def __init__(
+        self, stage: str, flow: str, reason: str, remedy: str, place: Place | None
+    ) -> None:
+        super().__init__(stage, flow, reason, remedy)
+        self.place = place
 
 
 def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
     """Refuse what a flow has made another model of while it traced and fused.
 
     FX gives a layer that is called with and without a ReLU behind it the ReLU in both places, for
-    example. Observers of a copy look on, so that those of the model itself see no eval data.
+    example. Observers of a copy look on, so that those of the model itself see no eval data; they
+    pass copies, as kernels do, which tells where a tensor that is changed in place got lost.
 
     Raises:
-        FlowRefusal: when its outputs for the first eval batch are not FP32's.
+        FlowRefusal: when its outputs for the first eval batch are not FP32's, or are random.
     """
     with torch.no_grad():
         expected = list(
@@ -28,7 +56,8 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
         )
         try:
             copied = flow.rehearsal(prepared)
-            torch_api.round_nothing(copied)
+            torch_api.pass_copies(copied)
+            state = torch.get_rng_state()
             outputs = list(
                 tensors_in(call(copied, admitted.first_inputs, admitted.subject.forward))
             )
@@ -36,6 +65,13 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
             raise
         except Exception:  # whatever cannot run is refused where it is to run
             return
+    if not torch.equal(state, torch.get_rng_state()):
+        raise FlowRefusal(
+            "prepare",
+            flow.NAME,
+            "makes a random model of quant_model: it draws random numbers in eval mode",
+            "A module that asks self.training was traced in train mode.",
+        )
     if len(outputs) != len(expected) or not all(map(_is_close, expected, outputs)):
         raise FlowRefusal(
             "prepare",
@@ -44,6 +80,99 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
             "FP32's",
             "A layer that is used in two ways, or tensors that are changed in place, may be the reason.",
         )
+
+
+def refuse_unlike_rehearsal(
+    converted: Any, rehearsed: Any, admitted: Admitted, recipe: Recipe, facts: Facts, largest: Any
+) -> None:
+    """Refuse a converted model whose kernels do something else than what was rehearsed in float.
+
+    PyTorch's int8 PReLU multiplies positive values too, for example. No fixed distance tells such a
+    kernel from rounding, so the yardstick is what the rehearsal, which rounds alike, keeps of the
+    float model.
+
+    Args:
+        rehearsed: that of the converted model; see `rehearsal`.
+        largest: inputs of the largest batch that is evaluated or timed.
+
+    Raises:
+        AnotherModel: names the operation where they part, if it is known.
+    """
+
+    def run(model: Any, inputs: Any) -> Any:
+        return call(model, inputs, admitted.subject.forward)
+
+    size = size_of(largest)
+    with torch.no_grad():
+        whole = run(admitted.module, largest)
+        counts = [
+            count
+            for count in (SAMPLES, 1)
+            if count < size and _is_alike(whole, count, admitted, largest)
+        ]
+        few = taken(largest, SAMPLES) if SAMPLES in counts else largest
+        expected = run(rehearsed, few)
+        kept = sqnr(run(_unrounded(rehearsed, admitted), few), expected)
+        limit = min(kept, ENOUGH + BELOW) - BELOW
+        if not math.isfinite(limit):
+            return
+    with running_as_built(converted, recipe, facts):
+        found = {size: sqnr(expected, _rows(run(converted, largest), size_of(few)))}
+        for count in counts:
+            alone = run(converted, taken(largest, count))
+            found[count] = sqnr(_rows(expected, count), _rows(alone, count))
+    count, db = min(found.items(), key=lambda item: item[1])
+    if db >= limit:
+        return
+    where = where_they_part(rehearsed, converted, lambda model: run(model, few), db)
+    raise AnotherModel(
+        "convert",
+        recipe.flow,
+        f"makes another model of quant_model{f' at {where}' if where else ''}: in a batch of {count} "
+        f"the int8 kernels are {db:.0f} dB from the same model rounded in float, which is {kept:.0f} dB "
+        "from FP32",
+        f"{'Keep that part FP32 with keep_fp32, or t' if where else 'T'}ake another flow.",
+        where,
+    )
+
+
+def largest_inputs(admitted: Admitted, conditions: Conditions) -> Any:
+    """Inputs of the largest batch that is evaluated or timed, as far as known before either."""
+    first, own = admitted.first_inputs, admitted.subject.latency_inputs
+    timed = first if own is None else on_cpu(own)
+    if conditions.latency_batch is not None:
+        timed = taken(timed, conditions.latency_batch)
+    return timed if size_of(timed) > size_of(first) else first
+
+
+def _unrounded(rehearsed: Any, admitted: Admitted) -> Any:
+    """What was rounded: a trained model without its rounding, else FP32."""
+    trained = any(
+        hasattr(child, "disable_fake_quant")
+        for child in torch_api.observing_modules(rehearsed).values()
+    )
+    if not trained:
+        return admitted.module
+    copied = copy.deepcopy(rehearsed)
+    torch_api.round_nothing(copied)
+    return copied
+
+
+def _is_alike(whole: Any, count: int, admitted: Admitted, largest: Any) -> bool:
+    """Whether FP32 takes the first samples without the others, and gives the same for them."""
+    if not all(t.ndim and t.shape[0] == size_of(largest) for t in tensors_in(whole)):
+        return False
+    try:
+        alone = call(admitted.module, taken(largest, count), admitted.subject.forward)
+        return sqnr(_rows(whole, count), _rows(alone, count)) > ENOUGH
+    except Exception:  # a model that takes but one size
+        return False
+
+
+def _rows(outputs: Any, count: int) -> Any:
+    return mapped(
+        list(tensors_in(outputs)), lambda tensor: tensor[:count] if tensor.ndim else tensor
+    )
 
 
 def _is_close(expected: Any, output: Any) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.engines import supported_engines
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
 ONE_BIT = 6.02  # dB; an engine that loses more than this against the most exact one is out

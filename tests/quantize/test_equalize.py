@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from pytest_quant import Recipe, Subject, load_variant
 from pytest_quant.errors import QuantStageError
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.store.open import open_store
+from pytest_quant.variant.sqnr import sqnr
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 ROWS = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))

@@ -6,7 +6,7 @@ from builders import toy_variant
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.measure.sqnr import sqnr
+from pytest_quant.variant.sqnr import sqnr
 
 
 class TwoWays(nn.Module):

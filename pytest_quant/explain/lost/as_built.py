@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from pytest_quant.machine import torch_api
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.subject.batches import call, mapped
+from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
 ACT_TYPES = (torch.nn.ReLU, torch_api.batchnorm_base())

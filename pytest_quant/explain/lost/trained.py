@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from pytest_quant.machine import torch_api
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.subject.batches import call
+from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
 SAME = 60.0  # dB; folding BatchNorm into a convolution leaves more than 100

@@ -19,6 +19,7 @@ from pytest_quant.variant.recipe import Recipe
 
 NAME = "eager"
 ENGINE = None  # the recipe chooses
+OBSERVES_ALL = False  # functions in the user's forward run in int8 too
 
 
 def has_stubs(module: Any) -> bool:

@@ -20,6 +20,10 @@ class Flow(Protocol):
     def ENGINE(self) -> str | None:
         """The one engine it runs on; None where the recipe chooses."""
 
+    @property
+    def OBSERVES_ALL(self) -> bool:
+        """Whether all that computes in int8 is observed, so that a rehearsal in float rounds alike."""
+
     def refusal(self, module: Any, recipe: Recipe) -> str | None:
         """Why this flow cannot even try, in half a sentence; None when it can."""
 

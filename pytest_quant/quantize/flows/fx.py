@@ -10,10 +10,13 @@ import torch
 from pytest_quant.errors import in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example, narrow
+from pytest_quant.quantize.flows.float_layers import hide, show, wrong_in_int8
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.mode_askers import answer_eval, mode_askers, without_weights
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
+from pytest_quant.quantize.flows.tail import free_tail
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
@@ -23,6 +26,7 @@ from pytest_quant.variant.recipe import Recipe
 
 NAME = "fx"
 ENGINE = None  # the recipe chooses
+OBSERVES_ALL = True
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
@@ -42,9 +46,13 @@ def prepare_but(
     """As `prepare`, keeping just these submodules FP32, whatever the recipe says."""
     fx = torch_api.module(torch_api.FX)
     mapping = qconfig_mapping(recipe, engine)
+    sealed = _frozen_mode(module, example) if recipe.kind == "qat" else []
+    fp32_names = {*fp32_names, *wrong_in_int8(module), *sealed}
     for name in (*fp32_names, *_sealed(module)):
         mapping.set_module_name(name, None)
-    custom = _custom_config(list(roots_of(fp32_names)))
+    whole = list(roots_of(fp32_names))
+    hide(module, whole)
+    custom = _custom_config(whole)
     values = example.by_name(module)
     rebuild = narrow(module, example)
     inputs = (*example.args, *example.kwargs.values()) if values is None else values.values()
@@ -59,8 +67,11 @@ def prepare_but(
             "Rewrite it without control flow that depends on values, keep the submodule out with "
             "keep_fp32, or quantize it yourself with Recipe('custom', build=...).",
         ) from error
+    if recipe.kind == "qat":
+        set_dropout(prepared, True)
     free_scores(prepared)
     part_ranges(prepared)
+    free_tail(prepared)
     _refuse_other_constants(prepared, values or {})
     if rebuild is not None:
         _end_with(prepared, rebuild)
@@ -71,7 +82,7 @@ def convert(prepared: Any, example: Example) -> Any:
     """The quantized module."""
     fx = torch_api.module(torch_api.FX)
     prepared.eval()
-    without_training(prepared)
+    set_dropout(prepared, False)
     functional = frozenset(weight_owners(prepared).values())
     try:
         converted = fx.convert_fx(prepared).eval()
@@ -82,6 +93,7 @@ def convert(prepared: Any, example: Example) -> Any:
             f"could not convert quant_model: {in_brief(error)}",
             "Keep the layer FP32 with keep_fp32.",
         ) from error
+    show(converted)
     converted.int8_functional = functional  # layers that are functions in the graph
     return converted
 
@@ -89,7 +101,7 @@ def convert(prepared: Any, example: Example) -> Any:
 def rehearsal(prepared: Any) -> Any:
     """A copy in eval mode, with functional dropout off too."""
     copied = copy.deepcopy(prepared).eval()
-    without_training(copied)
+    set_dropout(copied, False)
     return copied
 
 
@@ -103,28 +115,51 @@ def observers(recipe: Recipe, engine: str) -> LayerObservers:
     return layer_observers(recipe, engine)
 
 
-def without_training(graph_module: Any) -> None:
-    """Switch off functional dropout that tracing in train mode has fixed in the graph as on."""
-    # function -> keyword and position of what says whether, or how much, it drops; and off
+def set_dropout(graph_module: Any, on: bool) -> None:
+    """Switch functional dropout, which a trace fixes in the graph, on to train or off.
+
+    Attention's own keeps the rate that it was traced with.
+    """
+    attention = torch.nn.functional.scaled_dot_product_attention
+    # function -> keyword and position of what says whether it drops
     drops = {
-        torch.dropout: ("train", 2, False),
-        torch.feature_dropout: ("train", 2, False),
-        torch.alpha_dropout: ("train", 2, False),
-        torch.nn.functional.scaled_dot_product_attention: ("dropout_p", 4, 0.0),
+        torch.dropout: ("train", 2),
+        torch.feature_dropout: ("train", 2),
+        torch.alpha_dropout: ("train", 2),
+        attention: ("dropout_p", 4),
     }
     changed = False
     for node in graph_module.graph.nodes:
-        if node.op != "call_function":
+        if node.op != "call_function" or (on and not _drops(node.target)):
             continue
-        keyword, position, off = drops.get(node.target, ("training", None, False))
-        if node.kwargs.get(keyword):
-            node.update_kwarg(keyword, off)
+        keyword, position = drops.get(node.target, ("training", len(node.args)))
+        value: bool | float = on
+        if node.target is attention:
+            given = node.kwargs.get(keyword, node.args[4] if len(node.args) > 4 else 0.0)
+            rate = node.meta.setdefault(keyword, given)
+            value = rate if on else 0.0
+        if keyword in node.kwargs:
+            node.update_kwarg(keyword, value)
             changed = True
-        elif position is not None and len(node.args) > position:
-            node.update_arg(position, off)
+        elif len(node.args) > position:
+            node.update_arg(position, value)
             changed = True
     if changed:
         graph_module.recompile()
+
+
+def _drops(function: Any) -> bool:
+    """Whether a function is dropout, which is to be trained with though it was traced as off."""
+    name = getattr(function, "__name__", "")
+    return "dropout" in name or name == "scaled_dot_product_attention"
+
+
+def _frozen_mode(module: Any, example: Example) -> list[str]:
+    """Let the trace hold no branch of train mode; names of the modules that stay out of it for that."""
+    asked = mode_askers(module, example)
+    sealed = without_weights(module, asked)
+    answer_eval(module, asked - set(sealed))
+    return sealed
 
 
 def _custom_config(not_traced: list[str]) -> Any:

@@ -19,6 +19,7 @@ from pytest_quant.variant.recipe import Recipe
 
 NAME = "parts"
 ENGINE = None  # the recipe chooses
+OBSERVES_ALL = True
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
@@ -79,7 +80,7 @@ def rehearsal(prepared: Any) -> Any:
     """A copy in eval mode, with functional dropout of the parts off too."""
     copied = copy.deepcopy(prepared).eval()
     for part in _parts(copied):
-        fx.without_training(part)
+        fx.set_dropout(part, False)
     return copied
 
 

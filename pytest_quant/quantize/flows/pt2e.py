@@ -22,6 +22,7 @@ from pytest_quant.quantize.flows.exported import (
 )
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.kernel import quietly
+from pytest_quant.quantize.flows.mode_askers import answer_eval, mode_askers
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
@@ -33,6 +34,7 @@ from pytest_quant.variant.recipe import Recipe
 
 NAME = "pt2e"
 ENGINE = "onednn"  # whose int8 kernels inductor calls
+OBSERVES_ALL = True
 SCALES = 12  # bytes of a channel's scale and zero point
 EPS = 2**-12  # of the quantizer's scales: below it, inductor's kernels lose the scale
 
@@ -57,6 +59,8 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
         raise FlowRefusal(
             "prepare", NAME, "needs a forward with named arguments, not *args or **kwargs"
         )
+    if recipe.kind == "qat":
+        answer_eval(module, mode_askers(module, example))
     signature = inspect.signature(module.forward)
     rebuild = narrow(module, example)
     given = {name: value for name, value in values.items() if not holds_no_tensor(value)}

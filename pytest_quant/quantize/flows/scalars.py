@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from pytest_quant.quantize.flows.observed_graph import observer_at
+
 FUNCTIONS = (operator.add, operator.mul, operator.iadd, operator.imul, torch.add, torch.mul)
 METHODS = ("add", "mul", "add_", "mul_")
 
@@ -20,7 +22,7 @@ def part_ranges(prepared: Any) -> None:
     for node in prepared.graph.nodes:
         if not _is_with_a_number(node):
             continue
-        shared = _observer(prepared, node.all_input_nodes[0])
+        shared = observer_at(prepared, node.all_input_nodes[0])
         if shared is not None:
             own = copy.deepcopy(shared)
             for name in _after(prepared, node, shared):
@@ -32,22 +34,15 @@ def _is_with_a_number(node: Any) -> bool:
     return known and node.op != "call_module" and len(node.all_input_nodes) == 1
 
 
-def _observer(prepared: Any, node: Any) -> Any:
-    """The observer, or fake-quantize module, that a node calls."""
-    if node.op != "call_module" or "activation_post_process" not in node.target:
-        return None
-    return prepared.get_submodule(node.target)
-
-
 def _after(prepared: Any, node: Any, shared: Any) -> list[str]:
     """Names under which a shared observer is called behind a node; none where an operation such as
     concatenation needs that all that it takes has one range."""
     names, left = list[str](), [node]
-    if all(_observer(prepared, user) is None for user in node.users):
+    if all(observer_at(prepared, user) is None for user in node.users):
         left = list(node.users)  # a ReLU that is fused with it
     while left:
         operation = left.pop()
-        calls = [user for user in operation.users if _observer(prepared, user) is shared]
+        calls = [user for user in operation.users if observer_at(prepared, user) is shared]
         if calls and len(operation.all_input_nodes) > 1:
             return []
         for call in calls:

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from pytest_quant.quantize.flows.observed_graph import observer_at, take_off
+
 FUNCTIONS = (torch.softmax, torch.nn.functional.softmax)
 
 
@@ -14,20 +16,16 @@ def free_scores(prepared: Any) -> None:
     value. No 8 bits hold that: the scores that count would all become equal. It costs nothing, since
     softmax computes in float anyway.
     """
-    graph = prepared.graph
-    for node in graph.nodes:
+    loose = set()
+    for node in prepared.graph.nodes:
         if not _is_softmax(node, prepared):
             continue
         scores = node.all_input_nodes[0]
-        if scores.op == "call_module" and "activation_post_process" in scores.target:
+        if observer_at(prepared, scores) is not None:
             node.replace_input_with(scores, scores.args[0])
             if not scores.users:
-                graph.erase_node(scores)
-    used = {node.target for node in graph.nodes}
-    for name, _ in list(prepared.named_children()):
-        if "activation_post_process" in name and name not in used:
-            prepared.delete_submodule(name)  # else it would be one that saw nothing
-    prepared.recompile()
+                loose.add(scores)
+    take_off(prepared, loose)
 
 
 def _is_softmax(node: Any, graph_module: Any) -> bool:

@@ -73,8 +73,7 @@ class FirstThatCan:
 
 
 def _is_of_the_data(error: QuantStageError) -> bool:
-    is_data = error.stage == "calibrate" and not isinstance(error, FlowRefusal)
-    return is_data or error.stage in ("fixture", "train")
+    return not isinstance(error, FlowRefusal) and error.stage in ("fixture", "calibrate", "train")
 
 
 def _notes(flow: str, refused: Mapping[str, QuantStageError]) -> tuple[str, ...]:

@@ -6,21 +6,33 @@ from typing import Any
 
 import torch
 
-from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.built import Built
+from pytest_quant.quantize.calibrate import some_inputs
+from pytest_quant.quantize.clipping import refuse_clipping
 from pytest_quant.quantize.equalize import equalize
-from pytest_quant.quantize.faithful import refuse_another_model
+from pytest_quant.quantize.faithful import (
+    AnotherModel,
+    largest_inputs,
+    refuse_another_model,
+    refuse_unlike_rehearsal,
+)
 from pytest_quant.quantize.flows.example import Example, example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, refuse
+from pytest_quant.quantize.flows.mode_askers import mode_askers, told
 from pytest_quant.quantize.layer_observers import LayerObservers
-from pytest_quant.quantize.stages import refuse_what_cannot_run, stage
+from pytest_quant.quantize.rehearsal import rehearsed
+from pytest_quant.quantize.stages import refuse_what_cannot_run, refuse_what_cannot_train, stage
 from pytest_quant.quantize.tuning import Tuning
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
+
+MENDED = (
+    3  # layers whose int8 kernels are wrong and which are kept FP32, before the flow is refused
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +69,21 @@ class Observing:
     ) -> Built:
         """prepare, then calibrate or train, then convert; what comes out must run."""
         engine = self.flow.ENGINE or engine
+        recipe, notes = replace(recipe, flow=self.flow.NAME, engine=engine), list[str]()
         with engine_set(engine):
-            return self._made(
-                admitted, replace(recipe, flow=self.flow.NAME, engine=engine), conditions
-            )
+            while True:
+                try:
+                    built = self._made(admitted, recipe, conditions)
+                    return replace(built, notes=(*built.notes, *notes))
+                except AnotherModel as error:
+                    place = error.place
+                    known = place is not None and place.is_module and len(notes) < MENDED
+                    if place is None or not known or self.trains or self.flow.ENGINE:
+                        raise
+                    recipe = replace(recipe, keep_fp32=(*recipe.keep_fp32, place.module))
+                    notes.append(
+                        f"{place} stayed FP32, since its int8 kernel computes something else"
+                    )
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """As the protocol says."""
@@ -85,16 +108,19 @@ class Observing:
         module, seconds = copy.deepcopy(admitted.module), dict[str, float]()
         example = example_of(module, admitted)
         with stage("prepare", seconds):
-            notes = (equalize(module, example),) if recipe.equalize else ()
+            notes = told(module, mode_askers(module, example)) if self.trains else ()
+            notes += (equalize(module, example),) if recipe.equalize else ()
             prepared = self._prepared(module, admitted, recipe, example)
         tuned_on = self._tuned(prepared, admitted, recipe, conditions, seconds)
-        fake_quantized = None
-        if self.trains:
-            fake_quantized = self.flow.rehearsal(prepared)
-            torch_api.freeze_observers(fake_quantized)
+        rehearsal = rehearsed(prepared, self.flow, self.trains) if self.tuning else None
         with stage("convert", seconds):
             converted = self.flow.convert(prepared, example)
-            refuse_what_cannot_run(converted, admitted, recipe, self.facts(recipe))
+            facts = self.facts(recipe)
+            refuse_what_cannot_run(converted, admitted, recipe, facts)
+            if rehearsal is not None and self.flow.OBSERVES_ALL:
+                largest = largest_inputs(admitted, conditions)
+                refuse_unlike_rehearsal(converted, rehearsal, admitted, recipe, facts, largest)
+        fake_quantized = rehearsal if self.trains else None
         return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds, notes)
 
     def _prepared(self, module: Any, admitted: Admitted, recipe: Recipe, example: Example) -> Any:
@@ -110,6 +136,8 @@ class Observing:
             )
         if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
             refuse_another_model(prepared, admitted, self.flow)
+        if self.trains:
+            refuse_what_cannot_train(prepared, admitted, recipe)
         return prepared
 
     def _tuned(
@@ -131,4 +159,9 @@ class Observing:
         with stage(self.tuning.stage, seconds):
             tuned_on = self.tuning.run(prepared, admitted, recipe, who, conditions.progress)
         self.tuning.refuse_unobserved(prepared, admitted)
+        if not self.trains:
+            inputs = some_inputs(admitted.subject)
+            refuse_clipping(
+                prepared, self.flow, lambda model: call(model, inputs, admitted.subject.forward)
+            )
         return tuned_on

@@ -165,8 +165,8 @@ def test_what_is_one_operation(make, whole):
 
 
 def test_eval_mode_is_no_reason_to_rewrite_a_graph():
-    """Without dropout in it, `without_training` changes nothing."""
+    """Without dropout in it, `set_dropout` changes nothing."""
     module = torch.fx.symbolic_trace(made(Two))
     code = module.code
-    fx.without_training(module)
+    fx.set_dropout(module, False)
     assert module.code == code

@@ -6,7 +6,7 @@ from builders import batches, toy_variant
 from torch import nn
 
 from pytest_quant import Recipe
-from pytest_quant.measure.sqnr import sqnr
+from pytest_quant.variant.sqnr import sqnr
 
 
 class Attention(nn.Module):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pytest_quant.measure.sqnr import sqnr
+from pytest_quant.variant.sqnr import sqnr
 
 
 def test_a_tenth_of_the_signal_is_twenty_decibels():

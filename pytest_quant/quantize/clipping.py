@@ -1,0 +1,76 @@
+"""Clipping: how much of what calibration showed lies outside the ranges that a flow chose."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pytest_quant.machine import torch_api
+from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
+from pytest_quant.quantize.rounding import Rounding, rounding
+
+CLIPPED = 0.01  # of an activation's values: more than an outlier's share
+CLIPPED_BY_CHOICE = 0.05  # by an observer that weighs clipping against rounding
+# Observers whose range is the data's own, or fixed beforehand by PyTorch for an operation.
+WITHOUT_CHOICE = ("MinMaxObserver", "MovingAverageMinMaxObserver", "FixedQParamsObserver")
+
+
+def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> None:
+    """Refuse a flow that gave an activation a range which does not hold it.
+
+    FX gives a norm that is followed by a sigmoid the sigmoid's fixed range of 0 to 1, for example.
+
+    Args:
+        prepared: a calibrated model.
+        run: calls a model with calibration samples.
+
+    Raises:
+        FlowRefusal: names the operation and the share that is clipped.
+    """
+    copied = flow.rehearsal(prepared)
+    shares: dict[str, float] = {}
+    allowed: dict[str, float] = {}
+    for name, observer in torch_api.observing_modules(copied).items():
+        rounds = rounding(observer)
+        if rounds is None or rounds.axis is not None:
+            continue
+        by_choice = type(observer).__name__ not in WITHOUT_CHOICE
+        allowed[name] = CLIPPED_BY_CHOICE if by_choice else CLIPPED
+        observer.register_forward_pre_hook(_counting(name, rounds, shares))
+    torch_api.pass_copies(copied)
+    with torch.no_grad():
+        run(copied)
+    over = {name: share for name, share in shares.items() if share > allowed[name]}
+    if over:
+        name = max(over, key=over.__getitem__)
+        raise FlowRefusal(
+            "calibrate",
+            flow.NAME,
+            f"gives {_source(copied, name)} a range that does not hold {100 * over[name]:.0f} % of its "
+            "values on the calibration data",
+            "Keep that part FP32 with keep_fp32, or take another flow.",
+        )
+
+
+def _counting(name: str, rounds: Rounding, shares: dict[str, float]) -> Callable[..., None]:
+    low = (rounds.least - 0.5 - rounds.zero_point) * rounds.scale
+    high = (rounds.most + 0.5 - rounds.zero_point) * rounds.scale
+
+    def hook(_: Any, args: Any) -> None:
+        x = args[0]
+        if x.is_floating_point() and x.numel():
+            outside = float(((x < low) | (x > high)).double().mean())
+            shares[name] = max(shares.get(name, 0.0), outside)
+
+    return hook
+
+
+def _source(prepared: Any, name: str) -> str:
+    """What gives the values that an observer sees."""
+    if isinstance(prepared, torch.fx.GraphModule):
+        for node in prepared.graph.nodes:
+            if node.op == "call_module" and node.target == name:
+                return str(
+                    node.args[0].target if node.args[0].op == "call_module" else node.args[0]
+                )
+    return name

@@ -1,0 +1,28 @@
+"""Observed graph: the observers, or fake-quantize modules, that FX has put between operations."""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def observer_at(prepared: Any, node: Any) -> Any:
+    """The observer, or fake-quantize module, that a node calls; None where it calls another."""
+    if node.op != "call_module" or "activation_post_process" not in node.target:
+        return None
+    return prepared.get_submodule(node.target)
+
+
+def take_off(prepared: Any, nodes: Iterable[Any]) -> None:
+    """Let what stands before these observers stay float for all that comes after.
+
+    Args:
+        prepared: its observers that are no longer called go too; else they would have seen nothing.
+        nodes: which call observers.
+    """
+    for node in nodes:
+        node.replace_all_uses_with(node.args[0])
+        prepared.graph.erase_node(node)
+    used = {node.target for node in prepared.graph.nodes}
+    for name, _ in list(prepared.named_children()):
+        if "activation_post_process" in name and name not in used:
+            prepared.delete_submodule(name)
+    prepared.recompile()
