@@ -53,8 +53,9 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
 
 
 def _counting(name: str, rounds: Rounding, shares: dict[str, float]) -> Callable[..., None]:
-    low = (rounds.least - 0.5 - rounds.zero_point) * rounds.scale
-    high = (rounds.most + 0.5 - rounds.zero_point) * rounds.scale
+    # a softmax of 1.0 lies one level above PyTorch's range for it, which loses nothing
+    low = (rounds.least - 1.5 - rounds.zero_point) * rounds.scale
+    high = (rounds.most + 1.5 - rounds.zero_point) * rounds.scale
 
     def hook(_: Any, args: Any) -> None:
         x = args[0]

@@ -32,6 +32,24 @@ def kept(module: Any, keep_fp32: Iterable[str | type]) -> frozenset[str]:
     return names
 
 
+def refuse_int8(converted: Any, names: Iterable[str], flow: str) -> None:
+    """Let nothing that was to stay FP32 be int8 in the built model.
+
+    Raises:
+        QuantStageError: names the first that is.
+    """
+    modules = dict(converted.named_modules()) if hasattr(converted, "named_modules") else {}
+    known = getattr(converted, "int8_modules", ())
+    for name in sorted(names):
+        kind = type(modules.get(name))
+        if name in known or ".quantized" in kind.__module__:
+            raise QuantStageError(
+                "convert",
+                f"keep_fp32 names {name} ({kind.__name__}), and flow {flow} made it int8 all the same; "
+                "take another flow.",
+            )
+
+
 def roots_of(names: Iterable[str]) -> Iterator[str]:
     """Those names that lie inside no other one of them."""
     known = set(names)

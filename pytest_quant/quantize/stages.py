@@ -39,27 +39,34 @@ def refuse_what_cannot_run(
     Raises:
         FlowRefusal: when it cannot run, or gives other outputs when it runs again.
     """
-    state = torch.get_rng_state()
     try:
-        with running_as_built(converted, recipe, facts):
-            outputs = call(converted, admitted.first_inputs, admitted.subject.forward)
-            again = call(converted, admitted.first_inputs, admitted.subject.forward)
+        why = differs_from_itself(converted, admitted, recipe, facts)
     except QuantStageError:
         raise
     except Exception as error:
         raise FlowRefusal(
             "convert", recipe.flow, f"made of quant_model what cannot run: {in_brief(error)}"
         ) from error
-    is_random = not torch.equal(state, torch.get_rng_state())
-    if is_random or not all(map(_is_same, tensors_in(outputs), tensors_in(again))):
+    if why:
         raise FlowRefusal(
-            "convert",
-            recipe.flow,
-            "made of quant_model what differs from itself: "
-            + (
-                "it draws random numbers" if is_random else "two runs on one batch gave two outputs"
-            ),
+            "convert", recipe.flow, f"made of quant_model what differs from itself: {why}"
         )
+
+
+def differs_from_itself(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -> str | None:
+    """Why two runs on the first batch differ, or might, in half a sentence; None where they agree."""
+
+    def run() -> Any:
+        with running_as_built(made, recipe, facts):
+            return call(made, admitted.first_inputs, admitted.subject.forward)
+
+    state = torch.get_rng_state()
+    outputs, again = run(), run()
+    if not torch.equal(state, torch.get_rng_state()):
+        return "it draws random numbers"
+    if not all(map(_is_same, tensors_in(outputs), tensors_in(again))):
+        return "two runs on one batch gave two outputs"
+    return None
 
 
 def refuse_what_cannot_train(prepared: Any, admitted: Admitted, recipe: Recipe) -> None:

@@ -12,7 +12,12 @@ from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example, narrow
 from pytest_quant.quantize.flows.float_layers import hide, show, wrong_in_int8
 from pytest_quant.quantize.flows.flow import FlowRefusal
-from pytest_quant.quantize.flows.mode_askers import answer_eval, mode_askers, without_weights
+from pytest_quant.quantize.flows.mode_askers import (
+    answer_eval,
+    is_the_model,
+    mode_askers,
+    without_weights,
+)
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
@@ -43,11 +48,35 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
 def prepare_but(
     fp32_names: Collection[str], module: Any, recipe: Recipe, engine: str, example: Example
 ) -> Any:
-    """As `prepare`, keeping just these submodules FP32, whatever the recipe says."""
+    """As `prepare`, keeping just these submodules FP32, whatever the recipe says.
+
+    For training the trace is made in train mode, with those modules outside that ask for it; where
+    layers inside ask too, and it is the model no longer, their eval mode is traced.
+    """
+    if recipe.kind != "qat":
+        return _traced(fp32_names, module, recipe, engine, example)
+    asked = mode_askers(module, example)
+    sealed = without_weights(module, asked)
+    inside = asked - set(sealed)
+    names = {*fp32_names, *sealed}
+    spare = copy.deepcopy(module) if inside else None
+    try:
+        prepared = _traced(names, module, recipe, engine, example)
+        if spare is None or is_the_model(rehearsal(prepared), spare, example):
+            return prepared
+    except FlowRefusal:
+        if spare is None:
+            raise
+    answer_eval(spare, inside)
+    return _traced(names, spare, recipe, engine, example)
+
+
+def _traced(
+    fp32_names: Collection[str], module: Any, recipe: Recipe, engine: str, example: Example
+) -> Any:
     fx = torch_api.module(torch_api.FX)
     mapping = qconfig_mapping(recipe, engine)
-    sealed = _frozen_mode(module, example) if recipe.kind == "qat" else []
-    fp32_names = {*fp32_names, *wrong_in_int8(module), *sealed}
+    fp32_names = {*fp32_names, *wrong_in_int8(module)}
     for name in (*fp32_names, *_sealed(module)):
         mapping.set_module_name(name, None)
     whole = list(roots_of(fp32_names))
@@ -70,8 +99,8 @@ def prepare_but(
     if recipe.kind == "qat":
         set_dropout(prepared, True)
     free_scores(prepared)
-    part_ranges(prepared)
-    free_tail(prepared)
+    part_ranges(prepared, mapping.global_qconfig.activation)
+    free_tail(prepared, mapping.global_qconfig.activation)
     _refuse_other_constants(prepared, values or {})
     if rebuild is not None:
         _end_with(prepared, rebuild)
@@ -152,14 +181,6 @@ def _drops(function: Any) -> bool:
     """Whether a function is dropout, which is to be trained with though it was traced as off."""
     name = getattr(function, "__name__", "")
     return "dropout" in name or name == "scaled_dot_product_attention"
-
-
-def _frozen_mode(module: Any, example: Example) -> list[str]:
-    """Let the trace hold no branch of train mode; names of the modules that stay out of it for that."""
-    asked = mode_askers(module, example)
-    sealed = without_weights(module, asked)
-    answer_eval(module, asked - set(sealed))
-    return sealed
 
 
 def _custom_config(not_traced: list[str]) -> Any:

@@ -1,6 +1,7 @@
 """Observed graph: the observers, or fake-quantize modules, that FX has put between operations."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -9,6 +10,15 @@ def observer_at(prepared: Any, node: Any) -> Any:
     if node.op != "call_module" or "activation_post_process" not in node.target:
         return None
     return prepared.get_submodule(node.target)
+
+
+def own_observer(shared: Any, usual: Callable[[], Any]) -> Any:
+    """An observer like one that is shared, for one of those that share it.
+
+    Args:
+        usual: makes an activation's; for one of a fixed range, which is another operation's.
+    """
+    return usual() if "FixedQParams" in type(shared).__name__ else copy.deepcopy(shared)
 
 
 def take_off(prepared: Any, nodes: Iterable[Any]) -> None:

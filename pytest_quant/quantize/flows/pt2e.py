@@ -22,7 +22,7 @@ from pytest_quant.quantize.flows.exported import (
 )
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.kernel import quietly
-from pytest_quant.quantize.flows.mode_askers import answer_eval, mode_askers
+from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, mode_askers
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
@@ -51,16 +51,32 @@ def refusal(module: Any, recipe: Recipe) -> str | None:
 
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
-    """The module exported, and with observers (static, dynamic) or fake-quantize modules (QAT)."""
+    """The module exported, and with observers (static, dynamic) or fake-quantize modules (QAT).
 
+    For training it is exported in train mode; where modules ask for that, and it is the model no
+    longer, their eval mode is exported.
+    """
+    asked = mode_askers(module, example) if recipe.kind == "qat" else frozenset[str]()
+    if not asked:
+        return _prepared(module, recipe, example)
+    spare = copy.deepcopy(module)
+    try:
+        made = _prepared(module, recipe, example)
+        if is_the_model(rehearsal(made), spare, example):
+            return made
+    except FlowRefusal:
+        pass
+    answer_eval(spare, asked)
+    return _prepared(spare, recipe, example)
+
+
+def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
     fp32_names = kept(module, recipe.keep_fp32)
     values = example.by_name(module)
     if values is None:
         raise FlowRefusal(
             "prepare", NAME, "needs a forward with named arguments, not *args or **kwargs"
         )
-    if recipe.kind == "qat":
-        answer_eval(module, mode_askers(module, example))
     signature = inspect.signature(module.forward)
     rebuild = narrow(module, example)
     given = {name: value for name, value in values.items() if not holds_no_tensor(value)}

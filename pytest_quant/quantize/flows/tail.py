@@ -1,11 +1,11 @@
 """Tail: what follows the last layers with weights stays float in a traced graph."""
 
-import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from pytest_quant.quantize.flows.observed_graph import observer_at, take_off
+from pytest_quant.quantize.flows.observed_graph import observer_at, own_observer, take_off
 
 # What has int8 kernels that are worth int8 inputs: all multiply and add.
 F = torch.nn.functional
@@ -16,11 +16,14 @@ FUNCTIONS = (
 )
 
 
-def free_tail(prepared: Any) -> None:
+def free_tail(prepared: Any, usual: Callable[[], Any]) -> None:
     """Take the observers off what no layer with weights follows, the last layers' own excepted.
 
     It costs next to nothing in float, and a lot in int8: boxes of 0 to 640 that are concatenated with
     scores of 0 to 1 share one range, in which every score is 0.
+
+    Args:
+        usual: makes an activation's observer, or fake-quantize module.
     """
     ahead = _feeding_weights(prepared)
     weighted = [node for node in prepared.graph.nodes if _has_weights(prepared, node)]
@@ -32,7 +35,7 @@ def free_tail(prepared: Any) -> None:
         if observer is None or node in ahead:
             continue
         if node.args[0] in weighted:  # its int8 kernel gives int8, in a range that only it fills
-            setattr(prepared, node.target, copy.deepcopy(observer))
+            setattr(prepared, node.target, own_observer(observer, usual))
         else:
             loose.append(node)
     take_off(prepared, loose)

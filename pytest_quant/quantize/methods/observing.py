@@ -22,6 +22,7 @@ from pytest_quant.quantize.flows.example import Example, example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, refuse
 from pytest_quant.quantize.flows.mode_askers import mode_askers, told
 from pytest_quant.quantize.layer_observers import LayerObservers
+from pytest_quant.quantize.names import kept, refuse_int8
 from pytest_quant.quantize.rehearsal import rehearsed
 from pytest_quant.quantize.stages import refuse_what_cannot_run, refuse_what_cannot_train, stage
 from pytest_quant.quantize.tuning import Tuning
@@ -116,6 +117,8 @@ class Observing:
         with stage("convert", seconds):
             converted = self.flow.convert(prepared, example)
             facts = self.facts(recipe)
+            kept_names = kept(admitted.module, recipe.keep_fp32)
+            refuse_int8(converted, kept_names, recipe.flow)
             refuse_what_cannot_run(converted, admitted, recipe, facts)
             if rehearsal is not None and self.flow.OBSERVES_ALL:
                 largest = largest_inputs(admitted, conditions)

@@ -10,7 +10,7 @@ from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.layer_observers import LayerObservers
-from pytest_quant.quantize.stages import stage
+from pytest_quant.quantize.stages import differs_from_itself, stage
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
@@ -36,6 +36,16 @@ class UsersOwn:
                 )
             if hasattr(made, "eval") and getattr(made, "training", False):
                 made.eval()
+            try:
+                why = differs_from_itself(made, admitted, recipe, self.facts(recipe))
+            except Exception:  # what cannot run is told with the stage that needs it
+                why = None
+            if why:
+                raise QuantStageError(
+                    "convert",
+                    f"the recipe's build made what differs from itself: {why}, so that no measurement "
+                    "would hold; put it into eval mode, and leave out what is random.",
+                )
         return Built(made, recipe, seconds=seconds)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
