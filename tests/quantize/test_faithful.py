@@ -153,10 +153,16 @@ def test_the_layer_whose_kernel_is_wrong_stays_fp32_and_is_named():
 
 
 def test_a_function_at_fault_is_named_and_the_flow_refused():
-    with pytest.raises(
-        QuantStageError, match=r"flow fx makes another model of quant_model at .*dB"
-    ):
-        variant_of(between(in_place_chain), Recipe("static", flow="fx"))
+    class OutOfStep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(in_place_chain(self.body(x)))
+
+    with pytest.raises(QuantStageError, match="flow fx makes another model of quant_model at .*dB"):
+        toy_variant(Recipe("static", flow="fx"), model=made(OutOfStep))
 
 
 def test_a_fixed_range_that_does_not_hold_the_values_is_refused_by_name():
