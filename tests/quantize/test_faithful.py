@@ -83,7 +83,8 @@ def upsampling(groups=1):
 def in_place_chain(y):
     y = y.relu_()
     y += 1
-    return y.mul_(2).add_(y)
+    y.mul_(2).add_(y)
+    return y
 
 
 def half_of_the_channels(y):
@@ -161,7 +162,9 @@ def test_a_function_at_fault_is_named_and_the_flow_refused():
         def forward(self, x):
             return self.head(in_place_chain(self.body(x)))
 
-    with pytest.raises(QuantStageError, match="flow fx makes another model of quant_model at .*dB"):
+    with pytest.raises(
+        QuantStageError, match=r"flow fx makes another model of quant_model at .*dB"
+    ):
         toy_variant(Recipe("static", flow="fx"), model=made(OutOfStep))
 
 
