@@ -103,6 +103,10 @@ class Row:
     variant_ids: str = said(
         "Ids of the parameters of what the variant alone depends on.", kept=True, default=""
     )
+    fp32_digest: str | None = said(
+        "Of the weights and buffers of the FP32 model that it was made from; null where not known.",
+        kept=True, default=None,
+    )  # fmt: skip
     recipe: Plain | None = said(
         "How it was made, with the flow and engine that were taken; null for FP32.", kept=True
     )

@@ -1,13 +1,17 @@
 """Environment: what decides whether the numbers of two runs can be compared."""
 
+from pathlib import Path
 from typing import Any
 
+from pytest_quant.machine.commit import commit_of
 from pytest_quant.machine.conditions import Conditions, available_cores
 from pytest_quant.machine.cpu import cpu_name, has_vnni, isa
 
 
-def environment(conditions: Conditions, workers: int = 1) -> dict[str, Any]:
-    """Versions, CPU, instruction set, threads and engine, as plain JSON types."""
+def environment(
+    conditions: Conditions, workers: int = 1, repo: Path | None = None
+) -> dict[str, Any]:
+    """Versions, CPU, instruction set, threads and engine, and of a repo its commit, as plain JSON types."""
     import platform
     from importlib.metadata import version
 
@@ -26,4 +30,5 @@ def environment(conditions: Conditions, workers: int = 1) -> dict[str, Any]:
         "vnni": has_vnni(),
         "seed": conditions.seed,
         "workers": workers,
+        **({} if repo is None else commit_of(repo)),
     }

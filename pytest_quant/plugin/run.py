@@ -199,7 +199,7 @@ class Run:
         rows = [*test.failed, *map(_row, test.variants)]
         verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
         return {
-            "environment": environment(self.conditions, workers),
+            "environment": environment(self.conditions, workers, self.config.rootpath),
             "rows": [row.to_dict() for row in rows],
             "verdicts": verdicts,
         }

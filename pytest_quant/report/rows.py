@@ -24,6 +24,7 @@ def row_of(variant: Variant) -> Row:
     """A variant's row: measurements that were made, None for those that were not."""
     return Row(
         **key_of(variant)._asdict(),
+        fp32_digest=variant.fp32.measured("digest"),
         recipe=None if variant.recipe is None else variant.recipe.to_dict(),
         metrics=tuple(_metrics(variant)),
         eval_set=_eval_set(variant),

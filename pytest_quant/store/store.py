@@ -10,6 +10,7 @@ from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.built import Built
 from pytest_quant.store.contest import fastest_engine, is_contest
 from pytest_quant.subject.subject import Admitted, Subject, admit
+from pytest_quant.subject.weights_digest import weights_digest
 from pytest_quant.variant.measurements import Measures
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -105,7 +106,9 @@ class Store:
     def _admitted(self, subject: Subject) -> Variant:
         with isolated(self.conditions, loaders=(subject.eval_data,)):
             admitted = admit(subject)
-        return Variant("fp32", admitted, admitted.module, self._measures)
+        fp32 = Variant("fp32", admitted, admitted.module, self._measures)
+        fp32.keep("digest", weights_digest(admitted.module))
+        return fp32
 
     def _look_up(
         self, subject: Subject, what: tuple[Any, ...], kind: str, make: Callable[[], Variant]
