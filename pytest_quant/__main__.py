@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_quant.baseline.baseline import FORM, Baseline, differences
+from pytest_quant.baseline.baseline import FORM, Baseline
 from pytest_quant.baseline.changes import is_change, since
 from pytest_quant.errors import in_brief
 from pytest_quant.machine.json_text import read_json
 from pytest_quant.report.baselines import Gathered, report_of
 from pytest_quant.report.document import Report
+from pytest_quant.report.merging import merged
 from pytest_quant.report.text import printable
 
 FORMATS = ("table", "markdown", "html", "json")
@@ -73,27 +74,13 @@ def compare(given: argparse.Namespace) -> tuple[Report, int]:
 
 def merge(given: argparse.Namespace) -> tuple[Report, int]:
     """One report of several: CI shards, or several models."""
-    whole: Report | None = None
+    parts = []
     for path in given.files:
         part = _read(path)
         if isinstance(part, Baseline):
             raise ValueError(f"{path} is a baseline, which has no verdicts; merge takes reports")
-        if whole is None:
-            whole = part
-            continue
-        whole.add({"rows": part.rows, "verdicts": part.verdicts})
-        for test in part.tests:
-            whole.add_test(test)
-        whole.add_selection(part)
-        whole.interrupted |= part.interrupted
-        whole.created = max(filter(None, (whole.created, part.created)), default=None)
-        whole.notes += part.notes
-        if differ := differences(whole.environment, part.environment):
-            models = ", ".join(dict.fromkeys(row.model for row in part.rows))
-            whole.notes.append(f"{path} ({models}) is of another environment: {', '.join(differ)}")
-    assert whole is not None  # argparse asks for a file
-    whole.since = None
-    return whole, 0
+        parts.append((str(path), part))
+    return merged(parts), 0
 
 
 def _parser() -> argparse.ArgumentParser:

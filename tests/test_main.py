@@ -172,7 +172,10 @@ BASELINE = json.dumps({"form": "pytest-quant baseline", "version": 99})
         ("[1, 2]", "no report"),
         ('{"a": 1}', "no report"),
         (NEWER, "version 99"),
-        (BASELINE, "of form 99, and this pytest-quant reads up to 1; update it"),
+        (
+            BASELINE,
+            "of version 99, written by a later pytest-quant, and this pytest-quant reads up to 2",
+        ),
         (
             '{"version": 1, "environment": {}, "rows": [3], "verdicts": [], "interrupted": false}',
             "damaged",

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from pytest_quant.baseline.packing import (
     unpack_scores,
 )
 from pytest_quant.baseline.row import MetricScore, Row, kept
+from pytest_quant.baseline.version import VERSION, later_version
 from pytest_quant.errors import terminal_safe
 from pytest_quant.machine.atomic_write import LONGEST_NAME
 from pytest_quant.machine.json_text import read_json
 from pytest_quant.variant.key import RowKey
 
 FORM = "pytest-quant baseline"
-VERSION = 1  # of the form; a reader refuses a higher one
 FOLDER = Path("reports", "baselines")  # by default
 # What is kept of a verdict.
 VERDICT = (
@@ -60,6 +60,10 @@ class BaselineError(ValueError):
         super().__init__(terminal_safe(sentence))
 
 
+class LaterBaselineError(BaselineError):
+    """A baseline of a later version of the package, which is neither damaged nor to be replaced."""
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """What `--quant-save=NAME` writes and a later run is compared with.
@@ -74,7 +78,9 @@ class Baseline:
         scores: of each row metric -> packed scores, in the order of its eval set's samples.
         eval_sets: fingerprint -> the packed samples, once for all variants.
         verdicts: gates with their limits and outcomes, as in the report but for sentence and
-            evidence; files of earlier versions of the package have none.
+            evidence.
+        version: of the form that it was read from. One of version 1 has no digest of FP32's weights, and
+            may have neither verdicts nor ids of parameters.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Baseline:
     scores: Mapping[RowKey, Mapping[str, Packed]]
     eval_sets: Mapping[str, str]
     verdicts: tuple[Mapping[str, Any], ...] = ()
+    version: int = field(default=VERSION, compare=False)
 
     def row(self, key: RowKey) -> Row | None:
         """The row of a variant; None where there is none."""
@@ -122,12 +129,10 @@ class Baseline:
         if not isinstance(plain, dict) or plain.get("form") != FORM:
             raise BaselineError("it is not a baseline of pytest-quant")
         version = plain.get("version")
-        if not isinstance(version, int) or version < 1:
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise BaselineError(f"its version is {version!r}")
-        if version > VERSION:
-            raise BaselineError(
-                f"it is of form {version}, and this pytest-quant reads up to {VERSION}; update it"
-            )
+        if why := later_version(plain):
+            raise LaterBaselineError(f"it {why}")
         try:
             rows, eval_sets = _of(list, plain["rows"]), _of(dict, plain["eval_sets"])
             _check(rows, eval_sets)
@@ -140,6 +145,7 @@ class Baseline:
                 {RowKey.of(row): row.get("scores", {}) for row in rows},
                 eval_sets,
                 tuple(_verdict(verdict) for verdict in _of(list, plain.get("verdicts", []))),
+                version,
             )
         except KeyError as error:
             raise BaselineError(f"it is damaged: {error} is missing") from None
@@ -177,6 +183,8 @@ def read(path: Path) -> Baseline:
         raise BaselineError(f"baseline {path} cannot be read ({error}); {remedy}") from None
     try:
         return Baseline.from_dict(plain)
+    except LaterBaselineError as error:
+        raise LaterBaselineError(f"baseline {path} cannot be used: {error}") from None
     except BaselineError as error:
         raise BaselineError(f"baseline {path} cannot be used: {error}; {remedy}") from None
 

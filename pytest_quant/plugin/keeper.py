@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.baseline.baseline import Baseline, BaselineError, path_of, read
+from pytest_quant.baseline.baseline import (
+    Baseline,
+    BaselineError,
+    LaterBaselineError,
+    path_of,
+    read,
+)
 from pytest_quant.baseline.changes import is_change, named, since, summary_of
 from pytest_quant.judge import recorder
 from pytest_quant.machine.atomic_write import write_atomically
@@ -134,6 +140,10 @@ class Keeper:
             yield f"INCONCLUSIVE: {who}"
         if self.left_out:
             yield self._left_out()
+        if self.report.mixed:
+            yield "; ".join(dict.fromkeys(mixed["text"] for mixed in self.report.mixed))
+        if isinstance(old, LaterBaselineError):
+            yield str(old)
         if isinstance(old, Baseline):
             stored = {row.key for row in made.rows}
             failed = {row.key for row in self.report.rows if row.error}

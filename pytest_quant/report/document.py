@@ -8,14 +8,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from pytest_quant.baseline.row import Row
+from pytest_quant.baseline.version import VERSION
 from pytest_quant.errors import in_brief
 from pytest_quant.machine.json_text import parsed
 from pytest_quant.report.choices import choices_of
+from pytest_quant.report.joining import one_row
 from pytest_quant.report.schema import checked_report
 from pytest_quant.report.ship import may_ship, may_ship_each
 from pytest_quant.variant.key import ModelKey, RowKey
 
-VERSION = 1  # of report.json's form; a reader refuses a higher one. New fields do not raise it
+EARLIER = (
+    "the report was saved by an earlier version: it holds no digest of FP32's weights, and may not tell "
+    "which tests were left out and which limits nobody judged"
+)
 
 WORST_FIRST = ("error", "failed", "inconclusive", "skipped", "xfailed", "xpassed", "passed")
 
@@ -38,6 +43,11 @@ class Report:
         selected: how single tests were asked for: node ids, or ``--last-failed``.
         places: folders and files that the run was confined to.
         other_failures: node ids of failed tests that asked for no variant.
+        mixed: why what is under one name may not be of one thing: the model's ``where``, ``model`` and
+            ``model_ids`` (``model`` is None where it is all of them), and a ``text``.
+
+    Attributes:
+        version: of the form that it was read from.
     """
 
     environment: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +62,8 @@ class Report:
     selected: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     other_failures: list[str] = field(default_factory=list)
+    mixed: list[dict[str, Any]] = field(default_factory=list)
+    version: int = field(default=VERSION, init=False, compare=False)
     _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
     _known: dict[RowKey, Row] = field(default_factory=dict, init=False, repr=False, compare=False)
     _models: dict[ModelKey, int] = field(
@@ -70,11 +82,15 @@ class Report:
             ValueError: for a document of a higher version, of another program, or a damaged one;
                 says where it is wrong.
         """
-        known = checked_report(document, VERSION)
+        known = checked_report(document)
         try:
-            return cls(**{name: known[name] for name in PARTS if name in known})
+            read = cls(**{name: known[name] for name in PARTS if name in known})
         except (KeyError, TypeError) as error:  # what the schema leaves open
             raise ValueError(f"the report is damaged: {in_brief(error)}") from None
+        read.version = int(known["version"])
+        if read.version < VERSION:
+            read.notes = [EARLIER, *read.notes]
+        return read
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
@@ -109,8 +125,16 @@ class Report:
             insort(self.rows, row, key=self._place_of)
         else:
             place = next(place for place, each in enumerate(self.rows) if each is known)
-            self.rows[place] = row = known.joined(row)
+            self.rows[place], told = one_row(known, row)
+            row = self.rows[place]
+            for mixed in told:
+                self.add_mixed(mixed)
         self._known[row.key] = row
+
+    def add_mixed(self, mixed: dict[str, Any]) -> None:
+        """Take in, once, why what is under one name may not be of one thing."""
+        if mixed not in self.mixed:
+            self.mixed.append(mixed)
 
     def _place_of(self, row: Row) -> tuple[int, int]:
         """By model, FP32 first, as `ordered`."""
@@ -136,6 +160,8 @@ class Report:
         for name in ("deselected", "selected", "places", "other_failures"):
             known: list[str] = getattr(self, name)
             setattr(self, name, list(dict.fromkeys([*known, *getattr(other, name)])))
+        for mixed in other.mixed:
+            self.add_mixed(mixed)
 
     def ordered(self) -> list[Row]:
         """Rows by model, FP32 first, then in the order in which they came."""

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from pytest_quant.baseline.version import later_version
+
 WORDS = {
     "null": "null",
     "boolean": "true or false",
@@ -29,12 +31,11 @@ def schema() -> dict[str, Any]:
     return read
 
 
-def checked_report(document: Any, version: int) -> dict[str, Any]:
+def checked_report(document: Any) -> dict[str, Any]:
     """The document, if it is a report that can be read.
 
     Args:
         document: what a report.json holds.
-        version: the highest that the caller knows.
 
     Raises:
         ValueError: else; says what it is, or where it is wrong.
@@ -44,12 +45,8 @@ def checked_report(document: Any, version: int) -> dict[str, Any]:
     known = ("version", "environment", "rows", "verdicts")
     if missing := [name for name in known if name not in document]:
         raise ValueError(f"no report of pytest-quant: {', '.join(missing)} is missing")
-    given = document["version"]
-    if _is(given, "integer") and given > version:
-        raise ValueError(
-            f"the report is of version {given}, and this pytest-quant reads up to {version}; "
-            "read it with the pytest-quant that wrote it, or a later one"
-        )
+    if why := later_version(document):
+        raise ValueError(f"the report {why}")
     for fault in faults(document, schema(), "report"):
         raise ValueError(f"the report is damaged: {fault}")
     return document

@@ -216,6 +216,9 @@ def _findings(report: "Report") -> Iterator[_Finding]:
             if not models:
                 yield _Finding(None, Answer.NO, text)
     yield from _unjudged(report)
+    for mixed in report.mixed:
+        of = None if mixed["model"] is None else ModelKey.of(mixed)
+        yield _Finding(of, Answer.UNDECIDED, mixed["text"])
     if not report.tests:  # of a script: no test tells of what could not be made
         for row in report.rows:
             if row.error:

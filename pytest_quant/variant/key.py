@@ -22,6 +22,16 @@ class ModelKey(NamedTuple):
     model: str
     model_ids: str = ""
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "ModelKey":
+        """Of what names a model as plain data."""
+        return cls(plain.get("where") or "", plain["model"], plain.get("model_ids") or "")
+
+    def named(self) -> str:
+        """For a person, on its own: the model with its ids and place."""
+        name = f"{self.model}[{self.model_ids}]" if self.model_ids else self.model
+        return f"{name} ({self.where})" if self.where else name
+
     def to_dict(self) -> dict[str, str]:
         """Plain JSON types; ids only where there are any."""
         return {name: part for name, part in self._asdict().items() if part or name not in ADDED}
@@ -51,9 +61,8 @@ class RowKey(NamedTuple):
 
     def named(self) -> str:
         """For a person, on its own: the model, with its place and ids, and the variant."""
-        model = f"{self.model}[{self.model_ids}]" if self.model_ids else self.model
         variant = f"{self.variant}[{self.variant_ids}]" if self.variant_ids else self.variant
-        return f"{model} ({self.where}) {variant}" if self.where else f"{model} {variant}"
+        return f"{self.of_model.named()} {variant}"
 
     @property
     def of_model(self) -> ModelKey:

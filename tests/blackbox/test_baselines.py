@@ -413,7 +413,7 @@ def test_wrong_options_are_usage_errors_before_anything_is_built(repo, arguments
     result.stderr.fnmatch_lines([f"*{why}"])
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"form": "pytest-quant baseline", "version": 2}'])
+@pytest.mark.parametrize("text", ["", "{}", '{"form": "pytest-quant baseline", "version": 3}'])
 def test_a_damaged_or_newer_baseline_is_a_usage_error(repo, text):
     path(repo).parent.mkdir(parents=True)
     path(repo).write_text(text)

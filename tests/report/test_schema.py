@@ -193,9 +193,10 @@ def test_the_reader_refuses_what_the_schema_refuses(data):
         (None, "no report: expected an object, not null"),
         ({}, "no report of pytest-quant: version, environment, rows, verdicts is missing"),
         ({"version": "1.0", "results": []}, "no report of pytest-quant: environment, rows, verdicts"),
-        (full_document() | {"version": VERSION + 1}, f"of version {VERSION + 1}, and this pytest-quant "
-                                                     f"reads up to {VERSION}"),
-        (full_document() | {"version": 2.0}, "of version 2.0, and this pytest-quant reads up to"),
+        (full_document() | {"version": VERSION + 1}, f"of version {VERSION + 1}, written by a later "
+                                                     f"pytest-quant, and this pytest-quant reads up to {VERSION}"),
+        (full_document() | {"version": 3.0}, "of version 3.0, written by a later pytest-quant"),
+        (full_document() | {"version": 3, "environment": {"pytest_quant": "0.9"}}, "by pytest-quant 0.9, and"),
         (full_document() | {"version": 0}, "damaged: report.version is 0; the least is 1"),
         (full_document() | {"version": True}, "damaged: report.version is true or false, not a whole"),
         (full_document() | {"rows": {}}, "damaged: report.rows is an object, not a list"),
