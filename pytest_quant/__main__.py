@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_quant.baseline.baseline import FORM, Baseline
-from pytest_quant.baseline.changes import is_change, since
+from pytest_quant.baseline.change_words import is_change
+from pytest_quant.baseline.changes import since
 from pytest_quant.errors import in_brief
 from pytest_quant.machine.json_text import read_json
 from pytest_quant.report.baselines import Gathered, report_of

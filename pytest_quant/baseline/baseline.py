@@ -1,22 +1,18 @@
 """Baseline: the numbers and scores of one run, saved under a name, reviewed and committed as JSON."""
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pytest_quant.baseline.check import check, of_kind
 from pytest_quant.baseline.fit import refuse_unfit
+from pytest_quant.baseline.matching import matched
 from pytest_quant.baseline.packing import (
-    Array,
     Packed,
-    fingerprint_of_packed,
     unpack_samples,
-    unpack_scores,
 )
 from pytest_quant.baseline.row import MetricScore, Row, kept
 from pytest_quant.baseline.version import VERSION, later_version
@@ -92,8 +88,14 @@ class Baseline:
     version: int = field(default=VERSION, compare=False)
 
     def row(self, key: RowKey) -> Row | None:
-        """The row of a variant; None where there is none."""
-        return next((row for row in self.rows if row.key == key), None)
+        """The row of a variant; None where there is none.
+
+        In a file of version 1 a variant with ids of parameters has none, since that file may hold the
+        numbers of any of its namesakes.
+        """
+        there = {row.key: row for row in self.rows}
+        found = matched(there, [key], VERSION).get(key)
+        return None if found is None else there[found]
 
     def scores_of(self, row: Row) -> Mapping[str, Packed]:
         """The packed scores of a row by metric."""
@@ -134,17 +136,17 @@ class Baseline:
         if why := later_version(plain):
             raise LaterBaselineError(f"it {why}")
         try:
-            rows, eval_sets = _of(list, plain["rows"]), _of(dict, plain["eval_sets"])
-            _check(rows, eval_sets)
-            environment = _of(dict, plain["environment"])
-            _of(int, environment.get("workers", 1))
+            rows, eval_sets = of_kind(list, plain["rows"]), of_kind(dict, plain["eval_sets"])
+            check(rows, eval_sets)
+            environment = of_kind(dict, plain["environment"])
+            of_kind(int, environment.get("workers", 1))
             made = cls(
                 str(plain["name"]),
                 environment,
                 tuple(map(_row, rows)),
                 {RowKey.of(row): row.get("scores", {}) for row in rows},
                 eval_sets,
-                tuple(_verdict(verdict) for verdict in _of(list, plain.get("verdicts", []))),
+                tuple(_verdict(verdict) for verdict in of_kind(list, plain.get("verdicts", []))),
                 version,
             )
         except KeyError as error:
@@ -230,11 +232,11 @@ def _shown(value: Any, none: str) -> str:
 
 
 def _verdict(plain: Any) -> Mapping[str, Any]:
-    _of(dict, plain)
+    of_kind(dict, plain)
     for name in ("where", "model", "variant", "gate", "quantity", "outcome", "test"):
-        _of(str, plain[name])
+        of_kind(str, plain[name])
     for name in ("limit", "observed"):
-        _of((float, int, type(None)), plain[name])
+        of_kind((float, int, type(None)), plain[name])
     return {name: plain[name] for name in VERDICT if name in plain}
 
 
@@ -249,69 +251,3 @@ def _kept(row: Row) -> dict[str, Any]:
     plain = row.to_dict()
     metrics = [{name: metric[name] for name in kept(MetricScore)} for metric in plain["metrics"]]
     return {name: plain[name] for name in kept(Row) if name in plain} | {"metrics": metrics}
-
-
-def _check(rows: list[Any], eval_sets: Mapping[str, Any]) -> None:
-    """Refuse what a later comparison would stumble over."""
-    sizes = {}
-    for fingerprint, packed in eval_sets.items():
-        sizes[fingerprint] = len(unpack_samples(_of(str, packed)))
-        if fingerprint_of_packed(packed) != fingerprint:
-            raise ValueError(f"the samples of eval set {fingerprint} have another fingerprint")
-    for row in rows:
-        _of(dict, row)
-        for name in ("where", "model", "variant"):
-            _of(str, row[name])
-        _of((dict, type(None)), row["recipe"])
-        for metric in _of(list, row["metrics"]):
-            for name, kind in (("name", str), ("unit", str), ("samples", int), ("of", int)):
-                _of(kind, metric[name])
-            _of(bool, metric["higher_is_better"])
-            _of((float, int, type(None)), metric["value"])
-        if (size := row["size"]) is not None:
-            _of(int, size["tensor_bytes"])
-        if (share := row["int8_share"]) is not None:
-            _of((float, int, type(None)), share["parameters"])
-            _of((float, int, type(None)), share["macs"])
-        if (latency := row["latency"]) is not None:
-            _of((float, int), latency["speedup"])
-            _of(int, latency["batch"])
-            if (interval := latency["interval_95"]) is not None:
-                low, high = (_of((float, int), end) for end in _of(list, interval))
-                if not 0 < low <= high:
-                    raise ValueError(f"an interval from {low} to {high}")
-        if (eval_set := row["eval_set"]) is not None:
-            scores = {}
-            for name, packed in _of(dict, row["scores"]).items():
-                if sizes[eval_set["fingerprint"]] != eval_set["samples"]:
-                    raise ValueError(f"eval set {eval_set['fingerprint']} has lost samples")
-                scores[name] = unpack_scores(packed, eval_set["samples"])
-            _check_values(row, scores)
-    if len({RowKey.of(row) for row in rows}) < len(rows):
-        raise ValueError("a variant has two rows")
-
-
-def _check_values(row: Mapping[str, Any], scores: Mapping[str, Array]) -> None:
-    """Refuse a value that is not the mean of its own scores, as where somebody has edited it."""
-    for metric in row["metrics"]:
-        each, value = scores.get(metric["name"]), metric["value"]
-        if each is None or value is None or metric["samples"] != metric["of"]:
-            continue
-        with np.errstate(all="ignore"):
-            mean = float(np.mean(each, dtype=np.float64))
-            largest = float(np.abs(each).max(initial=1.0))
-        if metric["unit"] == "perplexity":
-            value = math.log(value) if value > 0 else math.nan
-        if math.isfinite(mean) and not math.isclose(
-            mean, value, rel_tol=1e-6, abs_tol=1e-9 * largest
-        ):
-            raise ValueError(
-                f"{row['variant']} of {row['model']} has {metric['name']} {metric['value']:.6g}, which is "
-                "not what its scores give"
-            )
-
-
-def _of(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r:.40} stands where something else belongs")
-    return value

@@ -1,16 +1,18 @@
 """Changes: what differs between two baselines or reports, as plain data and in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pytest_quant.baseline.baseline import Baseline, differences
+from pytest_quant.baseline.change_words import Change
+from pytest_quant.baseline.matching import matched
 from pytest_quant.baseline.packing import Packed, unpack_scores
+from pytest_quant.baseline.remarks import remarks
 from pytest_quant.baseline.row import MetricScore, Row
 from pytest_quant.variant.key import RowKey
 
-Change = dict[str, Any]
 Stated = dict[tuple[str, str | None], set[float]]
 Scores = tuple[Mapping[str, Packed], Mapping[str, Packed]]
 # Of two speed-ups: timed twice on one machine they differ by a few per cent, so less is no change.
@@ -23,33 +25,43 @@ def since(before: Baseline, now: Baseline) -> dict[str, Any]:
     Plain JSON types, for the report; a change has the row's ``where``, ``model`` and ``variant``, and
     for each quantity that both know [before, now].
     """
-    changes = changes_between(before, now)
+    pairs = matched(_keys(before), _keys(now), min(before.version, now.version))
+    changes = _changes(before, now, pairs)
     return {
         "name": before.name,
         "changes": changes,
-        "remarks": list(_remarks(before, now, changes)),
+        "remarks": list(remarks(before, now, pairs, changes)),
     }
 
 
 def changes_between(before: Baseline, now: Baseline) -> list[Change]:
     """One for each variant of either, in the order of `now`, then those that it lacks."""
+    changes: list[Change] = since(before, now)["changes"]
+    return changes
+
+
+def _keys(baseline: Baseline) -> list[RowKey]:
+    return [row.key for row in baseline.rows]
+
+
+def _changes(before: Baseline, now: Baseline, pairs: Mapping[RowKey, RowKey]) -> list[Change]:
     same_machine = not differences(before.environment, now.environment)
     changes: list[Change] = []
     there = {row.key: row for row in before.rows}
     then, here = _stated(before), _stated(now)
     for row in now.rows:
-        old = there.get(row.key)
-        if old is None:
+        if row.key not in pairs:
             changes.append(row.key.to_dict() | {"status": "new"})
-        else:
-            scores = before.scores_of(old), now.scores_of(row)
-            change = _change(old, row, scores, same_machine)
-            change |= {
-                "missing": _missing(old, row),
-                "limits": _limits(then.get(row.key, {}), here.get(row.key, {})),
-            }
-            changes.append(row.key.to_dict() | {"status": "known"} | change)
-    known = {row.key for row in now.rows}
+            continue
+        old = there[pairs[row.key]]
+        scores = before.scores_of(old), now.scores_of(row)
+        change = _change(old, row, scores, same_machine)
+        change |= {
+            "missing": _missing(old, row),
+            "limits": _limits(then.get(old.key, {}), here.get(row.key, {})),
+        }
+        changes.append(row.key.to_dict() | {"status": "known"} | change)
+    known = {*pairs.values()}
     gone = [row for row in before.rows if row.key not in known]
     return changes + [row.key.to_dict() | {"status": "gone"} for row in gone]
 
@@ -57,46 +69,6 @@ def changes_between(before: Baseline, now: Baseline) -> list[Change]:
 def changes_by_row(since: Mapping[str, Any] | None) -> dict[RowKey, Change]:
     """The change of each variant in what `since` gave."""
     return {RowKey.of(change): change for change in (since or {}).get("changes", ())}
-
-
-def cell_of(change: Change | None, line: int = 0) -> str:
-    """A change in a table's cell: ``acc -0.37 pt, size +1.2 %``, ``=``, ``new``, or ``-`` where nothing
-    could be compared.
-
-    Args:
-        change: of one variant; None is unknown.
-        line: of the variant's lines in the table, one for each metric; the first has the rest.
-    """
-    if change is None or change["status"] != "known":
-        return "-" if change is None else change["status"]
-    metrics = change["metrics"][line : line + 1]
-    parts = [_metric_words(metric) for metric in metrics]
-    if line == 0:
-        parts += ["other eval set" if change["other_eval_set"] else "", _size_words(change)]
-        parts += [*_share_words(change), _speed_words(change)]
-        parts += [f"{what} not measured" for what in change.get("missing", ())]
-        parts += [_limit_words(limit) for limit in change.get("limits", ())]
-    said = [part for part in parts if part]
-    if said:
-        return ", ".join(said)
-    compared = any(metric["comparable"] for metric in metrics)
-    if line == 0:
-        compared |= any(change[name] is not None for name in ("size", "int8_share"))
-    return "=" if compared else "-"
-
-
-def summary_of(change: Change) -> str:
-    """A whole change in one line: ``acc -0.37 pt, size +1.2 %``; all metrics are in it."""
-    if change["status"] != "known":
-        return str(change["status"])
-    lines = range(max(1, len(change["metrics"])))
-    cells = [cell_of(change, line) for line in lines]
-    return ", ".join(cell for cell in cells if cell not in ("=", "-")) or cells[0]
-
-
-def is_change(change: Change) -> bool:
-    """Whether anything differs, a variant that only one side has included."""
-    return summary_of(change) not in ("=", "-")
 
 
 def _change(old: Row, new: Row, scores: Scores, same_machine: bool) -> Change:
@@ -108,7 +80,9 @@ def _change(old: Row, new: Row, scores: Scores, same_machine: bool) -> Change:
     if old.size and new.size:
         size = [old.size.tensor_bytes, new.size.tensor_bytes]
     recipes = old.recipe or {}, new.recipe or {}
+    digests = old.fp32_digest, new.fp32_digest
     return {
+        "weights": None if None in digests else digests[0] != digests[1],
         "metrics": [_metric(old, new, metric, scores) for metric in new.metrics],
         "other_eval_set": _other_eval_set(old, new),
         "size": size,
@@ -152,11 +126,6 @@ def _stated(baseline: Baseline) -> dict[RowKey, Stated]:
     return found
 
 
-def _limit_words(limit: Mapping[str, Any]) -> str:
-    then, now = (", ".join(f"{each:g}" for each in side) for side in limit["limit"])
-    return f"{limit['gate']} {then} -> {now or 'no gate'}"
-
-
 def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str, Any]:
     was = next((each for each in old.metrics if each.name == metric.name), None)
     comparable = (
@@ -195,88 +164,3 @@ def _speedup(old: Row, new: Row) -> dict[str, Any] | None:
     slower = b.interval[1] * NOTEWORTHY < a.interval[0]
     faster = a.interval[1] * NOTEWORTHY < b.interval[0]
     return {"value": [a.speedup, b.speedup], "differs": slower or faster}
-
-
-def _metric_words(metric: Mapping[str, Any]) -> str:
-    label = "acc" if metric["name"].startswith("top-") else metric["name"]
-    if not metric["comparable"]:
-        return ""
-    before, now = metric["value"]
-    if before == now:
-        return f"{label} {metric['flips']} flips" if metric["flips"] else ""
-    if metric["unit"] == "fraction":
-        return f"{label} {_signed(100 * (now - before), 2)} pt"
-    if metric["unit"] == "perplexity":
-        return f"{label} {_signed(100 * (now / before - 1), 2)} %"
-    return f"{label} {now - before:+.4g}"
-
-
-def _size_words(change: Change) -> str:
-    before, now = change["size"] or (0, 0)
-    if before == now:
-        return ""
-    return f"size {_signed(100 * (now / before - 1), 1)} %" if before else f"size +{now} B"
-
-
-def _share_words(change: Change) -> Iterator[str]:
-    for of, label in (("parameters", "int8"), ("macs", "int8 of MACs")):
-        before, now = (change["int8_share"] or {}).get(of, (None, None))
-        if None not in (before, now) and before != now:
-            yield f"{label} {_signed(100 * (now - before), 2)} pt"
-            return
-
-
-def _speed_words(change: Change) -> str:
-    speed = change["speedup"]
-    if not speed or not speed["differs"]:
-        return ""
-    return "speed-up {:.2f}x -> {:.2f}x".format(*speed["value"])
-
-
-def _signed(value: float, digits: int) -> str:
-    """With a sign and so many decimals, or with more where these would all be zeros."""
-    text = f"{value:+.{digits}f}"
-    return f"{value:+.1g}" if float(text) == 0 else text
-
-
-def _remarks(before: Baseline, now: Baseline, changes: list[Change]) -> Iterator[str]:
-    name = before.name
-    for change in changes:
-        if change["variant"] != "fp32" or change["status"] != "known":
-            continue
-        if moved := [said for each in change["metrics"] if (said := _metric_words(each))]:
-            yield f"{named(change)} itself changed since {name}: {', '.join(moved)}"
-    if now.verdicts and not before.verdicts:
-        yield f"{name} holds no gates, so limits are not compared"
-    for status, words in (("new", f"not in {name}"), ("gone", f"in {name} and not here")):
-        if listed := [named(change) for change in changes if change["status"] == status]:
-            yield f"{words}: {', '.join(listed)}"
-    if differ := differences(before.environment, now.environment):
-        yield f"{name} is of another environment ({', '.join(differ)}): speed-ups are not compared"
-    others: dict[str, list[str]] = {}
-    then, here = ({row.key: row for row in each.rows} for each in (before, now))
-    for change in changes:
-        if change.get("other_eval_set"):
-            key = RowKey.of(change)
-            words = f"{_set_words(here[key])} now, {_set_words(then[key])} then"
-            others.setdefault(words, []).append(named(change))
-        for part in change.get("recipe", ()):
-            yield f"{named(change)}: recipe changed since {name}: {part}"
-    for words, who in others.items():
-        yield (
-            f"{', '.join(who)}: accuracy is not compared with {name}'s, since quant_eval_data is "
-            f"another ({words})"
-        )
-
-
-def named(what: Mapping[str, Any] | Row) -> str:
-    """Of a row, a change or a verdict: the model, with its place, and the variant."""
-    key = what.key if isinstance(what, Row) else RowKey.of(what)
-    return key.named()
-
-
-def _set_words(row: Row) -> str:
-    samples = row.eval_set.samples if row.eval_set else row.metrics[0].samples
-    return f"{samples} samples" + (
-        f", fingerprint {row.eval_set.fingerprint}" if row.eval_set else ""
-    )

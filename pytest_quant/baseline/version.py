@@ -1,10 +1,10 @@
-"""Version: of the form of report.json and of baselines; what an earlier one lacks, and what of a later one."""
+"""Version: of the form of report.json and of baselines, and the words on a file of a later one."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# A reader refuses a higher one. New fields do not raise it. 2: digests of FP32's weights, the commit, limits
-# in baselines, and which part of the tests a report is of.
+# A reader refuses a higher one. New fields do not raise it. 2: digests of FP32's weights, the commit,
+# limits in baselines, and which part of the tests a report is of.
 VERSION = 2
 
 

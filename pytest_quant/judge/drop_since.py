@@ -51,7 +51,7 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         f"{variant.name} {_verb(metric, drop)} ({metric.shown(float(before))} in {stored.name}, "
         f"{metric.shown(float(after))} now; {len(own)} samples{paired}), allowed {allowed}"
     )
-    if outcome is Outcome.FAIL and not variant.is_fp32:
+    if outcome is Outcome.FAIL:
         sentence = _words_on_fp32(stored, metric) + sentence
     if outcome is Outcome.FAIL and (differ := stored.differences()):
         sentence += (
@@ -71,9 +71,24 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
 
 
 def _words_on_fp32(stored: Stored, metric: Metric) -> str:
-    """That FP32 itself got worse on the same samples, which no variant is to blame for; else nothing."""
+    """What is known to have changed of FP32 itself, for which no variant is to blame; else nothing."""
+    changed = stored.has_other_weights
+    weights = f"FP32's weights changed since {stored.name}" if changed else ""
+    lost = _lost_by_fp32(stored, metric)
+    if not lost:
+        return f"{weights}; " if weights else ""
+    if weights:
+        return f"{weights}, and FP32 itself {lost}, so look at the checkpoint first; "
+    same = ", though its weights are the same" if changed is False else ""
+    look = "the code and the data" if changed is False else "the checkpoint and the data"
+    return f"FP32 itself {lost} since {stored.name}{same}, so look at {look} first; "
+
+
+def _lost_by_fp32(stored: Stored, metric: Metric) -> str:
+    """How much worse FP32 itself got on the same samples, in words; empty where it did not, or nobody
+    knows."""
     row, own = stored.fp32_row, stored.variant.fp32.evaluation
-    if row is None or row.eval_set != stored.row.eval_set:
+    if stored.variant.is_fp32 or row is None or row.eval_set != stored.row.eval_set:
         return ""
     packed = stored.baseline.scores_of(row)
     if metric.name not in own.scores or metric.name not in packed:
@@ -85,10 +100,7 @@ def _words_on_fp32(stored: Stored, metric: Metric) -> str:
     if drop <= 0:
         return ""
     worse, better = _counts(then, scores, metric)
-    return (
-        f"FP32 itself {_verb(metric, drop)} since {stored.name} ({worse} samples worse and {better} "
-        "better), so look at the checkpoint and the data first; "
-    )
+    return f"{_verb(metric, drop)} ({worse} samples worse and {better} better)"
 
 
 def _counts(then: Array, now: Array, metric: Metric) -> tuple[int, int]:

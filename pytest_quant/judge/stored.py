@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pytest_quant.baseline.baseline import Baseline, BaselineError, differences, load
+from pytest_quant.baseline.misfits import WEIGHTS
 from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
 from pytest_quant.baseline.row import MetricScore, Row
 from pytest_quant.errors import QuantStageError
@@ -37,13 +38,20 @@ class Stored:
         return differences(then, now)
 
     def changes(self) -> list[str]:
-        """What differs in recipe, machine and software."""
+        """What differs in FP32's weights, recipe, machine and software."""
         now = self.variant.recipe
         recipes = (self.row.recipe or {}, {} if now is None else now.to_dict())
         return [
+            *([WEIGHTS] if self.has_other_weights else []),
             *differences(*recipes, dict.fromkeys([*recipes[0], *recipes[1]]), "default"),
             *self.differences(),
         ]
+
+    @property
+    def has_other_weights(self) -> bool | None:
+        """Whether FP32's weights are others now; None where that is not known."""
+        digests = self.row.fp32_digest, self.variant.fp32.measured("digest")
+        return None if None in digests else digests[0] != digests[1]
 
     @property
     def fp32_row(self) -> Row | None:
@@ -66,11 +74,19 @@ def stored_in(variant: Variant, name: str) -> Stored:
     row = baseline.row(key)
     if row is None:
         there = ", ".join(row.key.named() for row in baseline.rows) or "nothing"
+        if baseline.version == 1 and (key.model_ids or key.variant_ids):
+            there += ", and an earlier version saved it, which did not tell parameters apart"
         raise QuantStageError(
             "baseline",
             f"baseline {name} holds no {key.named()}; it holds "
             f"{there}. Save it again by --quant-save={name} in a run that measures this variant.",
         )
+    note = (
+        f"baseline {name} was saved by an earlier version: it holds no digest of FP32's weights, so a "
+        "changed checkpoint cannot be told"
+    )
+    if baseline.version == 1 and note not in variant.fp32.notes:
+        variant.fp32.notes.append(note)
     return Stored(variant, baseline, row)
 
 

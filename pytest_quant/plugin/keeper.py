@@ -12,7 +12,8 @@ from pytest_quant.baseline.baseline import (
     path_of,
     read,
 )
-from pytest_quant.baseline.changes import is_change, named, since, summary_of
+from pytest_quant.baseline.change_words import is_change, named, summary_of
+from pytest_quant.baseline.changes import since
 from pytest_quant.judge import recorder
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.plugin.outcomes import is_tried_again

@@ -60,9 +60,13 @@ class Gathered:
             key=lambda each: (each["test"], RowKey.of(each), each["gate"], each["quantity"]),
         )
         environment = finite(report.environment)
-        return Baseline(name, environment, tuple(rows), scores, eval_sets, tuple(verdicts))
+        return Baseline(
+            name, environment, tuple(rows), scores, eval_sets, tuple(verdicts), report.version
+        )
 
 
 def report_of(baseline: Baseline) -> Report:
     """A baseline as a report without verdicts, to show it or to compare it with another."""
-    return Report(environment=dict(baseline.environment), rows=list(baseline.rows))
+    report = Report(environment=dict(baseline.environment), rows=list(baseline.rows))
+    report.version = baseline.version
+    return report

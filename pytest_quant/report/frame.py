@@ -4,7 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from pytest_quant.baseline.changes import cell_of, changes_by_row
+from pytest_quant.baseline.change_words import cell_of
+from pytest_quant.baseline.changes import changes_by_row
 from pytest_quant.baseline.row import Latency, MetricScore, Row
 from pytest_quant.report.document import Report, outcomes
 from pytest_quant.variant.measurements import MB

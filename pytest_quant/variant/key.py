@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pytest_quant.variant.variant import Variant
 
 ADDED = ("model_ids", "variant_ids")  # to the three names that files of version 1 have
+BY_VALUE = "#"  # before ids that are a digest of what a store of one's own was given
 
 
 class ModelKey(NamedTuple):

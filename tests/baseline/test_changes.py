@@ -7,14 +7,8 @@ import pytest
 from builders import latency_cells, measured_rows, metric_cells, plain_row
 
 from pytest_quant.baseline.baseline import Baseline
-from pytest_quant.baseline.changes import (
-    cell_of,
-    changes_between,
-    changes_by_row,
-    is_change,
-    since,
-    summary_of,
-)
+from pytest_quant.baseline.change_words import cell_of, is_change, summary_of
+from pytest_quant.baseline.changes import changes_between, changes_by_row, since
 from pytest_quant.baseline.packing import pack_scores
 from pytest_quant.baseline.row import Row
 from pytest_quant.report.baselines import Gathered, report_of

@@ -314,10 +314,12 @@ def test_worse_weights_are_named_in_the_comparison_and_fail(repo):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E*AssertionError: accuracy FAIL: FP32 itself drops * pt since baseline main (*; static *",
-            "Neither recipe nor environment changed since main: it is the model or its*",
-            "Sequential *fp32 *acc -* pt",
+            "E*AssertionError: accuracy FAIL: FP32's weights changed since baseline main, and FP32 itself "
+            "drops * pt (*; static *",
+            "Changed since main: FP32's weights.*",
+            "Sequential *fp32 *acc -* pt, other weights",
             "Sequential *static *acc -* pt",
+            "FP32's weights changed since main: Sequential",
         ]
     )
 
@@ -413,8 +415,24 @@ def test_wrong_options_are_usage_errors_before_anything_is_built(repo, arguments
     result.stderr.fnmatch_lines([f"*{why}"])
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"form": "pytest-quant baseline", "version": 3}'])
-def test_a_damaged_or_newer_baseline_is_a_usage_error(repo, text):
+LATER = '{"form": "pytest-quant baseline", "version": 3, "environment": {"pytest_quant": "9.8"}}'
+
+
+def test_a_later_baseline_is_a_usage_error_and_not_replaced(repo):
+    path(repo).parent.mkdir(parents=True)
+    path(repo).write_text(LATER)
+    result = run(repo, "--quant-compare=main")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["*main.json cannot be used: * version 3, written by pytest-quant 9.8*"]
+    )
+    result = run(repo, "--quant-save=main")
+    result.stdout.fnmatch_lines(["baseline main was not saved: *written by pytest-quant 9.8*"])
+    assert path(repo).read_text() == LATER
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"form": "pytest-quant baseline", "version": "3"}'])
+def test_a_damaged_baseline_is_a_usage_error(repo, text):
     path(repo).parent.mkdir(parents=True)
     path(repo).write_text(text)
     result = run(repo, "--quant-compare=main")
