@@ -219,10 +219,10 @@ def _findings(report: "Report") -> Iterator[_Finding]:
     for mixed in report.mixed:
         of = None if mixed["model"] is None else ModelKey.of(mixed)
         yield _Finding(of, Answer.UNDECIDED, mixed["text"])
-    if not report.tests:  # of a script: no test tells of what could not be made
-        for row in report.rows:
-            if row.error:
-                yield _Finding(row.key.of_model, Answer.NO, f"{row.variant}: {row.error}")
+    looked_at = {RowKey.of(part) for test in report.tests for part in test["variants"]}
+    for row in report.rows:  # of a script: no test tells of what could not be made
+        if row.error and row.key not in looked_at:
+            yield _Finding(row.key.of_model, Answer.NO, f"{row.variant}: {row.error}")
 
 
 def _unjudged(report: "Report") -> Iterator[_Finding]:

@@ -119,8 +119,11 @@ def test_a_failed_test_without_a_fail_is_a_no_too():
 
 def test_a_variant_that_could_not_be_made_and_that_no_test_asked_for_is_no_reason():
     rows = [STATIC, plain_row(variant="qat", error="train ERROR: no data")]
-    assert answer([plain_verdict(STATIC)], [plain_test(STATIC)], rows)[0] == "yes"
-    assert answer([plain_verdict(STATIC)], [], rows)[0] == "no"  # of a script, without tests
+    seen = [*plain_test(STATIC)["variants"], *plain_test(rows[1])["variants"]]  # by --quant-all
+    test = plain_test(STATIC, variants=seen)
+    assert answer([plain_verdict(STATIC)], [test], rows)[0] == "yes"
+    for tests in ([], [plain_test(STATIC)]):  # of a script, also when merged with a run
+        assert answer([plain_verdict(STATIC)], tests, rows)[0] == "no"
 
 
 def test_skipped_tests_are_counted():
