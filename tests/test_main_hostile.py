@@ -27,12 +27,42 @@ def plain(document):
 def measured_report():
     rows = measured_rows()
     verdicts = [plain_verdict(rows[1], outcome) for outcome in ("PASS", "FAIL", "INCONCLUSIVE")]
-    return Report({"workers": 1}, rows, verdicts, tests=[plain_test(rows[1], "failed", "x")])
+    for row in rows:
+        row |= {"fp32_digest": "d1", "eval_set": {"fingerprint": "aa", "samples": 200}}
+    environment = {"workers": 1, "torch": "2.14.1", "commit": "c1", "dirty": True}
+    return Report(environment, rows, verdicts, tests=[plain_test(rows[1], "failed", "x")])
 
 
 REPORT = plain(measured_report())
 BASELINE = plain(Gathered().baseline("v1", measured_report()))
-DOCUMENTS = (REPORT, BASELINE, plain(hostile_report(names=("a", "=b"))))
+
+
+def as_version_1(document):
+    """The same document as an earlier version wrote it."""
+    old = copy.deepcopy(document) | {"version": 1}
+    for name in ("verdicts",) if "form" in old else ("mixed", "deselected", "selected", "places"):
+        del old[name]
+    for row in old["rows"]:
+        del row["fp32_digest"]
+    return old
+
+
+def in_parts():
+    """A merged report, of which not all is of one thing."""
+    report = measured_report()
+    report.add_mixed({"model": None, "text": "its parts are of different commits"})
+    report.add_mixed({"where": "", "model": "Net", "text": "FP32's weights differ"})
+    return report
+
+
+DOCUMENTS = (
+    REPORT,
+    BASELINE,
+    plain(hostile_report(names=("a", "=b"))),
+    plain(in_parts()),
+    as_version_1(REPORT),
+    as_version_1(BASELINE),
+)
 NUMBERS = (0, -1, 1, 0.5, -1.5, 2**62, 10**400, 1e308, -1e308, 5e-324, float("nan"), float("inf"))
 TEXTS = ("", "fp32", "static", "FAIL", "error", "\x1b[31m", "\ud800", "9" * 50)
 NESTS = ([], [[]], {}, [None], {"a": 1}, [1, 2, 3])
@@ -81,7 +111,7 @@ def said_by(*arguments):
 
 
 @settings(
-    max_examples=150,
+    max_examples=250,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from builders import latency_cells, measured_rows, metric_cells, plain_row
+from builders import latency_cells, measured_rows, metric_cells, plain_row, plain_verdict
 
 from pytest_quant.baseline.baseline import Baseline
 from pytest_quant.baseline.change_words import cell_of, is_change, summary_of
@@ -280,3 +280,88 @@ def test_what_fp32_lost_is_said_first():
     first, *others = since(before, now)["remarks"]
     assert first == "Net fp32 itself changed since main: acc -30.00 pt"
     assert others
+
+
+def fp32(value=0.94, digest="d1", **known):
+    return row(value, variant="fp32", fp32_digest=digest, **known)
+
+
+def test_other_weights_are_said_before_all_else_and_are_a_change():
+    now = of(fp32(digest="d2"), row(0.93, fp32_digest="d2"), threads=2)
+    changed = since(of(fp32(), row(0.94, fp32_digest="d1")), now)
+    assert changed["remarks"][0] == "FP32's weights changed since main: Net"
+    assert [cell_of(each) for each in changed["changes"]] == ["other weights", "acc -1.00 pt"]
+    moved = since(of(fp32()), of(fp32(0.84, digest="d2")))["remarks"]
+    assert moved[:2] == [
+        "FP32's weights changed since main: Net",
+        "Net fp32 itself changed since main: acc -10.00 pt",
+    ]
+
+
+def test_the_same_weights_with_other_scores_are_told():
+    (remark,) = since(of(fp32()), of(fp32(0.84)))["remarks"]
+    assert remark == (
+        "Net fp32 itself changed since main, though its weights are the same: acc -10.00 pt"
+    )
+
+
+def test_without_digests_nothing_is_said_of_weights():
+    for digests in ((None, "d2"), ("d1", None)):
+        before, now = (of(fp32(digest=digest)) for digest in digests)
+        assert since(before, now)["remarks"] == []
+
+
+def earlier(*rows, verdicts=()):
+    """A baseline as version 1 wrote it."""
+    plain = of(*rows).to_dict() | {"version": 1, "verdicts": [*verdicts]}
+    for each in plain["rows"]:
+        for name in ("fp32_digest", "model_ids", "variant_ids"):
+            each.pop(name, None)
+    return Baseline.from_dict(json.loads(json.dumps(plain)))
+
+
+def test_version_1_is_matched_by_place_model_and_variant_and_what_it_lacks_is_said():
+    old = earlier(fp32(), row(0.94))
+    changed = since(old, of(fp32(), row(0.90, fp32_digest="d1"), name="now"))
+    assert changed["remarks"] == [
+        "main was saved by an earlier version: it holds no limits and no digest of FP32's weights, so a "
+        "changed limit or checkpoint cannot be told"
+    ]
+    assert [cell_of(each) for each in changed["changes"]] == ["=", "acc -4.00 pt"]
+    judged_then = earlier(row(), verdicts=[plain_verdict(row())])
+    (remark,) = since(judged_then, of(row()))["remarks"]
+    assert remark.endswith(
+        "it holds no digest of FP32's weights, so a changed checkpoint cannot be told"
+    )
+    assert since(of(fp32(), row(), name="v2"), old)["remarks"] == changed["remarks"]
+
+
+def test_ids_of_parameters_are_left_out_for_version_1_where_only_one_can_be_meant():
+    def named(ids, value=0.94):
+        return row(value, model_ids=ids)
+
+    (change,) = since(earlier(row()), of(named("small", 0.84)))["changes"]
+    assert cell_of(change) == "acc -10.00 pt"
+    assert change["model_ids"] == "small"
+    changes = since(earlier(row()), of(named("small"), named("large", 0.5)))["changes"]
+    assert [each["status"] for each in changes] == ["new", "new", "gone"]
+    changes = since(of(row()), of(named("small")))["changes"]  # version 2 tells them apart
+    assert [each["status"] for each in changes] == ["new", "gone"]
+
+
+def test_a_digest_of_values_matches_another_one_where_only_one_can_be_meant():
+    """A store of one's own, whose checkpoint is another one now."""
+
+    def valued(ids, value=0.94):
+        return row(value, model_ids=ids)
+
+    (change,) = since(of(valued("#a")), of(valued("#b", 0.84)))["changes"]
+    assert cell_of(change) == "acc -10.00 pt"
+    changes = since(of(valued("#a"), row()), of(row(), valued("#b")))["changes"]
+    assert [cell_of(each) for each in changes] == ["=", "="]
+    changes = since(of(valued("#a"), valued("#b")), of(valued("#b"), valued("#c")))["changes"]
+    assert [each["status"] for each in changes] == ["known", "known"]
+    changes = since(of(valued("#a")), of(valued("#b"), valued("#c")))["changes"]
+    assert [each["status"] for each in changes] == ["new", "new", "gone"]
+    changes = since(of(row()), of(valued("#b")))["changes"]  # of fixtures, and of a store
+    assert [each["status"] for each in changes] == ["new", "gone"]

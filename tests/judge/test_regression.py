@@ -431,3 +431,78 @@ def test_scores_of_a_baseline_are_those_of_the_evaluation():
         scores = unpack_scores(again.scores_of(row)["loss"], 6)
         assert np.array_equal(scores, each.evaluation.scores["loss"])
     assert len(again.eval_sets) == 1
+
+
+def checkpoint(column, other, fp32, now, size=50):
+    """The static variant of an FP32 model that reads `column`, with `other` as its only weight."""
+    inputs = torch.tensor([fp32, now, range(len(fp32))], dtype=torch.float32).T
+    data = list(zip(inputs.split(size), torch.zeros(len(fp32)).long().split(size), strict=True))
+    subject = Subject(Reads(column, other), "planted", eval_data=data)
+    recipe = Recipe("custom", build=lambda module: Reads(column, 0.25))
+    return open_store(ONE_THREAD).variant(subject, recipe, "static")
+
+
+@pytest.mark.parametrize(
+    ("column", "other", "max_drop", "said"),
+    [
+        (1, 0.4, 0.0,
+         "FP32's weights changed since baseline main, and FP32 itself drops 10.00 pt (10 samples worse "
+         "and 0 better), so look at the checkpoint first; static drops 10.00 pt"),
+        (1, 0.5, 0.0,
+         "FP32 itself drops 10.00 pt (10 samples worse and 0 better) since baseline main, though its "
+         "weights are the same, so look at the code and the data first; static drops 10.00 pt"),
+        (0, 0.4, 0.0, None),
+        (1, 0.4, 0.5, None),
+    ],
+)  # fmt: skip
+def test_a_fail_says_first_what_changed_of_fp32(folder, column, other, max_drop, said):
+    then, now = right(90, of=100), right(80, of=100)
+    saved(
+        folder, *(v for variant in [checkpoint(0, 0.5, then, now)] for v in (variant.fp32, variant))
+    )
+    variant = checkpoint(column, other, then, now)
+    if said is None:
+        assert assert_no_regression(variant, "main", max_drop=max_drop)
+        return
+    with pytest.raises(AssertionError) as caught:
+        assert_no_regression(variant, "main", max_drop=max_drop)
+    assert str(caught.value).startswith(f"accuracy FAIL: {said}")
+
+
+def test_fp32_itself_and_a_variant_alone_say_that_weights_changed(folder):
+    then, now = right(90, of=100), right(80, of=100)
+    variant = checkpoint(0, 0.5, then, now)
+    saved(folder, variant, variant.fp32)
+    worse = checkpoint(1, 0.4, then, now).fp32
+    with pytest.raises(AssertionError, match="weights changed since baseline main; fp32 drops"):
+        assert_no_regression(worse, "main")
+    saved(folder, variant)  # without FP32's row
+    with pytest.raises(
+        AssertionError, match="FP32's weights changed since baseline main; static drops"
+    ):
+        assert_no_regression(checkpoint(1, 0.4, then, now), "main")
+
+
+def as_version_1(plain):
+    plain["version"] = 1
+    del plain["verdicts"]
+    for row in plain["rows"]:
+        for name in ("fp32_digest", "model_ids", "variant_ids"):
+            row.pop(name, None)
+
+
+def test_a_baseline_of_version_1_is_judged_against_and_what_it_lacks_is_noted(folder):
+    then, now = then_and_now(right(100, 100), right(90, 100), right(89, 100))
+    saved(folder, then)
+    changed(folder, as_version_1)
+    with pytest.raises(AssertionError, match=r"accuracy FAIL: static drops 1\.00 pt"):
+        assert_no_regression(now, "main")
+    assert now.fp32.notes[-1] == (
+        "baseline main was saved by an earlier version: it holds no digest of FP32's weights, so a "
+        "changed checkpoint cannot be told"
+    )
+    now.ids = "small"
+    with pytest.raises(QuantStageError, match=(
+        r"holds no planted static\[small\].* an earlier version saved it, which did not tell parameters"
+    )):  # fmt: skip
+        assert_no_regression(now, "main")
