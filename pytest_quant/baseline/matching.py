@@ -1,8 +1,11 @@
 """Matching: which of a saved file's rows is the one of a variant of now."""
 
+import re
 from collections.abc import Iterable
 
 from pytest_quant.variant.key import BY_VALUE, RowKey
+
+DIGEST = re.compile(f"{BY_VALUE}[0-9a-f]*")
 
 
 def matched(stored: Iterable[RowKey], now: Iterable[RowKey], version: int) -> dict[RowKey, RowKey]:
@@ -33,7 +36,7 @@ def _by_loose_key(
 def _loose(key: RowKey, version: int) -> RowKey:
     def part(ids: str) -> str:
         if ids.startswith(BY_VALUE):
-            return BY_VALUE
+            return DIGEST.sub(BY_VALUE, ids)
         return "" if version == 1 else ids
 
     return key._replace(model_ids=part(key.model_ids), variant_ids=part(key.variant_ids))

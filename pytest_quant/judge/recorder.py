@@ -4,7 +4,7 @@ The stack below is the only mutable global of the package. A stack, because a te
 pytest inside pytest. Without pytest it is empty, and the helpers go by their arguments alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ class Running:
         verdicts: those it was given, in order.
         failed: rows of the variants that could not be made.
         properties: what its verdicts have added to its item's properties.
+        name: gives a variant of a store of the test's own what tells it from namesakes.
         tried_again: whether this try has announced that another one follows.
     """
 
@@ -52,6 +53,7 @@ class Running:
     failed: list[Row] = field(default_factory=list)
     properties: list[tuple[str, str]] = field(default_factory=list)
     tried_again: bool = False
+    name: Callable[["Variant"], None] = field(default=lambda variant: None, kw_only=True)
 
 
 _stack: list[Running] = []
@@ -64,6 +66,7 @@ def current() -> Running:
 
 def looked_at(variant: "Variant") -> bool:
     """Note that the running test looks at a variant, and so at its FP32; whether it is the first time."""
+    current().name(variant)
     known = current().variants
     new = [each for each in (variant.fp32, variant) if each not in known]
     known += dict.fromkeys(new)

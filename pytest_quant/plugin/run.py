@@ -31,8 +31,10 @@ from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_line import line_writer
 from pytest_quant.plugin.terminal_progress import shown_by
 from pytest_quant.report.document import Report
+from pytest_quant.report.namesakes import remarks_on_namesakes
 from pytest_quant.report.rows import row_of
 from pytest_quant.report.set_aside import put_back, set_aside
+from pytest_quant.variant.by_value import name_by_value
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
@@ -93,6 +95,7 @@ class Run:
             settings.inconclusive,
             settings.baselines,
             settings.save,
+            name=name_by_value,
         )
         with recorder.running(test):
             self.lookup.origins.item = item
@@ -216,6 +219,7 @@ class Run:
         self.report.created = datetime.now(UTC).isoformat(timespec="seconds")
         if self.pending and (session.shouldstop or session.shouldfail):  # as after -x
             self.report.interrupted = True
+        self.report.notes += remarks_on_namesakes(self.report)
         self._tell_hook()
         self._write(exitstatus)
 

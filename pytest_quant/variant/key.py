@@ -78,4 +78,4 @@ class RowKey(NamedTuple):
 def key_of(variant: "Variant") -> RowKey:
     """What identifies a variant in a report."""
     subject = variant.subject
-    return RowKey(subject.where, subject.label, variant.name, subject.ids, variant.ids)
+    return RowKey(subject.where, subject.label, variant.name, variant.fp32.model_ids, variant.ids)

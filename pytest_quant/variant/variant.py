@@ -30,6 +30,7 @@ class Variant:
         name: ``fp32``, ``dynamic``, ``static``, ``qat`` or the recipe's name.
         recipe: with the flow and engine that were taken; None for FP32.
         ids: of the parameters that it came from; tells variants of one name apart in the report.
+        model_ids: of an FP32 variant: of the parameters of its model's inputs.
         model: the module or callable itself; FP32's is a copy of the user's model.
         fp32: the FP32 variant of the same Subject (of FP32: itself).
         fake_quantized: of QAT, the trained model before conversion; else None.
@@ -53,6 +54,7 @@ class Variant:
     ) -> None:
         self.name = name
         self.ids = ids
+        self.model_ids = admitted.subject.ids
         self.recipe = recipe
         self.model = model
         self.fp32 = fp32 or self
