@@ -92,3 +92,21 @@ def test_merging_a_red_and_a_green_run_of_one_repo_is_a_no_in_either_order(pytes
         assert main(["merge", *files, "--format=json"]) == 0
         answers.append(json.loads(capsys.readouterr().out)["may_ship"]["answer"])
     assert answers == ["no", "no"]
+
+
+@pytest.mark.slow
+def test_a_model_that_is_another_in_each_worker_is_no_yes(pytester):
+    pytester.makeconftest(
+        CONFTEST.replace("last.bias.zero_()", "torch.seed(); last.bias.normal_()")
+    )
+    for name in "ab":
+        pytester.makepyfile(**{f"test_{name}": FLAKY.format(ratios=[PASSES])})
+    result, report = run(pytester, "-n", "2", "--dist=loadfile", "--quant-save=main", code=1)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "may ship: undecided: Sequential: not the same in all tests: FP32's weights.*",
+            "baseline main was not saved: not the same in all tests: FP32's weights.*",
+        ]
+    )
+    assert len({row["fp32_digest"] for row in report["rows"]}) == 1

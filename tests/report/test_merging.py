@@ -134,7 +134,7 @@ def test_what_was_measured_twice_and_differs_is_undecided():
     one, two = (part(f"t{value}", size=False, value=value) for value in (0.9, 0.8))
     answer, why = answer_of(one, two)
     assert answer == "undecided"
-    assert "top-1 of static was not the same in all tests" in why
+    assert "not the same in all tests: top-1 of static." in why
 
 
 def test_without_a_digest_nobody_can_tell_and_the_answer_is_undecided():
