@@ -3,7 +3,6 @@
 import os
 import subprocess
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
 
 
-@cache
 def commit_of(folder: Path) -> dict[str, Any]:
     """``commit``, and ``dirty``: whether files that git follows are other than in it, as plain JSON types.
 
-    What git does not tell is left out: all of it where there is no git, no repo and no commit. Asked
-    once for a folder, so that a test that changes files changes nothing.
+    What git does not tell is left out: all of it where there is no git, no repo and no commit.
     """
     commit = (_told(folder, "rev-parse", "--verify", "--quiet", "HEAD") or "").strip()
     if not commit:

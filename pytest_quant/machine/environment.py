@@ -1,17 +1,18 @@
 """Environment: what decides whether the numbers of two runs can be compared."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from pytest_quant.machine.commit import commit_of
 from pytest_quant.machine.conditions import Conditions, available_cores
 from pytest_quant.machine.cpu import cpu_name, has_vnni, isa
 
 
 def environment(
-    conditions: Conditions, workers: int = 1, repo: Path | None = None
+    conditions: Conditions, workers: int = 1, repo: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Versions, CPU, instruction set, threads and engine, and of a repo its commit, as plain JSON types."""
+    """Versions, CPU, instruction set, threads and engine, and what `commit_of` told of the repo, as plain
+    JSON types."""
     import platform
     from importlib.metadata import version
 
@@ -30,5 +31,5 @@ def environment(
         "vnni": has_vnni(),
         "seed": conditions.seed,
         "workers": workers,
-        **({} if repo is None else commit_of(repo)),
+        **repo,
     }

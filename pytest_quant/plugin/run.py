@@ -14,6 +14,7 @@ from pytest_quant.explain.lost.locate import explain
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.machine.commit import commit_of
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.work import work_of
 from pytest_quant.plugin.items import (
@@ -59,6 +60,7 @@ class Run:
         )
         self.lookup = Lookup(self.conditions, settings.all, settings.variants)
         config.pluginmanager.register(self.lookup, "quant-lookup")
+        self.commit = commit_of(config.rootpath)  # before any test may change a file
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}
         self.lines: list[str] = []  # for the end of the summary
@@ -202,7 +204,7 @@ class Run:
         rows = [*test.failed, *map(_row, test.variants)]
         verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
         return {
-            "environment": environment(self.conditions, workers, self.config.rootpath),
+            "environment": environment(self.conditions, workers, self.commit),
             "rows": [row.to_dict() for row in rows],
             "verdicts": verdicts,
         }

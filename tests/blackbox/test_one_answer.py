@@ -1,6 +1,7 @@
 """One answer: what a failing part or worker of a test says is never replaced by a later pass."""
 
 import json
+import subprocess
 
 import pytest
 from toyrepo import CONFTEST, RERUN
@@ -110,3 +111,71 @@ def test_a_model_that_is_another_in_each_worker_is_no_yes(pytester):
         ]
     )
     assert len({row["fp32_digest"] for row in report["rows"]}) == 1
+
+
+PARTS = """
+from pytest_quant import assert_max_accuracy_drop, assert_max_size
+
+
+def test_drop(quant_dynamic):
+    assert_max_accuracy_drop(quant_dynamic, 0.5)
+
+
+def test_size(quant_dynamic):
+    assert_max_size(quant_dynamic, ratio=0.9)
+"""
+
+
+def test_parts_of_two_commits_or_checkpoints_are_not_merged(pytester, monkeypatch, capsys):
+    """One part has the accuracy, another the size; of one commit they are a yes, in either order."""
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@a.invalid")
+
+    def commit():
+        for arguments in (["add", "."], ["commit", "-q", "-m", "x"]):
+            subprocess.run(["git", *arguments], cwd=pytester.path, check=True)
+
+    def part(name):
+        arguments = (f"--quant-report={name}", "-k", name[:4], "-p", "no:cacheprovider")
+        assert pytester.runpytest_inprocess("--quant", *arguments).ret == 0
+
+    def merged(*names):
+        capsys.readouterr()
+        codes = []
+        for order in (names, names[::-1]):
+            files = [str(pytester.path / name / "report.json") for name in order]
+            codes.append(main(["merge", *files]))
+        out, err = capsys.readouterr()
+        assert codes[0] == codes[1]
+        return (out + err).replace(str(pytester.path) + "/", "")
+
+    subprocess.run(["git", "init", "-q"], cwd=pytester.path, check=True)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_it=PARTS)
+    commit()
+    part("drop")
+    part("size")
+    assert (
+        merged("drop", "size").count("may ship: yes: Sequential: all 2 gates hold (dynamic)") == 2
+    )
+    changed = CONFTEST.replace("last.bias.zero_()", "last.bias.zero_(); last.bias[0] = 1")
+    pytester.makeconftest(changed)
+    part("size-dirty")
+    said = merged("drop", "size-dirty")
+    assert said.count("cannot be merged") == 2
+    assert "FP32's weights of Sequential (" in said
+    assert "may ship" not in said
+    pytester.makeconftest(CONFTEST + "\n# another comment\n")
+    part("size-changed")
+    said = merged("drop", "size-changed")
+    assert said.count("may ship: yes") == 2
+    assert (
+        said.count("size-changed/report.json was measured with changes that are in no commit") == 2
+    )
+    commit()
+    part("size-later")
+    said = merged("drop", "size-later")
+    assert said.count("cannot be merged") == 2
+    assert "commit of Sequential (" in said
+    assert "FP32's weights" not in said

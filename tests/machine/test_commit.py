@@ -46,7 +46,7 @@ def test_a_clean_repo_tells_its_commit(repo):
     folder, name = repo
     (folder / "report.json").write_text("which git does not follow")
     assert commit_of(folder) == {"commit": name, "dirty": False}
-    assert environment(Conditions(), repo=folder)["commit"] == name
+    assert environment(Conditions(), repo=commit_of(folder))["commit"] == name
     assert "commit" not in environment(Conditions())
 
 
@@ -55,13 +55,6 @@ def test_a_changed_file_is_told_and_a_folder_inside_knows_its_repo(repo):
     (folder / "model.py").write_text("a = 2\n")
     (folder / "tests").mkdir()
     assert commit_of(folder / "tests") == {"commit": name, "dirty": True}
-
-
-def test_it_is_asked_once(repo):
-    folder, name = repo
-    commit_of(folder)
-    (folder / "model.py").write_text("a = 2\n")
-    assert commit_of(folder) == {"commit": name, "dirty": False}
 
 
 def test_nothing_is_told_of_no_repo_and_of_one_without_a_commit(tmp_path_factory, tmp_path, git):
