@@ -1,10 +1,17 @@
 """What went wrong before anything could be judged, in one sentence that steers no terminal."""
 
 import re
+from opcode import opmap
+from pathlib import Path
+from typing import Any
 
 # Control characters but for tab and newline; halves of a pair, which no file can hold; and what turns the
 # order of the letters that follow around, so that a text reads as what it is not.
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
+
+PACKAGE = str(Path(__file__).parent)
+RAISING = opmap["RAISE_VARARGS"]
 
 
 class QuantStageError(RuntimeError):
@@ -38,6 +45,35 @@ def in_brief(error: BaseException, lines: int = 1) -> str:
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return terminal_safe(text if len(text) <= 300 else text[:297] + "...")
+
+
+def is_sentence(error: BaseException) -> bool:
+    """Whether an error was raised on purpose by this package, so that what it says is all there is to know:
+    a stage that could not be carried out, a gate that FAILed, a wrong argument. What else goes wrong in
+    here is a fault of ours, and its traceback is needed.
+
+    On purpose is what comes from a ``raise`` of ours. An ``assert`` raises too; ours have no text.
+    """
+    if isinstance(error, QuantStageError):
+        return True
+    if not isinstance(error, Exception) or not str(error):
+        return False
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or not last.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        return False
+    return last.tb_frame.f_code.co_code[last.tb_lasti] == RAISING
+
+
+def hidden(raised: Any) -> bool:
+    """A value of ``__tracebackhide__``, by which pytest leaves a function's lines out of a failure: those
+    of errors raised on purpose.
+
+    Args:
+        raised: pytest's ExceptionInfo, or None.
+    """
+    return raised is None or is_sentence(raised.value)
 
 
 def terminal_safe(text: str) -> str:

@@ -7,7 +7,7 @@ A breach raises AssertionError with one sentence. A limit that the call leaves o
 from collections.abc import Callable
 from typing import Any
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
@@ -51,7 +51,7 @@ def assert_max_accuracy_drop(
         QuantStageError: the model could not be evaluated.
         TypeError, ValueError: a wrong argument; says what is allowed.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_max_accuracy_drop")
     limit = _limit("max_accuracy_drop", max_drop, "assert_max_accuracy_drop(variant, 0.01)")
     if min_baseline is not None and (
@@ -97,7 +97,7 @@ def assert_min_speedup(
         QuantStageError: a model could not be timed.
         TypeError, ValueError: a wrong argument; says what is allowed.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_min_speedup")
     limit = _limit("min_speedup", min_speedup, "assert_min_speedup(variant, 1.5)")
     budget = recorder.current().timing_seconds
@@ -120,7 +120,7 @@ def assert_max_size(
         QuantStageError: the size cannot be known.
         TypeError, ValueError: neither or both given, or a wrong number.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_max_size")
     limits = recorder.current().limits
     if ratio is None and mb is None:
@@ -152,7 +152,7 @@ def assert_min_int8_share(
         QuantStageError: the share cannot be known.
         TypeError, ValueError: a wrong argument.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_min_int8_share")
     given = recorder.current().limits.get("min_int8_share", 0.9) if share is None else share
     return _conclude(judge_int8_share(variant, checked("min_int8_share", given), of=of))
@@ -170,7 +170,7 @@ def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdic
         QuantStageError: the metric does not score each sample.
         TypeError, ValueError: a wrong argument.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_max_flips")
     limit = _limit("max_flips", max_flips, "assert_max_flips(variant, 0.02)")
     return _conclude(judge_flips(variant, limit))
@@ -194,7 +194,7 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
         QuantStageError: something could not be measured; the other limits are judged all the same.
         TypeError, ValueError: an unknown or wrong limit, or none at all.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_gates")
     test = recorder.current()
     stated = {gate.name: gate.limit for gate in test.gates.values() if gate.limit is not None}
@@ -244,7 +244,7 @@ def _judged(variant: Variant, name: str, limit: float) -> Verdict:
 
 
 def _conclude(verdict: Verdict) -> Verdict:
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     recorder.current().verdicts.append(verdict)
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import check_drop_limit, metric_named
 from pytest_quant.judge.drop_since import judge_drop_since
@@ -54,7 +54,7 @@ def assert_no_regression(
             other eval data; the other quantities are judged all the same.
         TypeError, ValueError: a wrong argument; says what is allowed.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     check_variant(variant, "assert_no_regression")
     limit = checked("max_accuracy_drop", max_drop)
     chosen = metric_named(variant, metric)

@@ -6,7 +6,7 @@ from pytest_quant.baseline.baseline import Baseline, BaselineError, differences,
 from pytest_quant.baseline.misfits import WEIGHTS
 from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
 from pytest_quant.baseline.row import MetricScore, Row
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.machine.environment import environment
 from pytest_quant.subject.metrics import Metric
@@ -65,7 +65,7 @@ def stored_in(variant: Variant, name: str) -> Stored:
     Raises:
         QuantStageError: when there is no such baseline, it is damaged, or lacks the variant.
     """
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     try:
         baseline = load(name, recorder.current().baselines)
     except BaselineError as error:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_quant.errors import hidden
+
 if TYPE_CHECKING:
     from pytest_quant.plugin.run import Run
     from pytest_quant.variant.variant import Variant
@@ -174,7 +176,7 @@ def quant_variant(
 
 
 def _look_up(run: Any, request: pytest.FixtureRequest, recipe: Any) -> "Variant":
-    __tracebackhide__ = True
+    __tracebackhide__ = hidden
     variant: Variant = run.lookup.variant(request, recipe)
     return variant
 

@@ -1,5 +1,6 @@
 """pytest's hooks: what is always there, and the run that is registered when gates are switched on."""
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 from pytest_quant.plugin.parameters import is_parametrized
 from pytest_quant.plugin.selection import may_ask_by_name
+from pytest_quant.plugin.tracebacks import without_our_lines
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:
@@ -90,6 +92,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         items[:] = kept
         config.hook.pytest_deselected(items=deselected)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, Any]:
+    report = yield
+    without_our_lines(report, item, call.excinfo)
+    return report
 
 
 def pytest_report_teststatus(report: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
+from pytest_quant.errors import QuantStageError, hidden, in_brief, terminal_safe
 from pytest_quant.judge import recorder
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.plugin.items import variants_of
@@ -72,7 +72,7 @@ class Lookup:
 
     def variant(self, request: pytest.FixtureRequest, param: Any) -> Variant:
         """The variant that a fixture asks for: None is FP32, else a name, Recipe or (name, Recipe)."""
-        __tracebackhide__ = True
+        __tracebackhide__ = hidden
         asked = self._asked(request, param)
         if self.variants is not None and asked.name not in (*self.variants, "fp32"):
             pytest.skip(f"{asked.name} is not among --quant-variants")
@@ -114,7 +114,7 @@ class Lookup:
         return self._recipes[folder]
 
     def _variant(self, subject: Subject, asked: Asked) -> Variant:
-        __tracebackhide__ = True
+        __tracebackhide__ = hidden
         test = recorder.current()
         try:
             fp32 = self.store.fp32(subject)
@@ -147,7 +147,7 @@ class Lookup:
 
     def _subject(self, request: pytest.FixtureRequest, asked: Asked) -> tuple[Subject, Asked]:
         """The resolved inputs, only those that this kind of variant needs, and how the row is named."""
-        __tracebackhide__ = True
+        __tracebackhide__ = hidden
         model = request.getfixturevalue(MODEL)
         subject = model if isinstance(model, Subject) else Subject(model)
         self._refuse_astray(MODEL, subject.model, request.config)
@@ -167,7 +167,7 @@ class Lookup:
         return self._named_subject(subject, asked, has_name)
 
     def _input(self, request: pytest.FixtureRequest, name: str) -> Any:
-        __tracebackhide__ = True
+        __tracebackhide__ = hidden
         self._started.discard(name)
         try:
             value = request.getfixturevalue(name)
