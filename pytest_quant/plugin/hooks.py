@@ -103,6 +103,13 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    report = yield
+    without_our_lines(report, collector, getattr(getattr(report, "call", None), "excinfo", None))
+    return report
+
+
 def pytest_report_teststatus(report: Any) -> Any:
     if getattr(report, "quant_error", False) and report.failed:
         return "error", "E", "ERROR"

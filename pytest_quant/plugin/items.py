@@ -9,6 +9,7 @@ import pytest
 from pytest_quant.errors import terminal_safe
 from pytest_quant.judge.gate import Gate, own_gates
 from pytest_quant.judge.limits import checked
+from pytest_quant.plugin.answers import answers_of
 
 VARIANT_FIXTURES = {
     "quant_fp32": "fp32",
@@ -50,10 +51,10 @@ def gates_of(item: pytest.Item) -> dict[str, Gate]:
     """The repo's own gates that a test sees, those of the nearest conftest first.
 
     Raises:
-        pytest.UsageError: for a hook that returns something else.
+        pytest.UsageError: for a hook that raises, or returns something else.
     """
     try:
-        return own_gates(item.ihook.pytest_quant_gates(config=item.config))
+        return own_gates(answers_of(item.ihook, "pytest_quant_gates", item.config))
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(terminal_safe(str(error))) from None
 

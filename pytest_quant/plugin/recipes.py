@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pytest_quant.plugin.answers import answers_of
 from pytest_quant.variant.recipe import FIXTURE_KINDS, Recipe
 
 
@@ -17,11 +18,11 @@ def own_recipes(hook: Any, config: pytest.Config) -> dict[str, Recipe]:
         config: of the run.
 
     Raises:
-        pytest.UsageError: for something else than a dict name -> Recipe, for the name ``fp32``, and for
-            a recipe of another kind than the name says.
+        pytest.UsageError: for a hook that raises, for something else than a dict name -> Recipe, for the
+            name ``fp32``, and for a recipe of another kind than the name says.
     """
     recipes: dict[str, Recipe] = {}
-    for given in hook.pytest_quant_recipes(config=config):
+    for given in answers_of(hook, "pytest_quant_recipes", config):
         if not isinstance(given, dict) or not all(isinstance(r, Recipe) for r in given.values()):
             raise pytest.UsageError(
                 f"pytest_quant_recipes returned {given!r}; expected a dict name -> Recipe"

@@ -20,7 +20,9 @@ INSTALLED = ("site-packages", "dist-packages")  # folders below it that are none
 
 
 def without_our_lines(
-    report: Any, item: pytest.Item, raised: pytest.ExceptionInfo[BaseException] | None
+    report: Any,
+    node: pytest.Item | pytest.Collector,
+    raised: pytest.ExceptionInfo[BaseException] | None,
 ) -> None:
     """Tell a report's error anew without lines of this package; with ``--full-trace`` all stay.
 
@@ -29,31 +31,39 @@ def without_our_lines(
 
     Args:
         report: of pytest, as it would be shown.
-        item: whose report it is.
+        node: the test or file whose report it is.
         raised: what it reports.
     """
     told = report.longrepr
     if raised is None or told is None or isinstance(told, str | tuple):
         return
-    if item.config.getoption("fulltrace", False) or not _is_of_ours(raised.value):
+    if node.config.getoption("fulltrace", False) or not _is_of_ours(raised.value):
         return
     if not is_sentence(raised.value):
         traceback = _rebuilt(_not_passed_through(raised.tb))
         if traceback is not None:
-            report.longrepr = item.repr_failure(_with(raised, traceback))
+            report.longrepr = node.repr_failure(_with(raised, traceback))
         return
     with _only_theirs(raised.value) as has_lines:
         if has_lines:
-            report.longrepr = item.repr_failure(_with(raised, raised.value.__traceback__))
+            report.longrepr = node.repr_failure(_with(raised, raised.value.__traceback__))
     if not has_lines:
-        report.longrepr = _sentence(item, raised)
+        report.longrepr = _sentence(node, raised)
 
 
-def _sentence(item: pytest.Item, raised: pytest.ExceptionInfo[BaseException]) -> Any:
+def last_of_theirs(error: BaseException) -> TracebackType | None:
+    """Where an error left the user's own code."""
+    entries = [each for each in _entries(error.__traceback__) if _is_theirs(each)]
+    return entries[-1] if entries else None
+
+
+def _sentence(
+    node: pytest.Item | pytest.Collector, raised: pytest.ExceptionInfo[BaseException]
+) -> Any:
     """The error's text alone, said to be where the test is."""
     told: Any = raised.getrepr(style="value", chain=False)
     if told.reprcrash is not None:
-        path, line, _ = item.reportinfo()
+        path, line, _ = node.reportinfo() if isinstance(node, pytest.Item) else (node.path, 0, "")
         told.reprcrash.path, told.reprcrash.lineno = str(path), (line or 0) + 1
         told.reprcrash.message = str(raised.value)
     return told

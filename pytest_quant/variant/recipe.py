@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pytest_quant.errors import hidden
+
 KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom")
 # Those with a fixture of their own, in the order of what they ask of the user: nothing, data, training.
 FIXTURE_KINDS = ("dynamic", "static", "qat")
@@ -95,6 +97,7 @@ class Recipe:
     build: Callable[[Any], Callable[..., Any]] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        __tracebackhide__ = hidden
         _one_of("kind", self.kind, KINDS)
         _one_of("flow", self.flow, FLOWS)
         if (self.kind == "custom") != callable(self.build):
@@ -119,6 +122,7 @@ class Recipe:
         self._check_numbers()
 
     def _check_choices(self) -> None:
+        __tracebackhide__ = hidden
         for name, allowed in {
             "engine": (*ENGINES, "auto"),
             "observer": OBSERVERS,
@@ -139,6 +143,7 @@ class Recipe:
             )
 
     def _check_numbers(self) -> None:
+        __tracebackhide__ = hidden
         for name, most in (("calibration_samples", math.inf), ("epochs", math.inf), ("bits", 8)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
@@ -187,6 +192,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _one_of(argument: str, given: object, allowed: tuple[str, ...]) -> None:
+    __tracebackhide__ = hidden
     if given not in allowed:
         raise ValueError(f"Recipe: {argument} is {given!r}; allowed: {', '.join(allowed)}")
 
