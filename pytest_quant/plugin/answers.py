@@ -25,15 +25,15 @@ def answers_of(hook: Any, name: str, config: pytest.Config) -> list[Any]:
     except pytest.UsageError:
         raise
     except Exception as error:
-        raise pytest.UsageError(
-            terminal_safe(f"{name} raised {in_brief(error)}{_line(error)}")
-        ) from None
+        said = f"{name} raised{_where(error)}: {in_brief(error)}"
+        raise pytest.UsageError(terminal_safe(said)) from None
 
 
-def _line(error: Exception) -> str:
+def _where(error: Exception) -> str:
+    """The user's line and its place, where the error has left them."""
     entry = last_of_theirs(error)
     if entry is None:
         return ""
     path, line = entry.tb_frame.f_code.co_filename, entry.tb_lineno
     text = linecache.getline(path, line).strip()
-    return f" ({path}:{line}{f': {text}' if text else ''})"
+    return f" in {path}:{line}{f' ({text})' if text else ''}"

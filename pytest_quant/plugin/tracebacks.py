@@ -34,8 +34,7 @@ def without_our_lines(
         node: the test or file whose report it is.
         raised: what it reports.
     """
-    told = report.longrepr
-    if raised is None or told is None or isinstance(told, str | tuple):
+    if raised is None or report.longrepr is None or isinstance(report.longrepr, str | tuple):
         return
     if node.config.getoption("fulltrace", False) or not _is_of_ours(raised.value):
         return
@@ -46,7 +45,9 @@ def without_our_lines(
         return
     with _only_theirs(raised.value) as has_lines:
         if has_lines:
-            report.longrepr = node.repr_failure(_with(raised, raised.value.__traceback__))
+            report.longrepr = told = node.repr_failure(_with(raised, raised.value.__traceback__))
+            if raised.value.__traceback__ is None and hasattr(told, "reprtraceback"):
+                told.reprtraceback.extraline = None  # that lines are hidden
     if not has_lines:
         report.longrepr = _sentence(node, raised)
 
@@ -62,6 +63,8 @@ def _sentence(
 ) -> Any:
     """The error's text alone, said to be where the test is."""
     told: Any = raised.getrepr(style="value", chain=False)
+    for entry in told.reprtraceback.reprentries:  # one, which looks like the end of any other error
+        entry.lines, entry.style = [f"E   {line}" for line in entry.lines], "short"
     if told.reprcrash is not None:
         path, line, _ = node.reportinfo() if isinstance(node, pytest.Item) else (node.path, 0, "")
         told.reprcrash.path, told.reprcrash.lineno = str(path), (line or 0) + 1
