@@ -14,6 +14,7 @@ from pytest_quant.judge import recorder
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.origins import Origin, Origins, is_seen_by
+from pytest_quant.plugin.outcomes import NOTE
 from pytest_quant.plugin.recipes import own_recipes
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.inputs import FIXTURES, MODEL, SCOPE, inputs_for
@@ -280,7 +281,7 @@ class Lookup:
             except Exception as error:
                 if name in FIXTURES:
                     if not isinstance(error, QuantStageError):
-                        error.add_note(f"fixture ERROR: {name} raised {in_brief(error)}")
+                        error.add_note(f"{NOTE}: {name} raised {in_brief(error)}")
                     self._raised[fixturedef] = error
                 raise
         is_named = name == MODEL and isinstance(value, Subject)

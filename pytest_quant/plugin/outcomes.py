@@ -11,6 +11,8 @@ from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.selection import may_ask_by_name
 from pytest_quant.variant.key import key_of
 
+NOTE = "fixture ERROR"  # begins what is noted on an error of the user's own fixture
+
 
 def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Running) -> None:
     """Tell a pytest report, which may cross processes, what variants its test is of, and why it failed."""

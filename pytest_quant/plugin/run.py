@@ -26,6 +26,7 @@ from pytest_quant.plugin.items import (
 )
 from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
+from pytest_quant.plugin.once import CAUSE, Once, named_in, shorten
 from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
@@ -65,7 +66,9 @@ class Run:
         self.pending: dict[pytest.Item, None] = {}
         self.lines: list[str] = []  # for the end of the summary
         self.has_set_aside = False
+        self.once = Once(config)
         if self.worker is None:
+            config.pluginmanager.register(self.once, "quant-once")
             self.report.selected = single_tests(config)
             self.report.places = places(config)
 
@@ -138,6 +141,7 @@ class Run:
             if isinstance(given, Variant):  # of a fixture that has a store of its own
                 recorder.looked_at(given)
         mark(report, item, call, test)
+        report.quant_named = named_in(test, call.excinfo and call.excinfo.value)
         if not (test.variants or test.failed or test.verdicts):
             return report
         if call.excinfo is not None and call.excinfo.errisinstance(QuantStageError):
@@ -152,7 +156,7 @@ class Run:
             _mark_inconclusive(report, item, test)
         if report.failed and item.get_closest_marker("xfail") is None:
             causes = map(terminal_safe, self._causes(test))
-            report.sections += [("cause and remedy", text) for text in causes]
+            report.sections += [(CAUSE, text) for text in causes]
         report.quant = self._payload(test)
         if self.settings.junit:
             tell_properties(item, test)
@@ -185,15 +189,17 @@ class Run:
     def _causes(self, test: Running) -> list[str]:
         """Of each limit that is not met the cause; told once for a variant, whatever gates it breaches."""
         settings, found, told = self.settings, list[str](), set[tuple[Any, ...]]()
+        unmet = [verdict for verdict in test.verdicts if not verdict.passed]
         seconds = settings.mend_seconds if settings.mend else 0.0
         effort = Effort(settings.explain_seconds, seconds)
         for verdict in sorted(test.verdicts, key=lambda each: each.gate == "max_flips"):
             key, topic = verdict.key, (verdict.key, topic_of(verdict) or verdict.gate)
             for variant in test.variants:
-                if key_of(variant) == key and (text := cause(verdict, variant, effort)):
-                    found.append(
-                        verdict.sentence if topic in told else f"{verdict.sentence}\n{text}"
-                    )
+                if key_of(variant) != key or topic in told:
+                    continue
+                if text := cause(verdict, variant, effort):
+                    name = f"{verdict.quantity} {verdict.outcome} of {verdict.variant}:\n"
+                    found.append(text if len(unmet) == 1 else f"{name}{text}")
                     told.add(topic)
         return found
 
@@ -254,6 +260,10 @@ class Run:
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.worker is not None:
             return
+        self._summarize(terminalreporter, exitstatus)
+        shorten(terminalreporter)
+
+    def _summarize(self, terminalreporter: Any, exitstatus: int) -> None:
         from pytest_quant.report.durations import durations_of
         from pytest_quant.report.terminal import answer_line, summary_lines
 
@@ -268,13 +278,13 @@ class Run:
                     "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
                 )
         else:
-            for line in summary_lines(self.report, self.settings.format):
+            for line in summary_lines(self.report, self.settings.format, self.once.told):
                 write_line(line)
             if self.settings.durations:
                 write_line(durations_of(self.report, self.settings.format))
         if not (self.report.rows or self.report.tests):
             return
-        write_line(answer_line(self.report))
+        write_line(answer_line(self.report, self.once.told))
         for line in self.lines:
             write_line(line)
 

@@ -244,12 +244,13 @@ class _Counts(NamedTuple):
 
 
 def _shown(name: str, ids: str, where: str, all: _Counts) -> str:
-    """A name with what tells it from its namesakes: ids, else place, else both."""
+    """A name with what tells it from its namesakes: ids, else place, else both; the whole repo is no
+    place."""
     if all.ids.total() == 1:
         return name
     told = f"{name}[{ids}]" if ids and len(all.ids) > 1 else name
-    if all.ids[ids] > 1 or (not ids and len(all.places) > 1):
-        told = f"{told} ({where or '.'})"
+    if where and (all.ids[ids] > 1 or (not ids and len(all.places) > 1)):
+        told = f"{told} ({where})"
     return told
 
 

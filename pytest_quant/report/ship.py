@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pytest_quant.report.part_of_tests import lacking_in, remarks_on
+from pytest_quant.report.told import Told
 from pytest_quant.variant.key import ModelKey, RowKey
 
 if TYPE_CHECKING:
@@ -97,15 +98,19 @@ class _Finding:
     text: str
 
 
-def may_ship(report: "Report") -> MayShip:
+def may_ship(report: "Report", told: Told | None = None) -> MayShip:
     """The answer on the run: no if no to any model; yes if yes to each of them.
 
     A FAIL of a test that did not pass, a failed test and an error are reasons for no. An
     INCONCLUSIVE, a stopped run, and a model of which no quantized variant was judged leave it
     undecided.
+
+    Args:
+        report: of the run.
+        told: sentences that a reader has had, which are then told by name; None tells each in full.
     """
-    each, names = model_answers(report), report.model_names()
-    findings = [finding for finding in _findings(report) if finding.key is None]
+    each, names = model_answers(report, told), report.model_names()
+    findings = [finding for finding in _findings(report, told) if finding.key is None]
     no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
     held: list[str] = []
     for key, one in each.items():
@@ -139,10 +144,10 @@ def may_ship_each(report: "Report") -> dict[ModelKey, MayShip]:
     }
 
 
-def model_answers(report: "Report") -> "dict[ModelKey, ModelAnswer]":
-    """The answer on each model of the report, as facts."""
+def model_answers(report: "Report", told: Told | None = None) -> "dict[ModelKey, ModelAnswer]":
+    """The answer on each model of the report, as facts; `told` as in `may_ship`."""
     found: dict[ModelKey, list[_Finding]] = {key: [] for key in _models(report)}
-    for finding in _findings(report):
+    for finding in _findings(report, told):
         if finding.key is not None:
             found.setdefault(finding.key, []).append(finding)
     passed, skipped, lacking = _passed(report), _skipped(report), lacking_in(report)
@@ -191,26 +196,31 @@ def is_expected(verdict: Mapping[str, Any], ended: str | None) -> bool:
     return verdict["outcome"] == "FAIL" and ended in MEANT
 
 
-def _findings(report: "Report") -> Iterator[_Finding]:
+def _findings(report: "Report", told: Told | None) -> Iterator[_Finding]:
     blamed = set()
-    for verdict, how in zip(report.verdicts, endings(report), strict=True):
-        key = RowKey.of(verdict).of_model
+    for place, (verdict, how) in enumerate(zip(report.verdicts, endings(report), strict=True)):
+        key, sentence = RowKey.of(verdict).of_model, verdict["sentence"]
         if is_expected(verdict, how):
-            yield _Finding(key, None, verdict["sentence"])
-        elif verdict["outcome"] == "FAIL" and how == "skipped":
-            text = f"{verdict['sentence']} (its test was then skipped)"
-            yield _Finding(key, Answer.UNDECIDED, text)
+            yield _Finding(key, None, sentence)
+            continue
+        if told is not None and verdict["outcome"] != "PASS":
+            name = f"{verdict['quantity']} {verdict['outcome']} of {verdict['variant']}"
+            sentence = told.once(sentence, name, f"verdict {place}")
+        if verdict["outcome"] == "FAIL" and how == "skipped":
+            yield _Finding(key, Answer.UNDECIDED, f"{sentence} (its test was then skipped)")
         elif verdict["outcome"] == "FAIL":
             blamed.add(verdict["test"])
-            yield _Finding(key, Answer.NO, verdict["sentence"])
+            yield _Finding(key, Answer.NO, sentence)
         elif verdict["outcome"] == "INCONCLUSIVE" and how != "xfailed":
-            yield _Finding(key, Answer.UNDECIDED, verdict["sentence"])
+            yield _Finding(key, Answer.UNDECIDED, sentence)
     for test in report.tests:
         if test["outcome"] == "error" or (
             test["outcome"] == "failed" and test["nodeid"] not in blamed
         ):
-            reason = f": {test['reason']}" if test.get("reason") else ""
-            text = f"{test['nodeid']} {_WORDS[test['outcome']]}{reason}"
+            reason = test.get("reason") or ""
+            if told is not None and reason:
+                reason = told.once(reason, "", f"test {test['nodeid']}")
+            text = f"{test['nodeid']} {_WORDS[test['outcome']]}{f': {reason}' if reason else ''}"
             models = _models_of(test)
             yield from (_Finding(key, Answer.NO, text) for key in models)
             if not models:

@@ -12,6 +12,7 @@ from pytest_quant.report.frame import frame_of
 from pytest_quant.report.ship import may_ship
 from pytest_quant.report.table import table_of
 from pytest_quant.report.text import clipped, printable
+from pytest_quant.report.told import Told
 
 MOST_REASONS = 3
 WIDTH = 100  # columns of a paragraph, or the terminal's where it has fewer
@@ -20,28 +21,30 @@ MOST_CHOICES, MOST_CHOICE = 8, 1500  # models, characters of one
 LAYERS = 3  # of a variant, so that it takes a dozen lines at most
 
 
-def summary_lines(report: Report, format: str) -> Iterator[str]:
+def summary_lines(report: Report, format: str, told: Told | None = None) -> Iterator[str]:
     """Header, table, notes and errors, where variants lose, and which kind fits each model.
 
     Args:
         report: of the run.
         format: one of tabulate's table formats.
+        told: sentences that the reader has had in full; those of these lines are added.
     """
+    told = Told() if told is None else told
     if report.environment:
         yield header(report)
     yield from table_of(frame_of(report), format).splitlines()
-    yield from map(printable, remarks(report))
+    yield from map(printable, remarks(report, told))
     yield from explanations(report)
     yield from choices(report)
 
 
-def answer_line(report: Report) -> str:
-    """Whether the models may ship, and the first reasons."""
-    ship = may_ship(report)
-    why = "; ".join(clipped(text, 200) for text in ship.why[:MOST_REASONS])
+def answer_line(report: Report, told: Told | None = None) -> str:
+    """Whether the models may ship, and the first reasons; those that were told before by name."""
+    ship = may_ship(report, Told() if told is None else told)
+    why = "; ".join(map(printable, ship.why[:MOST_REASONS]))
     more = len(ship.why) - MOST_REASONS
     expected = f"; {len(ship.expected)} FAIL expected" if ship.expected else ""
-    remarks = "".join(f"; {clipped(text, 200)}" for text in ship.remarks)
+    remarks = "".join(f"; {printable(text)}" for text in ship.remarks)
     return f"may ship: {ship.answer}: {why}{f'; and {more} more' if more > 0 else ''}{expected}{remarks}"
 
 
@@ -66,25 +69,32 @@ def header(report: Report) -> str:
     return printable(", ".join(said))
 
 
-def remarks(report: Report) -> Iterator[str]:
+def remarks(report: Report, told: Told) -> Iterator[str]:
     """One line for an interruption, each undecided gate, each note and each error."""
     if report.interrupted:
         yield "the run was interrupted: rows and verdicts are missing"
-    for verdict in report.verdicts:
+    for place, verdict in enumerate(report.verdicts):
         if verdict["outcome"] == "INCONCLUSIVE":
-            yield f"{verdict['test']}: {verdict['sentence']}"
-    yield from notes(report)
+            name = f"{verdict['quantity']} INCONCLUSIVE of {verdict['variant']}"
+            sentence = told.once(verdict["sentence"], name, f"remark {place}")
+            yield f"{verdict['test']}: {sentence}"
+    yield from notes(report, told)
 
 
-def notes(report: Report) -> Iterator[str]:
-    """One line for each error and each note of a row."""
+def notes(report: Report, told: Told | None = None) -> Iterator[str]:
+    """One line for each error that was not told before, and each note of a row."""
     yield from report.notes
     yield from (report.since or {}).get("remarks", ())
     names, variants = report.model_names(), report.variant_names()
     for row in report.rows:
         who = f"{names[row.key.of_model]} {variants[row.key]}"
-        if row.error:
+        if row.error and told is None:
             yield f"{who}: {row.error}"
+        elif row.error and told is not None and row.error not in told:
+            told.add(row.error, who)
+            others = (each for each in report.rows if each is not row and each.error == row.error)
+            also = [f"{names[each.key.of_model]} {variants[each.key]}" for each in others]
+            yield f"{', '.join([who, *also])}: {row.error}"
         for note in row.notes:
             yield f"{who}: {note}"
 

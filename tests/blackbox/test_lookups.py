@@ -217,7 +217,7 @@ def test_static(self, quant_static):
     result.assert_outcomes(passed=10)
     assert logged(repo, "calibrate") == 3
     result.stdout.fnmatch_lines_random(
-        ["Sequential (.)*static*", "Sequential (test_module.py)*", "Sequential (*::TestOwn)*"]
+        ["Sequential  *static*", "Sequential (test_module.py)*", "Sequential (*::TestOwn)*"]
     )
 
 

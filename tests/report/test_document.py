@@ -100,7 +100,7 @@ def test_namesakes_are_shown_with_their_place():
     )
     assert report.model_names() == {
         ModelKey("vision", "Net"): "Net (vision)",
-        ModelKey("", "Net"): "Net (.)",
+        ModelKey("", "Net"): "Net",
         ModelKey("x", "Lone"): "Lone",
     }
 

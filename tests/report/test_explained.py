@@ -108,7 +108,7 @@ def test_those_with_a_fail_come_first_and_those_of_which_nothing_is_known_are_le
 
 def test_namesakes_are_told_apart():
     rows = [explained_row(), explained_row() | {"where": "vision"}]
-    assert [each.model for each in explained_of(Report({}, rows))] == ["Net (.)", "Net (vision)"]
+    assert [each.model for each in explained_of(Report({}, rows))] == ["Net", "Net (vision)"]
 
 
 def test_every_text_is_one_printable_line():
