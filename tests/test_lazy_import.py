@@ -8,6 +8,7 @@ import pytest
 import pytest_quant
 
 HEAVY = ("torch", "numpy", "pandas", "tabulate", "tqdm", "filelock", "torchvision", "scipy")
+ON_START = ("fixtures", "hooks", "hookspecs", "option_clashes", "options")
 
 
 def python(*arguments):
@@ -29,6 +30,21 @@ def test_the_import_log_shows_nothing_heavy():
     imported = [line.rsplit("|", 1)[1].strip() for line in log.splitlines() if "|" in line]
     assert "pytest_quant.plugin.hooks" in imported
     assert {name.split(".")[0] for name in imported}.isdisjoint(HEAVY)
+
+
+def test_a_run_without_quant_imports_a_handful_of_modules(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(tmp_path): pass")
+    _, log = python(
+        "-X", "importtime", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)
+    )
+    imported = {line.rsplit("|", 1)[1].strip() for line in log.splitlines() if "|" in line}
+    ours = {name for name in imported if name.startswith("pytest_quant.")}
+    assert "pytest_quant.plugin.options" in ours
+    assert ours <= {
+        "pytest_quant.judge",
+        "pytest_quant.judge.limits",
+        *(f"pytest_quant.plugin.{name}" for name in ON_START),
+    }
 
 
 def test_asking_for_what_it_offers_loads_nothing_heavy():

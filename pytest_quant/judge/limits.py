@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def per_cent(value: float) -> str:
@@ -11,8 +10,7 @@ def per_cent(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):  # each pytest run on the machine makes it; a dataclass takes a ms more
     """What a limit is, whatever its value.
 
     Args:

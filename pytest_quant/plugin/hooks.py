@@ -1,21 +1,19 @@
-"""pytest's hooks: what is always there, and the run that is registered when gates are switched on."""
+"""pytest's hooks: what is always there, and the run that is registered when gates are switched on.
 
-from collections.abc import Generator
+Every pytest run on the machine imports this file, so what only runs with tests of variants need is
+imported where they need it (`benchmarks/startup.py` has what is added).
+"""
+
+from collections.abc import Collection, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_quant.errors import terminal_safe
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.plugin import hookspecs
 from pytest_quant.plugin.fixtures import RUN
-from pytest_quant.plugin.items import gates_of, is_ours, limits_of, variants_of
 from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
-from pytest_quant.plugin.parameters import is_parametrized
-from pytest_quant.plugin.selection import may_ask_by_name
-from pytest_quant.plugin.tracebacks import without_our_lines
-from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 if TYPE_CHECKING:
     from pytest_quant.variant.recipe import Recipe
@@ -60,12 +58,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not _is_ours(metafunc.fixturenames):
+        return
+    from pytest_quant.plugin.items import is_ours
+    from pytest_quant.plugin.parameters import is_parametrized
+    from pytest_quant.plugin.recipes import own_recipes
+    from pytest_quant.variant.recipe import FIXTURE_KINDS
+
     ours = is_ours("quant_variant", metafunc.fixturenames)
     if not ours or is_parametrized(metafunc, "quant_variant"):
         return
     named: dict[str, Recipe | str] = {kind: kind for kind in FIXTURE_KINDS}
-    from pytest_quant.plugin.recipes import own_recipes
-
     named |= own_recipes(metafunc.definition.ihook, metafunc.config)
     params = [name if isinstance(what, str) else (name, what) for name, what in named.items()]
     metafunc.parametrize("quant_variant", params, indirect=True, ids=list(named))
@@ -74,6 +77,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash.get(RUN, None)
+    if run is None and not any(_is_ours(getattr(item, "fixturenames", ())) for item in items):
+        return
+    from pytest_quant.plugin.items import gates_of, limits_of, variants_of
+    from pytest_quant.plugin.selection import may_ask_by_name
+
     only = None if run is None else run.settings.variants
     skip = pytest.mark.skip(reason="a test of a quantized variant: runs with --quant")
     kept: list[pytest.Item] = []
@@ -99,14 +107,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, Any]:
     report = yield
-    without_our_lines(report, item, call.excinfo)
+    _without_our_lines(report, item, call.excinfo)
     return report
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     report = yield
-    without_our_lines(report, collector, getattr(getattr(report, "call", None), "excinfo", None))
+    _without_our_lines(report, collector, getattr(getattr(report, "call", None), "excinfo", None))
     return report
 
 
@@ -118,8 +126,22 @@ def pytest_report_teststatus(report: Any) -> Any:
     return None
 
 
+def _without_our_lines(report: Any, node: Any, raised: Any) -> None:
+    if raised is not None:
+        from pytest_quant.plugin.tracebacks import without_our_lines
+
+        without_our_lines(report, node, raised)
+
+
+def _is_ours(fixtures: Collection[str]) -> bool:
+    """Whether a test that has these fixtures has one of ours that gives a variant."""
+    return "_quant_inputs" in fixtures
+
+
 def _check_variant_names(config: pytest.Config, names: tuple[str, ...]) -> None:
+    from pytest_quant.errors import terminal_safe
     from pytest_quant.plugin.recipes import own_recipes
+    from pytest_quant.variant.recipe import FIXTURE_KINDS
 
     known = ("fp32", *FIXTURE_KINDS, *own_recipes(config.hook, config))
     unknown = [name for name in names if name not in known]
