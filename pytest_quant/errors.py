@@ -34,10 +34,20 @@ class QuantStageError(RuntimeError):
 
     def again(self) -> "QuantStageError":
         """The same error to raise once more: a re-raised object would collect tracebacks."""
-        error = QuantStageError(self.stage, self.sentence)
+        error = self._same()
         error.__cause__ = self.__cause__
         error.__suppress_context__ = True
         return error
+
+    def _same(self) -> "QuantStageError":
+        return QuantStageError(self.stage, self.sentence)
+
+
+class NothingToQuantizeError(QuantStageError):
+    """A model has nothing that a kind of quantization covers; another kind may."""
+
+    def _same(self) -> "QuantStageError":
+        return NothingToQuantizeError(self.stage, self.sentence)
 
 
 def in_brief(error: BaseException, lines: int = 1) -> str:

@@ -209,7 +209,7 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
     for name in (*LIMITS, *test.gates):
         if name in chosen:
             try:
-                verdicts.append(_judged(variant, name, chosen[name]))
+                verdicts.append(judged(variant, name, chosen[name]))
             except QuantStageError as error:
                 errors.append(error)
     test.verdicts.extend(verdicts)
@@ -235,7 +235,8 @@ _JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
 }
 
 
-def _judged(variant: Variant, name: str, limit: float) -> Verdict:
+def judged(variant: Variant, name: str, limit: float) -> Verdict:
+    """The verdict of a gate, ours or the repo's own, by its name; nothing is recorded or raised."""
     if name in _JUDGES:
         return _JUDGES[name](variant, limit)
     if reason := not_quantized(variant):

@@ -50,6 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[RUN] = Run(config, settings)
     config.pluginmanager.register(config.stash[RUN], "quant-run")
+    if settings.all:
+        from pytest_quant.plugin.look import Look
+
+        config.pluginmanager.register(Look(config, config.stash[RUN]), "quant-look")
     if settings.save is not None or settings.compare is not None:
         from pytest_quant.plugin.keeper import Keeper
 

@@ -65,6 +65,7 @@ class Run:
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}
         self.lines: list[str] = []  # for the end of the summary
+        self.proposal: list[str] = []  # of a test file, above the answer
         self.has_set_aside = False
         self.once = Once(config)
         if self.worker is None:
@@ -284,6 +285,8 @@ class Run:
                 write_line(durations_of(self.report, self.settings.format))
         if not (self.report.rows or self.report.tests):
             return
+        for line in self.proposal:
+            write_line(line)
         write_line(answer_line(self.report, self.once.told))
         for line in self.lines:
             write_line(line)

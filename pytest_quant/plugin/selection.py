@@ -42,6 +42,15 @@ def places(config: pytest.Config) -> list[str]:
     return [*_asked_for(config), *_ignored(config)]
 
 
+def starts(config: pytest.Config) -> list[Path]:
+    """The folders that a run is of, each once."""
+    found = [
+        Path(config.invocation_params.dir, argument.split("::")[0]).resolve()
+        for argument in config.args
+    ]
+    return list(dict.fromkeys(path.parent if path.is_file() else path for path in found))
+
+
 def _asked_for(config: pytest.Config) -> Iterator[str]:
     start = config.invocation_params.dir
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Collection
 from typing import Any
 
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import NothingToQuantizeError, QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.layer_types import (
     EMBEDDING_SCALES,
@@ -72,7 +72,7 @@ def convert(
         if type(child) in by_type and name not in fp32_names and _has_kernel(child)
     }
     if not chosen:
-        raise QuantStageError(
+        raise NothingToQuantizeError(
             "prepare",
             f"nothing to quantize: dynamic quantization has kernels for {COVERED}, and "
             f"quant_model has none of them{' outside keep_fp32' if fp32_names else ''}. Static "
