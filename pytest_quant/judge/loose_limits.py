@@ -14,7 +14,11 @@ from pytest_quant.judge.verdict import Outcome
 from pytest_quant.variant.variant import Variant
 
 SPEED = "min_speedup"
-SPARE = {"fraction": 0.005, "perplexity": 0.01, "raw": 0.05}  # on top of a drop; raw: of FP32's value
+SPARE = {
+    "fraction": 0.005,
+    "perplexity": 0.01,
+    "raw": 0.05,
+}  # on top of a drop; raw: of FP32's value
 MOST_SPARE = 0.05  # however few the samples are
 MOST_LOST = {"fraction": 0.05, "perplexity": 0.1, "raw": 0.2}  # as SPARE; more is no start
 SPARE_SIZE = 1.03

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pytest_quant.plugin.run import Run
 
 STARTS = "quant_look"  # what a worker is told: the folders that the run is of
+NO_MODEL = (
+    "--quant-all found no model to look at either: no conftest.py here overrides quant_model with a "
+    "trained FP32 torch.nn.Module"
+)
 ABOUT = pytest.StashKey[dict[str, Any]]()  # what a look is of, whatever becomes of it
 
 
@@ -56,7 +60,10 @@ class Look:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, Any, Any]:
         if not any(map(variants_of, items)):
-            for node, folder, is_one in [*self._places()]:
+            found = [*self._places()]
+            if self.starts and not found:
+                self.run.proposal.append(NO_MODEL)
+            for node, folder, is_one in found:
                 self.run.lookup.all = False  # which is for models of tests; the looks take all
                 file = proposed_file(self.config, folder, is_one)
                 for item in looks_in(node):
@@ -85,7 +92,7 @@ class Look:
             for place, folder in found.items()
             if any(place.is_relative_to(model) for model in models)
         }
-        for place, folder in seen.items():
+        for place, folder in sorted(seen.items()):
             if (node := self._node_of(place)) is not None:
                 yield node, folder, len(seen) == 1
 
@@ -117,8 +124,13 @@ class Look:
         report = yield
         about = item.stash.get(ABOUT, None)
         if about is not None and (report.when == "call" or not report.passed):
-            unseen = {"limits": {}, "measured": {}, "unstated": [], "objection": _why(report)}
-            report.quant_look = {**about, **item.stash.get(SEEN, unseen)}
+            seen = item.stash.get(SEEN, None) or {
+                "limits": {},
+                "measured": {},
+                "unstated": [],
+                "objection": _why(report),
+            }
+            report.quant_look = {**about, **seen}
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:

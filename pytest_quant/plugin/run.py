@@ -283,10 +283,10 @@ class Run:
                 write_line(line)
             if self.settings.durations:
                 write_line(durations_of(self.report, self.settings.format))
-        if not (self.report.rows or self.report.tests):
-            return
         for line in self.proposal:
             write_line(line)
+        if not (self.report.rows or self.report.tests):
+            return
         write_line(answer_line(self.report, self.once.told))
         for line in self.lines:
             write_line(line)

@@ -25,7 +25,7 @@ def first_tests(looks: Iterable[Mapping[str, Any]], prefix: str = "test") -> str
     names = _distinct(recipe or fixture.removeprefix("quant_") for fixture, recipe in of_test)
     for name, ((fixture, recipe), of_models) in zip(names, of_test.items(), strict=True):
         if why := next((look["objection"] for look in of_models if look["objection"]), None):
-            left_out += _comment(f"No test of {recipe or name} yet: {why}.")
+            left_out += _comment(f"No test of {recipe or name} yet: {why.rstrip('.')}.")
         else:
             tests.append("\n".join(_test(f"{prefix}_{name}_may_ship", fixture, recipe, of_models)))
             is_parametrized |= recipe is not None
