@@ -11,6 +11,8 @@ FEW_SAMPLES = 299  # fewer cannot show a drop of one point: ln 0.05 / ln(1 - 0.0
 def notes_on(variant: Variant) -> list[str]:
     """Notes on what has been measured so far; measures nothing itself."""
     notes = list(variant.notes)
+    if variant.is_fp32:
+        notes += variant.admitted.door.notes
     evaluation = variant.measured("evaluation")
     if variant.is_fp32 and evaluation is not None:
         main = variant.admitted.metrics[0]

@@ -68,6 +68,7 @@ def looked_at(variant: "Variant") -> bool:
     """Note that the running test looks at a variant, and so at its FP32; whether it is the first time."""
     current().name(variant)
     known = current().variants
+    variant.admitted.door.held_by(current().nodeid)
     new = [each for each in (variant.fp32, variant) if each not in known]
     known += dict.fromkeys(new)
     return variant in new

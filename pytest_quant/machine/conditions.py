@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_quant.machine.global_state import GlobalState
 from pytest_quant.machine.lock import locked
 from pytest_quant.machine.progress import Progress, silent
 
@@ -62,25 +63,35 @@ def available_cores() -> int:
 
 
 @contextmanager
-def isolated(conditions: Conditions, *, loaders: Iterable[Any] = ()) -> Iterator[None]:
-    """Seeded, with fixed threads, and without a trace afterwards.
+def isolated(
+    conditions: Conditions, *, loaders: Iterable[Any] = (), state: GlobalState | None = None
+) -> Iterator[None]:
+    """Seeded, with fixed threads, with gradients and without inference mode; and without a trace
+    afterwards.
 
-    Restored: the random state of torch, NumPy, Python and of the loaders' own generators, the
-    number of threads, the engine, the grad mode and the warning filters.
+    Restored: the random state of torch, NumPy, Python and of the loaders' own generators, PyTorch's
+    settings (see `GlobalState`), inference mode and the warning filters.
+
+    Args:
+        conditions: threads and seed.
+        loaders: whose own generators are to be as before.
+        state: PyTorch's settings inside; None for those that are found.
     """
     import numpy
     import torch
 
     with ExitStack() as undo:
+        undo.enter_context(known_warnings_silenced())
+        undo.callback(GlobalState.now().put_back)
+        if state is not None:
+            state.put_back()
+        undo.enter_context(torch.inference_mode(False))
         undo.enter_context(torch.random.fork_rng(devices=[]))
         undo.callback(numpy.random.set_state, numpy.random.get_state())
         undo.callback(random.setstate, random.getstate())
         for generator in _generators(loaders):
             undo.callback(generator.set_state, generator.get_state())
-        undo.callback(torch.set_num_threads, torch.get_num_threads())
-        undo.callback(torch.set_grad_enabled, torch.is_grad_enabled())
-        undo.callback(setattr, torch.backends.quantized, "engine", torch.backends.quantized.engine)
-        undo.enter_context(known_warnings_silenced())
+        torch.set_grad_enabled(True)
         torch.set_num_threads(conditions.threads)
         torch.manual_seed(conditions.seed)
         numpy.random.seed(conditions.seed)

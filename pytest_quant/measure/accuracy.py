@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
@@ -32,7 +32,8 @@ def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
         QuantStageError: when the data, the model or the metric fails; when the samples of this pass
             are not FP32's; when the model was tuned on samples of the eval data.
     """
-    with isolated(conditions, loaders=(variant.subject.eval_data,)):
+    with variant.isolated((variant.subject.eval_data,)):
+        variant.refuse_moved_fp32()
         own = _one_pass(variant, variant.model, variant.name, conditions)
         before = None
         if variant.fake_quantized is not None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_quant.machine import torch_api
-from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.variant.measurements import Int8Share
 from pytest_quant.variant.tensors import parts_of, plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant.variant import Variant
@@ -101,9 +100,8 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
     functional = FunctionalLinear(weights)
     try:
         with (
+            variant.fp32.running(),
             torch_api.without_fast_path(),  # which would go past the hooks
-            torch.inference_mode(),
-            known_warnings_silenced(),
             functional,
         ):
             variant.fp32.forward(variant.admitted.first_inputs)

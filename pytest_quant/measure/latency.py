@@ -11,10 +11,9 @@ from pytest_quant.machine.conditions import (
     Conditions,
     alone_on_this_machine,
     engine_set,
-    isolated,
     known_warnings_silenced,
 )
-from pytest_quant.subject.batches import call, mapped, on_cpu, size_of, taken
+from pytest_quant.subject.batches import mapped, on_cpu, run, size_of, taken
 from pytest_quant.variant.rounds import Pair, Side
 from pytest_quant.variant.variant import Variant
 
@@ -34,16 +33,19 @@ def make_pair(variant: Variant, baseline: str, conditions: Conditions) -> Pair:
     Raises:
         QuantStageError: when either model cannot run on the inputs.
     """
-    inputs = inputs_b = latency_inputs(variant, conditions)
-    fp32 = variant.fp32
-    model_a, model_b = _fresh(fp32, fp32.model), _fresh(variant, variant.model)
-    name = "FP32 as given"
-    if variant.is_fp32 and baseline == "best":
-        model_b, inputs_b = channels_last(model_b), channels_last(inputs)
-    elif baseline == "best" and fp32.format_gain > 1:
-        model_a, inputs = channels_last(model_a), channels_last(inputs)
-        name = "FP32 in channels_last, the fastest FP32"
-    return _pair(fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name)
+    in_channels_last = baseline == "best" and not variant.is_fp32 and variant.format_gain > 1
+    with variant.isolated():
+        variant.refuse_moved_fp32()
+        inputs = inputs_b = latency_inputs(variant, conditions)
+        fp32 = variant.fp32
+        model_a, model_b = _as_made(fp32), _as_made(variant)
+        name = "FP32 as given"
+        if variant.is_fp32 and baseline == "best":
+            model_b, inputs_b = channels_last(model_b), channels_last(inputs)
+        elif in_channels_last:
+            model_a, inputs = channels_last(model_a), channels_last(inputs)
+            name = "FP32 in channels_last, the fastest FP32"
+        return _pair(fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name)
 
 
 def channels_last_speedup(fp32: Variant) -> float:
@@ -88,8 +90,9 @@ def _pair(
     name: str,
 ) -> Pair:
     def remade() -> Pair:
-        fresh_a, fresh_b = _fresh(fp32, model_a), _fresh(variant, model_b)
-        return _pair(fp32, fresh_a, inputs_a, variant, fresh_b, inputs_b, conditions, name)
+        with variant.isolated():
+            fresh_a, fresh_b = _fresh(fp32, model_a), _fresh(variant, model_b)
+            return _pair(fp32, fresh_a, inputs_a, variant, fresh_b, inputs_b, conditions, name)
 
     step = f"time {variant.subject.label} {variant.name}"
 
@@ -97,11 +100,12 @@ def _pair(
     def hold() -> Iterator[None]:
         with (
             alone_on_this_machine(conditions.tell) as beside,
-            isolated(conditions),
+            variant.isolated(),
             _no_garbage_collection(),
             variant.timed("time"),
             conditions.progress(step, None, "rounds") as pair.advance,
         ):
+            variant.refuse_moved_fp32()
             if beside is not None and beside not in variant.notes:
                 variant.notes.append(beside)
             yield
@@ -122,14 +126,20 @@ def _timed_call(variant: Variant, model: Any, inputs: Any, who: str) -> Callable
     own = variant.subject.forward
     try:
         with variant.running():
-            call(model, inputs, own)
+            run(model, inputs, own)
     except Exception as error:
         raise QuantStageError(
             "time",
             f"{who} could not run on the inputs of one timed call: {in_brief(error)}. Check "
             "quant_latency_inputs.",
         ) from error
-    return lambda: call(model, inputs, own)
+    return lambda: run(model, inputs, own)
+
+
+def _as_made(variant: Variant) -> Any:
+    """A fresh copy of a variant's model in the modes that it was made in, without hooks of tests."""
+    with variant.held():
+        return variant.without_later_hooks(_fresh(variant, variant.model))
 
 
 def _fresh(variant: Variant, model: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.accuracy import score_one
 from pytest_quant.subject.batches import DATASET_BATCH, each_batch
 from pytest_quant.subject.digests import digests
@@ -45,8 +45,9 @@ class ScoredPrefix:
         """The scores of one batch, evaluated when it is first asked for."""
         variant = self._variant
         while len(self._batches) <= index:
-            with isolated(self._conditions), variant.timed("evaluate"), variant.running():
+            with variant.isolated(), variant.timed("evaluate"), variant.running():
                 if self._source is None:
+                    variant.refuse_moved_fp32()
                     self._source = each_batch(self._loader, "quant_eval_data")
                 batch = next(self._source)
                 scores, _, _ = score_one(variant, variant.model, variant.name, batch)
@@ -81,7 +82,7 @@ def prefix_of(variant: Variant, conditions: Conditions) -> ScoredPrefix | None:
     if settings["batch_size"] is None or not hasattr(data, "__len__") or not len(data):
         return None
     samples = len(data)
-    with isolated(conditions):
+    with variant.isolated():
         single: Any = DataLoader(Subset(data, [0]), **{**settings, "batch_size": 1})
         first = digests(next(each_batch(single, "quant_eval_data")), 1)[0]
     seed = int.from_bytes(hashlib.blake2b(first + b"%d" % samples, digest_size=4).digest(), "big")

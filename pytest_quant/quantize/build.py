@@ -3,7 +3,7 @@
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import method_of
-from pytest_quant.subject.subject import Admitted
+from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -13,7 +13,25 @@ def build(admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
     Raises:
         QuantStageError: names the stage that failed, why, and a remedy.
     """
-    subject = admitted.subject
+    subject, door = admitted.subject, admitted.door
     loaders = (subject.calibration_data, subject.train_data, subject.eval_data)
-    with isolated(conditions, loaders=loaders):
-        return method_of(recipe).make(admitted, recipe, conditions)
+    with (
+        isolated(conditions, loaders=loaders, state=door.state),
+        door.modes.held(admitted.module),
+    ):
+        door.refuse_moved(admitted.module, subject.forward)
+        theirs = _code_of_users(recipe, subject)
+        if theirs:
+            door.handed_to(theirs)
+        built = method_of(recipe).make(admitted, recipe, conditions)
+        if theirs:
+            door.refuse_moved(admitted.module, subject.forward)
+        return built
+
+
+def _code_of_users(recipe: Recipe, subject: Subject) -> list[str]:
+    """What code of the user's takes part in making a variant, by name."""
+    if recipe.build is not None:
+        return [recipe.label]
+    given = {"quant_train": subject.train, "quant_loss": subject.loss}
+    return [name for name, code in given.items() if recipe.kind == "qat" and code is not None]

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
+from pytest_quant.machine.global_state import given_back
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
@@ -34,7 +35,8 @@ def train(
     subject = admitted.subject
     if subject.train is not None:
         try:
-            subject.train(prepared.train())
+            with given_back():
+                subject.train(prepared.train())
         except Exception as error:
             raise QuantStageError("train", f"quant_train raised: {in_brief(error)}") from error
         return set()

@@ -124,7 +124,15 @@ def inputs_only(batch: Any, fixture: str, own: Unpack | None = None) -> Any:
 
 
 def call(model: Any, inputs: Any, own: Forward | None = None) -> Any:
-    """The model's outputs: a tensor goes in as it is, a list or tuple by position, a dict by name."""
+    """The model's outputs: a tensor goes in as one argument, a list or tuple by position, a dict by name.
+
+    It is given a copy of the inputs, since a model may write into them, and others are to see them too.
+    """
+    return run(model, mapped(inputs, lambda tensor: tensor.clone()), own)
+
+
+def run(model: Any, inputs: Any, own: Forward | None = None) -> Any:
+    """As `call`, on the inputs themselves."""
     if own is not None:
         return own(model, inputs)
     if isinstance(inputs, Mapping):

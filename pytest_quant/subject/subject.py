@@ -17,6 +17,8 @@ from pytest_quant.subject.batches import (
     unpack,
 )
 from pytest_quant.subject.digests import digests
+from pytest_quant.subject.door import MOVED, Door, distance
+from pytest_quant.subject.hooks import set_aside, set_global_aside
 from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.scoring import score
@@ -84,24 +86,34 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Admitted:
-    """A Subject that passed the door: its FP32 copy, metrics and first batch, and what was noted."""
+    """A Subject that passed the door: its FP32 copy, metrics and first batch, and what was noted.
+
+    Args:
+        door: what FP32 was then, and so has to be whenever it counts.
+    """
 
     subject: Subject
     module: Any
     metrics: tuple[Metric, ...]
     first_inputs: Any
     notes: tuple[str, ...]
+    door: Door
 
 
 def admit(subject: Subject) -> Admitted:
     """Check model, data and metric on the first batch, before anything is built.
+
+    To be called inside `isolated`, with the settings that all later work is to run in.
 
     Raises:
         QuantStageError: names the fixture or the stage, what was given and what to do.
     """
     import torch
 
+    from pytest_quant.subject.shared import unshared
+
     module, notes = fp32_copy(subject.model)
+    set_global_aside(notes)
     metrics = _metrics(subject)
     first = next(each_batch(subject.eval_data, "quant_eval_data"), None)
     if first is None:
@@ -116,12 +128,16 @@ def admit(subject: Subject) -> Admitted:
         notes.append("quant_eval_data gives float64 inputs; they are cast to float32")
     with torch.inference_mode():
         outputs = forward(subject, module, inputs, "quant_model (FP32)")
-        again = forward(subject, module, inputs, "quant_model (FP32)")
+        again = unshared(
+            subject.model, lambda: forward(subject, module, inputs, "quant_model (FP32)")
+        )
     _check_repeatable(outputs, again, size_of(inputs), notes)
+    set_aside(module, lambda: call(module, inputs, subject.forward), outputs, notes)
     check_targets(inputs, targets)
     for metric in metrics:
         score(metric, outputs, targets, size_of(inputs))
-    return Admitted(subject, module, metrics, inputs, tuple(notes))
+    door = Door.of(module, inputs, subject.forward)
+    return Admitted(subject, module, metrics, inputs, tuple(notes), door)
 
 
 def fp32_copy(model: Any) -> tuple[Any, list[str]]:
@@ -207,12 +223,10 @@ def _metrics(subject: Subject) -> tuple[Metric, ...]:
 
 
 def _check_repeatable(first: Any, second: Any, size: int, notes: list[str]) -> None:
-    import torch
-
     if digests(first, size) == digests(second, size):
         return
-    pairs = zip(tensors_in(first), tensors_in(second), strict=False)
-    if all(torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in pairs):
+    tensors = [*tensors_in(first)]
+    if tensors and distance(tensors, [*tensors_in(second)]) <= MOVED:
         notes.append("FP32 gives slightly different bits when it runs twice on the same inputs")
         return
     raise QuantStageError(

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_quant.errors import QuantStageError, terminal_safe
-from pytest_quant.machine.conditions import Conditions
+from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.machine.global_state import given_back
 from pytest_quant.subject.batches import call
+from pytest_quant.subject.modes import Modes
 from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.facts import FP32, Facts
@@ -64,6 +66,9 @@ class Variant:
         self.seconds = dict(seconds or {})
         self.notes: list[str] = list(notes if fp32 else admitted.notes)
         self._measures = measures
+        self._modes = [
+            (each, Modes.of(each)) for each in (model, fake_quantized) if each is not None
+        ]
         self._known: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -147,9 +152,40 @@ class Variant:
         """Outputs for one batch of inputs, called as `quant_forward` says."""
         return call(self.model, inputs, self.subject.forward)
 
-    def running(self) -> AbstractContextManager[None]:
-        """In which this variant runs as it was built (see `running_as_built`)."""
-        return running_as_built(self.model, self.recipe, self.facts)
+    def isolated(self, loaders: Iterable[Any] = ()) -> AbstractContextManager[None]:
+        """In which all our work on it is done: as `isolated`, inside the settings of the door."""
+        return isolated(self.conditions, loaders=loaders, state=self.admitted.door.state)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """In which this variant runs as it was built (see `running_as_built`), in the modes in which it
+        was made, whatever a test has left it in."""
+        with ExitStack() as stack:
+            if not self.facts.is_known:
+                stack.enter_context(given_back())
+            stack.enter_context(self.held())
+            stack.enter_context(running_as_built(self.model, self.recipe, self.facts))
+            yield
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """In which its models are in the modes in which they were made."""
+        with ExitStack() as stack:
+            for model, modes in self._modes:
+                stack.enter_context(modes.held(model))
+            yield
+
+    def without_later_hooks(self, model: Any) -> Any:
+        """A copy of this variant's model, rid of hooks that were set on the model since it was made."""
+        return self._modes[0][1].without_later_hooks(model)
+
+    def refuse_moved_fp32(self) -> None:
+        """FP32 must be what it was when it was admitted; to be called inside the door's settings.
+
+        Raises:
+            QuantStageError: it is not; names who has had it in the meantime.
+        """
+        self.admitted.door.refuse_moved(self.fp32.model, self.subject.forward)
 
     def save(self, path: str | Path) -> Path:
         """Write the quantized weights and the recipe into one file; `load_variant` reads it.

@@ -17,6 +17,7 @@ from pytest_quant.subject.batches import (
     inputs_only,
     mapped,
     on_cpu,
+    run,
     size_of,
     taken,
     tensors_in,
@@ -157,11 +158,19 @@ def test_a_model_is_called_by_the_shape_of_its_inputs():
     def model(*args, **kwargs):
         return args, kwargs
 
-    assert call(model, X) == ((X,), {})
-    assert call(model, [X, Y]) == ((X, Y), {})
-    assert call(model, (X, Y)) == ((X, Y), {})
-    assert call(model, {"ids": X}) == ((), {"ids": X})
-    assert call(model, [X, Y], lambda model, inputs: model(inputs)) == (([X, Y],), {})
+    assert run(model, X) == ((X,), {})
+    assert run(model, [X, Y]) == ((X, Y), {})
+    assert run(model, (X, Y)) == ((X, Y), {})
+    assert run(model, {"ids": X}) == ((), {"ids": X})
+    assert run(model, [X, Y], lambda model, inputs: model(inputs)) == (([X, Y],), {})
+
+
+def test_a_model_that_writes_into_its_inputs_writes_into_a_copy():
+    before = X.clone()
+    assert torch.equal(call(lambda x: x.add_(1), X), before + 1)
+    assert torch.equal(X, before)
+    call(lambda ids: ids.pop("mask"), inputs := {"mask": X}, lambda model, given: model(given))
+    assert inputs == {"mask": X}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.sentences import sentences_on
 from pytest_quant.explain.lost.simulate import loaders_of
 from pytest_quant.explain.lost.simulation import in_float
-from pytest_quant.machine.conditions import isolated
 from pytest_quant.subject.batches import size_of, taken
 from pytest_quant.variant.variant import Variant
 
@@ -44,7 +43,8 @@ def _explained(variant: Variant, samples: int, seconds: float) -> Explanation:
     start = time.perf_counter()
     first = variant.admitted.first_inputs
     probe = taken(first, min(samples, size_of(first))) if size_of(first) else first
-    with isolated(variant.conditions, loaders=loaders_of(variant)), in_float():
+    with variant.isolated(loaders_of(variant)), in_float():
+        variant.refuse_moved_fp32()
         try:
             if variant.facts.is_in_half:
                 raise QuantStageError(

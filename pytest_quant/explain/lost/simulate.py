@@ -9,7 +9,6 @@ from pytest_quant.explain.lost.observed import simulation_of
 from pytest_quant.explain.lost.simulation import Simulation
 from pytest_quant.explain.lost.trained import trained_module
 from pytest_quant.machine import torch_api
-from pytest_quant.machine.conditions import isolated
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.flows.example import example_of
@@ -37,7 +36,7 @@ def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
         return None
     samples = variant.recipe.calibration_samples if variant.recipe else 200
     inputs = tuned_inputs(variant, samples)
-    with isolated(variant.conditions, loaders=loaders_of(variant)):
+    with variant.isolated(loaders_of(variant)):
         if recipe.equalize:
             equalize(module, example_of(module, variant.admitted))
         return simulation_of(module, variant.subject, recipe, names, inputs)

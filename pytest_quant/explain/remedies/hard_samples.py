@@ -17,7 +17,6 @@ import torch
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.remedies.trial import Limit, Trial
 from pytest_quant.judge.accuracy_drop import exact_mean
-from pytest_quant.machine.conditions import isolated
 from pytest_quant.subject.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.scoring import score
@@ -111,7 +110,7 @@ def hard_samples_of(variant: Variant, limit: Limit) -> HardSamples | None:
         return None
     chosen = {"hard": hard[:MOST], "others": others[:MOST] if is_large else []}
     parts: dict[str, Part | None] = {}
-    with isolated(variant.conditions, loaders=(variant.subject.eval_data,)):
+    with variant.isolated((variant.subject.eval_data,)):
         found = _picked(variant, {mark: name for name, marks in chosen.items() for mark in marks})
         for name, of in (("hard", int(differ.sum())), ("others", int((~differ).sum()))):
             batches = tuple(_joined(found.get(name, [])))

@@ -18,7 +18,7 @@ from pytest_quant.explain.speed.operators import (
     profiled,
 )
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
-from pytest_quant.machine.conditions import alone_on_this_machine, isolated
+from pytest_quant.machine.conditions import alone_on_this_machine
 from pytest_quant.measure.int8_share import multiply_adds
 from pytest_quant.variant.variant import Variant
 
@@ -147,7 +147,7 @@ def slowness_of(variant: Variant) -> Slowness:
 def _measured(variant: Variant, found: Slowness) -> Slowness:
     conditions = variant.conditions
     pair = variant.measured("pair given") or variant.measured("pair best") or variant.pair()
-    with alone_on_this_machine(conditions.tell), isolated(conditions):
+    with alone_on_this_machine(conditions.tell), variant.isolated():
         fp32, own = (profiled(side.call, side.context) for side in (pair.a, pair.b))
         with pair.b.context():
             inputs = variant.admitted.first_inputs

@@ -7,6 +7,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
+from pytest_quant.machine.global_state import given_back
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.layer_observers import LayerObservers
@@ -64,6 +65,7 @@ class UsersOwn:
 def _made(module: Any, recipe: Recipe) -> Any:
     assert recipe.build is not None  # a custom Recipe has one
     try:
-        return recipe.build(module)
+        with given_back():
+            return recipe.build(module)
     except Exception as error:
         raise QuantStageError("convert", f"the recipe's build raised: {in_brief(error)}") from error
