@@ -85,7 +85,7 @@ def planted_variant(fp32, own, *, metric=None, name="static", size=50, targets=N
     else:
         targets = torch.zeros(len(inputs), dtype=torch.long)
     data = list(zip(inputs.split(size), targets.split(size), strict=True))
-    recipe = Recipe("custom", build=lambda module: Reads(1, 0.25))
+    recipe = Recipe("custom", build=lambda module: Reads(1, 0.25), quantized=False)
     subject = Subject(Reads(0, 0.5), "planted", eval_data=data, metric=metric, **parts)
     return open_store(ONE_THREAD).variant(subject, recipe, name)
 

@@ -39,6 +39,15 @@ def notes_on(variant: Variant) -> list[str]:
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
     recipe, facts = variant.recipe, variant.facts
+    if recipe is not None and not recipe.quantized:
+        notes.append("not quantized, as its recipe says (quantized=False)")
+    elif share is not None and share.parameters is None and not facts.is_known:
+        known = variant.measured("nearness")
+        at = "" if known is None else f"; its outputs are at {known:.0f} dB from FP32's"
+        notes.append(
+            f"not known to be quantized: what its build returned ({type(variant.model).__name__}) does "
+            f"not show in how many bits it computes{at}"
+        )
     few = share is not None and share.macs is not None and share.macs < FEW_MACS
     if recipe and facts.is_observed and not facts.sees_inside and few:
         notes.append(

@@ -1,35 +1,87 @@
 """Honesty: a variant that was not quantized, or whose numbers are broken, passes no gate."""
 
+import math
+from typing import Any
+
 import numpy as np
 
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.measure.sqnr import sqnr
+from pytest_quant.subject.batches import tensors_in
+from pytest_quant.subject.subject import forward
 from pytest_quant.variant.variant import Variant
+
+# dB of the outputs against FP32's: int8 lies between 6 and 50, FP32 in another runtime or memory format
+# above 100.
+NO_INT8 = 90.0
 
 
 def not_quantized(variant: Variant) -> str | None:
     """Why this variant must not pass any gate, or None.
 
-    Zero int8 share in a dynamic, static or QAT variant; a custom one that gives FP32's bits on all
-    samples (known once it was evaluated). FP32 itself is exempt.
+    None of its parameters is in fewer bits than FP32's; or, where that is not known, its outputs are
+    FP32's but for the last bits. FP32 itself is exempt, and a custom variant that is not meant to be
+    quantized.
     """
-    if variant.is_fp32 or variant.recipe is None:
+    if variant.is_fp32 or variant.recipe is None or not variant.recipe.quantized:
         return None
-    if variant.facts.is_known:
-        share = variant.int8_share
-        if share.parameters == 0:
-            return (
-                f"{variant.name} was not quantized: none of its parameters is stored in fewer bits "
-                "than FP32's. See which modules stayed FP32, and check keep_fp32."
-            )
+    share = variant.int8_share.parameters
+    if share:
         return None
-    if variant.int8_share.parameters:
-        return None
-    if np.array_equal(variant.evaluation.outputs, variant.fp32.evaluation.outputs):
+    if share is None:
+        decibels = nearness(variant)
+        if decibels < NO_INT8:
+            return None
+        like = f"to {decibels:.0f} dB" if math.isfinite(decibels) else "bit for bit"
         return (
-            f"{variant.name} was not quantized: it gives FP32's outputs bit for bit on all "
-            f"{len(variant.evaluation)} samples. Check what its build returns."
+            f"{variant.name} was not quantized, for all that can be told: it gives FP32's outputs {like}, "
+            f"and int8 lies below {NO_INT8:.0f} dB. {_REMEDY}"
         )
-    return None
+    return (
+        f"{variant.name} was not quantized: none of its parameters is stored in fewer bits than FP32's. "
+        f"{_REMEDY_OF_OURS if variant.facts.is_known else _REMEDY}"
+    )
+
+
+_REMEDY_OF_OURS = "See which modules stayed FP32, and check keep_fp32."
+_REMEDY = (
+    "Check what its build returns; a model that is not meant to be quantized (pruned, distilled) says so "
+    "by Recipe('custom', build=..., quantized=False)."
+)
+
+
+def nearness(variant: Variant) -> float:
+    """The SQNR of the variant's outputs against FP32's on the first eval batch, in dB.
+
+    Infinite for equal outputs. Of outputs that are no floating point, or of another form, only whether
+    they are equal on all samples: infinite or minus infinite.
+    """
+
+    def outputs_of(each: Variant) -> list[Any]:
+        inputs = variant.admitted.first_inputs
+        with each.running():
+            outputs = forward(each.subject, each.model, inputs, each.name)
+        return [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
+
+    def measured() -> float:
+        with variant.isolated():
+            variant.refuse_moved_fp32()
+            expected, own = outputs_of(variant.fp32), outputs_of(variant)
+        if not expected:
+            is_equal = np.array_equal(variant.evaluation.outputs, variant.fp32.evaluation.outputs)
+            return math.inf if is_equal else -math.inf
+        if [tensor.shape for tensor in own] != [tensor.shape for tensor in expected]:
+            return -math.inf
+        pairs = [_finite(*pair) for pair in zip(expected, own, strict=True)]
+        return sqnr([x for x, _ in pairs], [y for _, y in pairs])
+
+    return variant.once("nearness", measured)
+
+
+def _finite(fp32: Any, own: Any) -> tuple[Any, Any]:
+    """Two tensors with zeros where both are infinite alike, as masked scores are."""
+    alike = fp32.isinf() & (fp32 == own)
+    return fp32.masked_fill(alike, 0.0), own.masked_fill(alike, 0.0)
 
 
 def broken_outputs(variant: Variant) -> str | None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_quant.machine import torch_api
+from pytest_quant.measure.narrower import is_share_known, narrower
 from pytest_quant.variant.measurements import Int8Share
-from pytest_quant.variant.tensors import parts_of, plain_tensors, state_of, tensors_of, unique
+from pytest_quant.variant.tensors import plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant.variant import Variant
 
 
@@ -21,11 +22,14 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     if not isinstance(variant.model, torch.nn.Module):
         return Int8Share(None, None, ())
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
-        fewer_bits = in_fewer_bits(variant.model)
+        fewer_bits = in_fewer_bits(variant.model, module)
+        is_known = variant.facts.is_known or is_share_known(variant.model, module, fewer_bits)
         own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
         if own is None:
-            own = {name for name in owners if _became_int8(variant.model, name, owners)}
+            own = {name for name in owners if _became_int8(variant.model, module, name, owners)}
         became = (own | functional_int8(variant.model)) & set(owners)
+    if not is_known:
+        return Int8Share(None, None, ())
     total = sum(parameter.numel() for parameter in module.parameters())
     parameters = min(1.0, fewer_bits / total) if total else 0.0
     macs = multiply_adds(variant)
@@ -46,8 +50,8 @@ def functional_int8(model: Any) -> set[str]:
     }
 
 
-def in_fewer_bits(model: Any) -> int:
-    """How many parameters a module stores in fewer bits than float32.
+def in_fewer_bits(model: Any, fp32: Any = None) -> int:
+    """How many parameters a module stores in fewer bits than FP32, or than float32.
 
     They are counted as elements of tensors. A submodule whose tensors hold more or fewer elements
     than parameters, such as two in a byte, says how many in an attribute `packed_parameters`.
@@ -60,7 +64,7 @@ def in_fewer_bits(model: Any) -> int:
     state = {key: value for key, value in state_of(model).items() if not key.startswith(inside)}
     tensors = [*tensors_of(state)]
     tensors += [tensor for name, tensor in plain_tensors(model) if not name.startswith(inside)]
-    counted = sum(tensor.numel() for tensor in unique(tensors) if _is_low_bit(tensor))
+    counted = sum(tensor.numel() for tensor in narrower(unique(tensors), fp32))
     return sum(packed.values()) + int(counted)
 
 
@@ -144,7 +148,7 @@ def _weighted(module: Any) -> Iterator[str]:
             yield name
 
 
-def _became_int8(model: Any, name: str, owners: tuple[str, ...]) -> bool:
+def _became_int8(model: Any, fp32: Any, name: str, owners: tuple[str, ...]) -> bool:
     try:
         module = model.get_submodule(name)
     except AttributeError:
@@ -155,18 +159,7 @@ def _became_int8(model: Any, name: str, owners: tuple[str, ...]) -> bool:
     )
     state = {key: value for key, value in module.state_dict().items() if not key.startswith(inner)}
     own = [*tensors_of(state), *(t for n, t in plain_tensors(module) if not n.startswith(inner))]
-    return any(_is_low_bit(tensor) for tensor in own)
-
-
-def _is_low_bit(tensor: Any) -> bool:
-    """Whether a tensor holds weights in fewer bits than float32: quantized, integer or half."""
-    import torch
-
-    narrow = (torch.int8, torch.uint8, torch.float16, torch.bfloat16)
-    return any(
-        part.numel() > 1 and (part.is_quantized or part.dtype in narrow)
-        for part in parts_of(tensor)
-    )
+    return bool(narrower(own, fp32.get_submodule(name)))
 
 
 def _is_norm(module: Any, name: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from pytest_quant.report.doubts import doubts_on
 from pytest_quant.report.part_of_tests import lacking_in, remarks_on
 from pytest_quant.report.told import Told
 from pytest_quant.variant.key import ModelKey, RowKey
@@ -151,14 +152,19 @@ def model_answers(report: "Report", told: Told | None = None) -> "dict[ModelKey,
         if finding.key is not None:
             found.setdefault(finding.key, []).append(finding)
     passed, skipped, lacking = _passed(report), _skipped(report), lacking_in(report)
+    doubts = doubts_on(report)
     return {
-        key: _answer(findings, passed.get(key), skipped.get(key, 0), lacking)
+        key: _answer(findings, passed.get(key), skipped.get(key, 0), lacking, doubts.get(key, {}))
         for key, findings in found.items()
     }
 
 
 def _answer(
-    findings: list[_Finding], passed: dict[str, int] | None, skipped: int, lacking: tuple[str, ...]
+    findings: list[_Finding],
+    passed: dict[str, int] | None,
+    skipped: int,
+    lacking: tuple[str, ...],
+    doubts: Mapping[str, str],
 ) -> ModelAnswer:
     expected = _once([finding.text for finding in findings if not finding.answer])
     no, undecided = _texts(findings, Answer.NO), _texts(findings, Answer.UNDECIDED)
@@ -170,7 +176,8 @@ def _answer(
         return ModelAnswer(answer, _once(no + undecided), lacking, expected, skipped)
     count = sum((passed or {}).values())
     gates = "its one gate holds" if count == 1 else f"all {count} gates hold"
-    held = (f"{gates} ({', '.join(variants)})",)
+    named = (f"{each}, {doubts[each]}" if each in doubts else each for each in variants)
+    held = (f"{gates} ({', '.join(named)})",)
     return ModelAnswer(Answer.YES, held, lacking, expected, skipped)
 
 

@@ -34,7 +34,7 @@ USED = {
     "qat": ("flow", "engine", "observer", "qscheme", "per_channel", "keep_fp32", "epochs", "lr"),
     "weight_only": ("dtype", "bits", "per_channel", "keep_fp32"),
     "cast": ("dtype", "keep_fp32"),
-    "custom": ("engine", "build"),
+    "custom": ("engine", "build", "quantized"),
 }
 SLOW_TO_TRAIN = ("percentile", "entropy", "mse")  # histograms, which QAT would fill at every step
 
@@ -75,6 +75,8 @@ class Recipe:
         lr: learning rate of Adam (QAT, built-in loop).
         build: for ``custom``: callable(a copy of the FP32 module) -> the quantized model, a
             callable that takes the same inputs.
+        quantized: False for a ``custom`` model that is not meant to be (pruned, distilled), which
+            would else pass no gate; the report says so.
 
     Raises:
         ValueError, TypeError: at construction, naming the argument, what was given and what is
@@ -95,6 +97,7 @@ class Recipe:
     epochs: int = field(default=2, kw_only=True)
     lr: float = field(default=1e-4, kw_only=True)
     build: Callable[[Any], Callable[..., Any]] | None = field(default=None, kw_only=True)
+    quantized: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         __tracebackhide__ = hidden
@@ -105,6 +108,8 @@ class Recipe:
                 f"Recipe: kind={self.kind!r} with build={self.build!r}; build, a callable from the "
                 "FP32 module to the quantized model, goes with kind='custom' and only with it"
             )
+        if not isinstance(self.quantized, bool):
+            raise TypeError(f"Recipe: quantized is {self.quantized!r}; True or False is meant")
         kept = self.keep_fp32 if isinstance(self.keep_fp32, list | tuple) else (self.keep_fp32,)
         object.__setattr__(self, "keep_fp32", tuple(kept))
         for item in self.keep_fp32:
@@ -175,6 +180,8 @@ class Recipe:
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["keep_fp32"] = [_name(item) for item in self.keep_fp32]
         plain["build"] = None if self.build is None else _name(self.build)
+        if self.quantized:  # as all recipes were before there were others
+            del plain["quantized"]
         return plain
 
     @classmethod

@@ -76,7 +76,10 @@ def test_a_twin_of_fp32_fails_every_gate(repo):
     result = repo.runpytest("--quant")
     result.assert_outcomes(failed=16)
     result.stdout.fnmatch_lines(
-        ["*FAIL: * was not quantized: it gives FP32's outputs bit for bit*"]
+        [
+            "*FAIL: * was not quantized: none of its parameters is stored in fewer bits *",
+            "*FAIL: * was not quantized, for all that can be told: it gives FP32's outputs bit for bit*",
+        ]
     )
 
 
@@ -85,3 +88,35 @@ def test_a_variant_without_int8_parameters_fails_every_gate(repo):
     result = repo.runpytest("--quant")
     result.assert_outcomes(failed=8, passed=1)
     result.stdout.fnmatch_lines(["*FAIL: static was not quantized: none of its parameters*"])
+
+
+def test_what_is_not_quantized_or_not_known_to_be_is_told_in_row_and_answer(repo):
+    repo.makepyfile(
+        """
+        import pytest
+        from pytest_quant import Recipe, assert_max_accuracy_drop
+
+        def pruned(module):
+            module[0].weight.data[module[0].weight.abs() < 0.01] = 0
+            module[0].weight.data *= 1.01
+            return module
+
+        RECIPES = [
+            ("pruned", Recipe("custom", build=pruned, quantized=False)),
+            ("elsewhere", Recipe("custom", build=lambda m: lambda x: m(x).round(decimals=1))),
+        ]
+
+        @pytest.mark.parametrize("quant_variant", RECIPES, indirect=True)
+        def test_it(quant_variant):
+            assert_max_accuracy_drop(quant_variant, 0.5)
+        """
+    )
+    result = repo.runpytest("--quant")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "Sequential pruned: not quantized, as its recipe says (quantized=False)",
+            "Sequential elsewhere: not known to be quantized: what its build returned (function) *",
+            "may ship: yes: * (pruned, which is not quantized, elsewhere, which is not known to be *",
+        ]
+    )

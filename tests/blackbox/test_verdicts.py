@@ -258,7 +258,8 @@ def test_ids_of_flipped_samples_are_in_the_report(repo):
                 y[1] = -y[1]
                 return y
 
-        @pytest.mark.parametrize("quant_variant", [Recipe("custom", build=Wrong)], indirect=True)
+        @pytest.mark.parametrize("quant_variant", [Recipe("custom", build=Wrong, quantized=False)],
+            indirect=True)
         def test_flips(quant_variant):
             assert_max_flips(quant_variant, 0.5)
         """

@@ -23,6 +23,7 @@ from pytest_quant import (
     assert_min_int8_share,
     assert_min_speedup,
 )
+from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge import recorder
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.recorder import Running
@@ -260,6 +261,15 @@ def test_gates_add_the_limits_of_the_running_test_to_those_of_the_call(dynamic):
         assert len(assert_gates(dynamic)) == 1
 
 
+def rescaled(module):
+    """FP32 with other bits."""
+    with torch.no_grad():
+        module[0].weight.mul_(3)
+        module[0].bias.mul_(3)
+        module[2].weight.div_(3)
+    return module
+
+
 def unmeasurable():
     """A callable of unknown size and int8 share."""
     return toy_variant(Recipe("custom", build=lambda module: lambda x: module(x) * 3), name="mine")
@@ -297,11 +307,36 @@ def test_a_variant_that_was_not_quantized_fails_every_gate(name, kind):
 
 
 @pytest.mark.parametrize("name", sorted(set(EVERY_LIMIT) - {"min_int8_share", "max_size_ratio"}))
-@pytest.mark.parametrize("build", [lambda module: module, lambda module: module.forward])
-def test_a_custom_variant_with_fp32s_own_bits_fails_every_gate(name, build):
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (lambda module: module, ": none of its parameters is stored in fewer bits"),
+        (rescaled, ": none of its parameters is stored in fewer bits"),
+        (
+            lambda module: module.forward,
+            ", for all that can be told: it gives FP32's outputs bit for",
+        ),
+        (lambda module: lambda x: module(x) * (1 + 1e-6), ", .* FP32's outputs to 1[0-9][0-9] dB"),
+    ],
+)
+def test_a_custom_variant_that_is_fp32_fails_every_gate(name, build, why):
     variant = toy_variant(Recipe("custom", build=build), name="mine")
-    with pytest.raises(AssertionError, match="mine was not quantized: it gives FP32's outputs bit"):
+    with pytest.raises(AssertionError, match=f"mine was not quantized{why}.*quantized=False"):
         assert_gates(variant, **{name: EVERY_LIMIT[name]})
+
+
+def test_one_that_is_not_meant_to_be_quantized_is_judged_and_says_so():
+    variant = toy_variant(Recipe("custom", build=rescaled, quantized=False), name="mine")
+    assert assert_gates(variant, max_accuracy_drop=0.5)[0].passed
+    assert notes_on(variant)[0] == "not quantized, as its recipe says (quantized=False)"
+
+
+def test_one_of_which_nothing_is_known_is_judged_and_says_so():
+    variant = unmeasurable()
+    assert_gates(variant, max_flips=1)
+    assert notes_on(variant)[0].startswith(
+        "not known to be quantized: what its build returned (fun"
+    )
 
 
 def test_fp32_itself_may_be_gated(dynamic):

@@ -78,7 +78,9 @@ def then_and_now(fp32, then, now, *, metric=None, size=50):
     data = list(zip(inputs.split(size), torch.zeros(len(fp32)).long().split(size), strict=True))
     subject = Subject(Reads(0, 0.5), "planted", eval_data=data, metric=metric)
     for column in (1, 2):
-        recipe = Recipe("custom", build=lambda module, column=column: Reads(column, 0.25))
+        recipe = Recipe(
+            "custom", build=lambda module, column=column: Reads(column, 0.25), quantized=False
+        )
         yield open_store(ONE_THREAD).variant(subject, recipe, "static")
 
 

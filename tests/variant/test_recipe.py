@@ -76,6 +76,16 @@ def test_a_recipe_is_plain_json():
     assert Recipe("custom", build=halve).to_dict()["build"].endswith(".halve")
 
 
+def test_one_that_is_not_meant_to_be_quantized_says_so():
+    recipe = Recipe("custom", build=halve, quantized=False)
+    assert recipe.label.endswith("halve, quantized=False)")
+    assert recipe.to_dict()["quantized"] is False
+    with pytest.raises(ValueError, match="quantized=False says nothing to kind='static'"):
+        Recipe("static", quantized=False)
+    with pytest.raises(TypeError, match="quantized is 0; True or False is meant"):
+        Recipe("custom", build=halve, quantized=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
