@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.sqnr import sqnr
 from pytest_quant.subject.batches import tensors_in
 from pytest_quant.subject.subject import forward
+from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
 # dB of the outputs against FP32's: int8 lies between 6 and 50, FP32 in another runtime or memory format
