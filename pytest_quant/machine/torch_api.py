@@ -281,6 +281,21 @@ def _global_hooks() -> list[Any]:
     return [getattr(torch.nn.modules.module, name) for name in GLOBAL_HOOKS]
 
 
+def operator_mode() -> Any:
+    """The class of contexts that see each operator with its tensors, below functions and modules."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    return TorchDispatchMode
+
+
+def metadata_assertion() -> Any:
+    """The operator by which an exported graph asserts a tensor's type; None where there is none."""
+    import torch
+
+    packet = getattr(torch.ops.aten, "_assert_tensor_metadata", None)
+    return getattr(packet, "default", None)
+
+
 def profiler_runs() -> bool:
     """Whether a profiler of PyTorch's is running, which another one would end."""
     import torch

@@ -1,44 +1,72 @@
 """int8 share: how much of a model is stored in, and computes with, fewer bits than FP32."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from pytest_quant.machine import torch_api
-from pytest_quant.measure.narrower import is_share_known, narrower
+from pytest_quant.measure.narrower import is_share_known, narrower, tensors_held
+from pytest_quant.measure.one_call import one_call
 from pytest_quant.variant.measurements import Int8Share
 from pytest_quant.variant.tensors import plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant.variant import Variant
 
 
 def measure_int8_share(variant: Variant) -> Int8Share:
-    """The share of parameters and multiply-adds that became int8."""
+    """The share of parameters and multiply-adds that became int8, of what a call uses."""
     import torch
 
-    module = variant.fp32.model
-    owners = tuple(_weighted(module))
+    module, call = variant.fp32.model, one_call(variant)
+    owners = tuple(name for name in _weighted(module) if not call.is_idle(name))
     if variant.is_fp32:
         return Int8Share(0.0, 0.0, owners)
     if not isinstance(variant.model, torch.nn.Module):
         return Int8Share(None, None, ())
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
-        fewer_bits = in_fewer_bits(variant.model, module)
+        fewer_bits = in_fewer_bits(variant.model, module, call.idle)
         is_known = variant.facts.is_known or is_share_known(variant.model, module, fewer_bits)
+        functions = functional_int8(variant.model)
         own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
         if own is None:
             own = {name for name in owners if _became_int8(variant.model, module, name, owners)}
-        became = (own | functional_int8(variant.model)) & set(owners)
+        else:
+            functions |= own
+        became = (own | functions) & set(owners)
+        # what computes in int8 when it is called and in float when its weight is read is no int8 layer
+        both = {name for name in became & call.layers.keys() if name in call.functions}
+        became -= both - functions
+        fewer_bits -= _counted_twice(module, became, variant.model)
     if not is_known:
         return Int8Share(None, None, ())
-    total = sum(parameter.numel() for parameter in module.parameters())
+    total = sum(p.numel() for name, p in module.named_parameters() if not call.is_idle(name))
     parameters = min(1.0, fewer_bits / total) if total else 0.0
-    macs = multiply_adds(variant)
-    known = sum(macs.values()) > 0 and (bool(became) or fewer_bits == 0)
+    macs = sum(call.layers.get(name, 0) for name in became)
+    macs += sum(call.functions.get(name, 0) for name in became & functions)
+    known = call.total > 0 and (bool(became) or fewer_bits == 0)
     return Int8Share(
         parameters,
-        sum(macs.get(name, 0) for name in became) / sum(macs.values()) if known else None,
+        macs / call.total if known else None,
         tuple(name for name in owners if name not in became and not _is_norm(module, name)),
     )
+
+
+def _counted_twice(module: Any, became: set[str], model: Any) -> int:
+    """What tied parameters add too much: they count once, and as int8 only if all their users are."""
+    users: dict[int, list[str]] = {}
+    tied = dict[int, Any]()
+    for name, child in module.named_modules():
+        for parameter in child.parameters(recurse=False):
+            users.setdefault(id(parameter), []).append(name)
+            tied[id(parameter)] = parameter
+    narrow = [tensor.numel() for tensor in narrower(tensors_held(model), module)]
+    too_many = 0
+    for key, names in users.items():
+        if len(names) < 2:
+            continue
+        count = int(tied[key].numel())
+        in_int8 = [name for name in names if name in became]
+        copies = min(len(in_int8), narrow.count(count))
+        too_many += count * (copies - (len(in_int8) == len(names)))
+    return max(0, too_many)
 
 
 def functional_int8(model: Any) -> set[str]:
@@ -50,14 +78,21 @@ def functional_int8(model: Any) -> set[str]:
     }
 
 
-def in_fewer_bits(model: Any, fp32: Any = None) -> int:
+def in_fewer_bits(model: Any, fp32: Any = None, idle: tuple[str, ...] = ()) -> int:
     """How many parameters a module stores in fewer bits than FP32, or than float32.
 
     They are counted as elements of tensors. A submodule whose tensors hold more or fewer elements
     than parameters, such as two in a byte, says how many in an attribute `packed_parameters`.
+
+    Args:
+        model: a variant's.
+        fp32: its FP32's, whose own narrow tensors do not count.
+        idle: names of modules that no call uses, which are left out.
     """
-    packed, inside = dict[int, int](), tuple[str, ...]()
+    packed, inside = dict[int, int](), tuple(f"{name}." for name in idle)
     for name, child in model.named_modules(remove_duplicate=False):
+        if f"{name}.".startswith(tuple(f"{root}." for root in idle)):
+            continue
         if (count := getattr(child, "packed_parameters", None)) is not None:
             packed[id(child)] = int(count)
             inside += (f"{name}." if name else "",)
@@ -66,79 +101,6 @@ def in_fewer_bits(model: Any, fp32: Any = None) -> int:
     tensors += [tensor for name, tensor in plain_tensors(model) if not name.startswith(inside)]
     counted = sum(tensor.numel() for tensor in narrower(unique(tensors), fp32))
     return sum(packed.values()) + int(counted)
-
-
-def multiply_adds(variant: Variant) -> dict[str, int]:
-    """Multiply-adds of each Linear, convolution, recurrent and attention module of FP32.
-
-    Counted with hooks on the first eval batch: PyTorch's own counter sees nothing in int8 and
-    recurrent operations. Bias and element-wise work is left out, as is usual.
-    """
-    import torch
-
-    from pytest_quant.measure.functional import FunctionalLinear
-
-    nn = torch.nn
-    counts: dict[str, int] = {}
-    handles = []
-
-    def count(name: str) -> Any:
-        def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            counts[name] = counts.get(name, 0) + _module_macs(module, args, kwargs, output)
-
-        return hook
-
-    kinds = (
-        nn.Linear,
-        torch_api.convolution_base(),
-        nn.RNNBase,
-        nn.RNNCellBase,
-        nn.MultiheadAttention,
-    )
-    weights = dict[int, str]()
-    for name, module in variant.fp32.model.named_modules():
-        if isinstance(module, kinds):
-            handles.append(module.register_forward_hook(count(name), with_kwargs=True))
-        if isinstance(module, nn.Linear):
-            weights[id(module.weight)] = name
-    functional = FunctionalLinear(weights)
-    try:
-        with (
-            variant.fp32.running(),
-            torch_api.without_fast_path(),  # which would go past the hooks
-            functional,
-        ):
-            variant.fp32.forward(variant.admitted.first_inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {**functional.counts, **counts}
-
-
-def _module_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
-    import torch
-
-    nn = torch.nn
-    if isinstance(module, torch_api.convolution_base()):
-        positions = args[0] if module.transposed else output
-        channels = module.out_channels if module.transposed else module.in_channels
-        kernel = math.prod(module.kernel_size)
-        return int(positions.numel() * channels // module.groups * kernel)
-    if isinstance(module, nn.Linear):
-        return int(output.numel() * module.in_features)
-    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        inputs = args[0] if args else kwargs["input"]
-        data = inputs.data if hasattr(inputs, "batch_sizes") else inputs
-        steps = data.numel() // data.shape[-1]
-        weights = sum(p.numel() for name, p in module.named_parameters() if "weight" in name)
-        return int(steps * weights)
-    query = args[0] if args else kwargs["query"]
-    key = args[1] if len(args) > 1 else kwargs.get("key", query)
-    width, tokens = query.shape[-1], query.numel() // query.shape[-1]
-    sequence = key.shape[1] if module.batch_first and key.ndim == 3 else key.shape[0]
-    of_keys = key.numel() // key.shape[-1] * (module.kdim + module.vdim) * width
-    of_queries = 2 * tokens * width * width  # with out_proj, which is not called as a module
-    return int(of_queries + of_keys + 2 * tokens * sequence * width)
 
 
 def _weighted(module: Any) -> Iterator[str]:

@@ -3,36 +3,78 @@
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.variant.measurements import Size
+from pytest_quant.measure.one_call import one_call
+from pytest_quant.variant.measurements import MB, Size
 from pytest_quant.variant.tensors import bytes_of, plain_tensors, state_of, tensors_of
 from pytest_quant.variant.variant import Variant
 
+# Of FP32's bytes: a bit for each parameter. Fewer hold no weights that could compute the same.
+LEAST = 1 / 32
+
 
 def measure_size(variant: Variant) -> Size:
-    """The variant's size.
+    """The variant's size, of what a call uses.
+
+    A module of a custom recipe may say it itself, in ``size_bytes``, as a callable must: a session of
+    another runtime keeps its weights out of PyTorch's sight.
 
     Raises:
-        QuantStageError: for a callable of a custom recipe that is no module and has no
-            ``size_bytes``.
+        QuantStageError: when its weights are nowhere to be seen and it has no ``size_bytes``.
     """
     import torch
 
-    model = variant.model
+    model, is_own = variant.model, not variant.facts.is_known and not variant.is_fp32
+    said = getattr(model, "size_bytes", None) if is_own else None
+    if isinstance(said, int) and not isinstance(said, bool):
+        return Size(said, None)
     if not isinstance(model, torch.nn.Module):
-        own = getattr(model, "size_bytes", None)
-        if isinstance(own, int):
-            return Size(own, None)
-        raise QuantStageError(
-            "size",
-            f"the size of {variant.name} is unknown: its build returned a "
-            f"{type(model).__name__}, not a torch.nn.Module. Give it an attribute size_bytes.",
+        raise _unknown(
+            variant, f"its build returned a {type(model).__name__}, not a torch.nn.Module"
         )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise _unknown(
+            variant, "its build returned a TorchScript model, which hides packed weights"
+        )
+    idle = one_call(variant).idle
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
         file: Any = _Counted()
         torch.save(model.state_dict(), file)
-        unregistered = [value for _, value in plain_tensors(model)]
-        total = bytes_of([*tensors_of(state_of(model)), *unregistered])
+        total = bytes_of(_used(model, idle))
+    if is_own and total < LEAST * bytes_of(_used(variant.fp32.model, idle)):
+        raise _unknown(
+            variant,
+            f"the tensors of its {type(model).__name__} hold {total} bytes, less than a bit for each of "
+            "FP32's parameters, so that its weights must lie elsewhere",
+        )
+    if idle and variant.is_fp32:
+        _tell_idle(variant, idle)
     return Size(total, file.bytes)
+
+
+def _used(model: Any, idle: tuple[str, ...]) -> list[Any]:
+    left_out = tuple(f"{name}." for name in idle)
+    state = {k: v for k, v in state_of(model).items() if not k.startswith(left_out)}
+    plain = [value for name, value in plain_tensors(model) if not name.startswith(left_out)]
+    return [*tensors_of(state), *plain]
+
+
+def _tell_idle(fp32: Variant, idle: tuple[str, ...]) -> None:
+    modules = [fp32.model.get_submodule(name) for name in idle]
+    needed = sum(bytes_of(tensors_of(state_of(module))) for module in modules)
+    more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+    note = (
+        f"no call uses {', '.join(idle[:3])}{more}: {needed / MB:.2f} MB that are left out of sizes and "
+        "shares here; delete what does not ship"
+    )
+    if note not in fp32.notes:
+        fp32.notes.append(note)
+
+
+def _unknown(variant: Variant, why: str) -> QuantStageError:
+    return QuantStageError(
+        "size",
+        f"the size of {variant.name} is unknown: {why}. Give it an attribute size_bytes.",
+    )
 
 
 class _Counted:

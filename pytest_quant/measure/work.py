@@ -3,7 +3,7 @@
 from typing import Any
 
 from pytest_quant.machine import torch_api
-from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.variant.variant import Variant
 
 LAYER_KINDS = ("convolution", "linear", "recurrent", "attention")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
 

@@ -5,7 +5,7 @@ import torch
 from builders import batches, toy_variant, unquantized_variant
 
 from pytest_quant import Recipe
-from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.variant.measurements import Int8Share
 
 BATCH = 16

@@ -15,7 +15,7 @@ from pytest_quant.explain.lost.noise import Noise, decibels, noise_share
 from pytest_quant.explain.lost.range_fit import fits_of
 from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation
-from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.subject.batches import call, size_of, taken, tensors_in
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.sqnr import sqnr

@@ -19,7 +19,7 @@ from pytest_quant.explain.speed.operators import (
 )
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
 from pytest_quant.machine.conditions import alone_on_this_machine
-from pytest_quant.measure.int8_share import multiply_adds
+from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.variant.variant import Variant
 
 SHOWN = 6  # lines of the table, which is to fit on a screen

@@ -272,7 +272,15 @@ def _hold_zero(graph: Any) -> None:
 
 
 def _drop_unused(graph: Any) -> None:
-    """Delete tensors that the graph does not use: the FP32 weights, which conversion leaves behind."""
+    """Delete tensors that the graph does not use: the FP32 weights, which conversion leaves behind.
+
+    What only asserts a tensor's type or shape goes first, since it would keep the FP32 weight alive.
+    """
+    for node in list(graph.graph.nodes):
+        if node.target is torch_api.metadata_assertion():
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
     used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
     tensors = [*graph.named_parameters(), *graph.named_buffers()]
     for name, _ in tensors:

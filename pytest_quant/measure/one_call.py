@@ -1,0 +1,163 @@
+"""One call: what FP32 multiplies and what it needs for the first eval batch."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_quant.machine import torch_api
+from pytest_quant.variant.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class OneCall:
+    """What one call of FP32 does.
+
+    Args:
+        layers: multiply-adds of each Linear, convolution, recurrent and attention module that is
+            called, by name.
+        functions: those of operators that take a tensor of a module without calling it, by its name:
+            ``F.linear(x, self.words.weight)``, ``torch.addmm``.
+        unassigned: those of all other operators: ``q @ k``, a convolution with a computed kernel.
+        idle: names of the outermost modules with parameters, none of which is called or read.
+    """
+
+    layers: dict[str, int]
+    functions: dict[str, int]
+    unassigned: int
+    idle: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """All multiply-adds."""
+        return sum(self.layers.values()) + sum(self.functions.values()) + self.unassigned
+
+    def is_idle(self, name: str) -> bool:
+        """Whether a module, parameter or buffer lies in an idle module."""
+        return any(name == root or name.startswith(f"{root}.") for root in self.idle)
+
+
+def one_call(variant: Variant) -> OneCall:
+    """What FP32 does for the first eval batch; found once and kept with FP32.
+
+    Layers are counted with hooks, since PyTorch's own counter sees nothing in recurrent operations,
+    all else by operator. Bias and element-wise work is left out, as is usual.
+    """
+    return variant.fp32.once("one call", lambda: _seen(variant.fp32))
+
+
+def multiply_adds(variant: Variant) -> dict[str, int]:
+    """Multiply-adds of FP32 for the first eval batch by the name of the module that they belong to.
+
+    Those that belong to none, such as a product of two activations, are left out.
+    """
+    call = one_call(variant)
+    return {
+        name: call.layers.get(name, 0) + call.functions.get(name, 0)
+        for name in dict.fromkeys([*call.functions, *call.layers])
+    }
+
+
+def _seen(fp32: Variant) -> OneCall:
+    import torch
+
+    from pytest_quant.measure.operators import Operators
+
+    nn, model = torch.nn, fp32.model
+    kinds = (
+        nn.Linear,
+        torch_api.convolution_base(),
+        nn.RNNBase,
+        nn.RNNCellBase,
+        nn.MultiheadAttention,
+    )
+    operators, layers, called = Operators(_owners(model)), dict[str, int](), set[str]()
+
+    def before(name: str, is_layer: bool) -> Any:
+        def hook(*_: Any) -> None:
+            called.add(name)
+            operators.paused += is_layer
+
+        return hook
+
+    def after(name: str) -> Any:
+        def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            operators.paused -= 1
+            layers[name] = layers.get(name, 0) + layer_macs(module, args, kwargs, output)
+
+        return hook
+
+    handles = []
+    for name, module in model.named_modules():
+        is_layer = isinstance(module, kinds)
+        handles.append(module.register_forward_pre_hook(before(name, is_layer)))
+        if is_layer:
+            handles.append(module.register_forward_hook(after(name), with_kwargs=True))
+    try:
+        with (
+            fp32.running(),
+            torch_api.without_fast_path(),  # which would go past the hooks
+            operators,
+        ):
+            fp32.forward(fp32.admitted.first_inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    idle = tuple(_idle(model, called, operators.read))
+    return OneCall(layers, operators.by_owner, operators.unassigned, idle)
+
+
+def _owners(model: Any) -> dict[int, str]:
+    """Place of each parameter's storage -> name of the module that owns it."""
+    from pytest_quant.measure.operators import place_of
+
+    found: dict[int, str] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if torch_api.wrapped(parameter) is None:
+                found.setdefault(place_of(parameter), name)
+    return found
+
+
+def _idle(model: Any, called: set[str], read: set[int]) -> list[str]:
+    """The outermost modules with parameters of which nothing is called or read."""
+    from pytest_quant.measure.operators import place_of
+
+    idle: list[str] = []
+    for name, module in model.named_modules():
+        if not name or any(name.startswith(f"{root}.") for root in idle):
+            continue
+        inside = [f"{name}.{below}" if below else name for below, _ in module.named_modules()]
+        tensors = list(module.parameters())
+        if not tensors or called & {*inside}:
+            continue
+        if any(torch_api.wrapped(t) is not None or place_of(t) in read for t in tensors):
+            continue
+        idle.append(name)
+    return idle
+
+
+def layer_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
+    """Multiply-adds of one call of a layer."""
+    import torch
+
+    nn = torch.nn
+    if isinstance(module, torch_api.convolution_base()):
+        positions = args[0] if module.transposed else output
+        channels = module.out_channels if module.transposed else module.in_channels
+        kernel = math.prod(module.kernel_size)
+        return int(positions.numel() * channels // module.groups * kernel)
+    if isinstance(module, nn.Linear):
+        return int(output.numel() * module.in_features)
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        inputs = args[0] if args else kwargs["input"]
+        data = inputs.data if hasattr(inputs, "batch_sizes") else inputs
+        steps = data.numel() // data.shape[-1]
+        weights = sum(p.numel() for name, p in module.named_parameters() if "weight" in name)
+        return int(steps * weights)
+    query = args[0] if args else kwargs["query"]
+    key = args[1] if len(args) > 1 else kwargs.get("key", query)
+    width, tokens = query.shape[-1], query.numel() // query.shape[-1]
+    sequence = key.shape[1] if module.batch_first and key.ndim == 3 else key.shape[0]
+    of_keys = key.numel() // key.shape[-1] * (module.kdim + module.vdim) * width
+    of_queries = 2 * tokens * width * width  # with out_proj, which is not called as a module
+    return int(of_queries + of_keys + 2 * tokens * sequence * width)
