@@ -181,11 +181,11 @@ def _text(report: Report, format: str) -> str:
         from pytest_quant.report.markdown import markdown_of
 
         return markdown_of(report)
-    from pytest_quant.report.terminal import answer_line, summary_lines
+    from pytest_quant.report.terminal import answer_line, fitted, summary_lines
 
     lines = [*summary_lines(report, "simple")]
     if report.verdicts or report.tests:
-        lines.append(answer_line(report))
+        lines += fitted(answer_line(report))
     return "\n".join(lines) + "\n"
 
 

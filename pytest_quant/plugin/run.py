@@ -266,7 +266,7 @@ class Run:
 
     def _summarize(self, terminalreporter: Any, exitstatus: int) -> None:
         from pytest_quant.report.durations import durations_of
-        from pytest_quant.report.terminal import answer_line, summary_lines
+        from pytest_quant.report.terminal import answer_line, fitted, summary_lines
 
         write_line = line_writer(terminalreporter)
         terminalreporter.ensure_newline()
@@ -287,7 +287,8 @@ class Run:
             write_line(line)
         if not (self.report.rows or self.report.tests):
             return
-        write_line(answer_line(self.report, self.once.told))
+        for line in fitted(answer_line(self.report, self.once.told)):
+            write_line(line)
         for line in self.lines:
             write_line(line)
 

@@ -1,5 +1,6 @@
 """Table: a report's DataFrame as text for people, through tabulate."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -29,17 +30,20 @@ MOST_CHANGE = 120  # characters of what changed since a baseline
 MARKDOWN = ("pipe", "github")
 
 
-def table_of(frame: pd.DataFrame, format: str) -> str:
+def table_of(frame: pd.DataFrame, format: str, columns: Collection[str] | None = None) -> str:
     """The table as text.
 
     Args:
         frame: as `frame_of` gives it.
         format: one of tabulate's table formats.
+        columns: keys of those to be shown; None for all.
     """
     heads, shown = cells_of(frame)
+    if columns is not None:
+        heads = {key: head for key, head in heads.items() if key in columns}
     name = in_markdown if format in MARKDOWN else clipped
     for line in shown:
-        line |= {key: name(line[key], MOST_NAME) for key in NAMES}
+        line |= {key: name(line[key], MOST_NAME) for key in NAMES if key in heads}
         line |= {key: name(line[key], MOST_CHANGE) for key in heads if key.startswith(SINCE)}
     return tabulate(
         [[line[key] for key in heads] for line in shown],

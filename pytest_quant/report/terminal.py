@@ -1,20 +1,22 @@
 """Terminal: the lines of the summary at the end of a run."""
 
-import shutil
-import textwrap
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 
+from pytest_quant.explain.lost.explanation import HEADER
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
+from pytest_quant.report.fit import terminal_table
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.ship import may_ship
-from pytest_quant.report.table import table_of
 from pytest_quant.report.text import clipped, printable
 from pytest_quant.report.told import Told
+from pytest_quant.report.width import folded, hung, paragraph, terminal_columns
 
 MOST_REASONS = 3
+MOST_NAMED = 4  # variants with one error
 WIDTH = 100  # columns of a paragraph, or the terminal's where it has fewer
 MOST_EXPLAINED = 20  # variants; the rest is in report.json
 MOST_CHOICES, MOST_CHOICE = 8, 1500  # models, characters of one
@@ -30,10 +32,12 @@ def summary_lines(report: Report, format: str, told: Told | None = None) -> Iter
         told: sentences that the reader has had in full; those of these lines are added.
     """
     told = Told() if told is None else told
+    columns = terminal_columns()
     if report.environment:
-        yield header(report)
-    yield from table_of(frame_of(report), format).splitlines()
-    yield from map(printable, remarks(report, told))
+        yield from fitted(header(report))
+    yield from terminal_table(frame_of(report), format, columns).splitlines()
+    for remark in remarks(report, told):
+        yield from fitted(printable(remark))
     yield from explanations(report)
     yield from choices(report)
 
@@ -46,6 +50,12 @@ def answer_line(report: Report, told: Told | None = None) -> str:
     expected = f"; {len(ship.expected)} FAIL expected" if ship.expected else ""
     remarks = "".join(f"; {printable(text)}" for text in ship.remarks)
     return f"may ship: {ship.answer}: {why}{f'; and {more} more' if more > 0 else ''}{expected}{remarks}"
+
+
+def fitted(line: str) -> list[str]:
+    """A line as lines of the terminal's width."""
+    columns = terminal_columns()
+    return [line] if columns is None else folded(line, columns, "  ").splitlines()
 
 
 def header(report: Report) -> str:
@@ -82,21 +92,34 @@ def remarks(report: Report, told: Told) -> Iterator[str]:
 
 
 def notes(report: Report, told: Told | None = None) -> Iterator[str]:
-    """One line for each error that was not told before, and each note of a row."""
+    """One line for each error and each note of a row.
+
+    Args:
+        report: of the run.
+        told: sentences that the reader has had; the errors are added, and rows that have one error
+            share its line. None for a line for each row.
+    """
     yield from report.notes
     yield from (report.since or {}).get("remarks", ())
     names, variants = report.model_names(), report.variant_names()
+    errors = defaultdict[str, list[str]](list)
+    for row in report.rows:
+        if row.error:
+            errors[row.error].append(f"{names[row.key.of_model]} {variants[row.key]}")
     for row in report.rows:
         who = f"{names[row.key.of_model]} {variants[row.key]}"
         if row.error and told is None:
             yield f"{who}: {row.error}"
-        elif row.error and told is not None and row.error not in told:
+        elif row.error and told is not None and errors[row.error]:
             told.add(row.error, who)
-            others = (each for each in report.rows if each is not row and each.error == row.error)
-            also = [f"{names[each.key.of_model]} {variants[each.key]}" for each in others]
-            yield f"{', '.join([who, *also])}: {row.error}"
+            yield f"{_first(errors.pop(row.error))}: {row.error}"
         for note in row.notes:
             yield f"{who}: {note}"
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def explanations(report: Report) -> Iterator[str]:
@@ -112,7 +135,7 @@ def explanations(report: Report) -> Iterator[str]:
             yield from _told(each)
         if each.remedy is not None:
             start = "  " if not each.failed else f"{who}: "
-            yield f"{start}remedy: {remedy_text(each.remedy)}"
+            yield from fitted(f"{start}remedy: {remedy_text(each.remedy)}")
     if len(found) > MOST_EXPLAINED:
         yield f"... and {len(found) - MOST_EXPLAINED} variants more in report.json"
 
@@ -121,7 +144,8 @@ def choices(report: Report) -> Iterator[str]:
     """Which kind fits each model, as a paragraph."""
     found = shown_choices(report)
     for model, text in found[:MOST_CHOICES]:
-        yield from paragraph([clipped(f"{clipped(model)}: {text}", MOST_CHOICE)], indent="")
+        text = clipped(f"{clipped(model)}: {text}", MOST_CHOICE)
+        yield from paragraph([text], _columns(), indent="")
     if len(found) > MOST_CHOICES:
         yield f"... and {len(found) - MOST_CHOICES} models more in report.json"
 
@@ -131,25 +155,17 @@ def remedy_text(remedy: Remedy) -> str:
     return remedy.line or " ".join(remedy.sentences[:2]) or "none was found"
 
 
-def paragraph(sentences: Iterable[str], most: int | None = None, indent: str = "  ") -> list[str]:
-    """Sentences as lines of text, at most so many; what is cut ends in dots."""
-    columns = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    return textwrap.wrap(
-        " ".join(sentences),
-        max(40, columns),
-        initial_indent=indent,
-        subsequent_indent="  ",
-        max_lines=most,
-        placeholder=" ...",
-        break_on_hyphens=False,
-    )
-
-
 def _told(each: Explained) -> Iterator[str]:
     others = [noun.sentences[:1] for noun in (each.slowness, each.tensors) if noun is not None]
     if each.explanation is not None:
-        yield from paragraph(each.explanation.sentences, 4 - len(others))
-        layers = LAYERS - (len(others) > 1)
-        yield from (f"  {line}" for line in each.explanation.table(layers).splitlines())
+        yield from paragraph(each.explanation.sentences, _columns(), 4 - len(others))
+        layers, columns = LAYERS - (len(others) > 1), terminal_columns()
+        table = each.explanation.table(layers)
+        yield from (f"  {x}" for x in hung(table, HEADER[-1], columns and columns - 2))
     for sentences in others:
-        yield from paragraph(sentences, 2)
+        yield from paragraph(sentences, _columns(), 2)
+
+
+def _columns() -> int:
+    """Of a paragraph."""
+    return min(WIDTH, terminal_columns() or WIDTH)

@@ -59,7 +59,7 @@ def test_a_variant_takes_a_dozen_lines_however_much_is_known(monkeypatch, column
     others = {"slowness": slowness_cells(sentences=said), "tensors": tensors_cells(sentences=said)}
     known = dict(list(others.items())[:count])
     lines = lines_of("PASS", explanation=explanation, remedy=remedy_cells(), **known)
-    assert 9 <= len(lines) <= 13
+    assert 9 <= len(lines) <= (16 if columns == "40" else 13)  # a remedy folds there
     assert any(line.endswith("layers more") for line in lines)
     assert max(map(len, lines[1:3])) <= min(100, int(columns))
 
