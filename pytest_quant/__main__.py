@@ -21,6 +21,7 @@ from pytest_quant.report.baselines import Gathered, report_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.merging import merged
 from pytest_quant.report.text import printable
+from pytest_quant.report.told import Told
 
 FORMATS = ("table", "markdown", "html", "json")
 SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".json": "json"}
@@ -183,9 +184,10 @@ def _text(report: Report, format: str) -> str:
         return markdown_of(report)
     from pytest_quant.report.terminal import answer_line, fitted, summary_lines
 
-    lines = [*summary_lines(report, "simple")]
+    told = Told()
+    lines = [*summary_lines(report, "simple", told)]
     if report.verdicts or report.tests:
-        lines += fitted(answer_line(report))
+        lines += fitted(answer_line(report, told))
     return "\n".join(lines) + "\n"
 
 

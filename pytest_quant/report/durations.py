@@ -1,12 +1,13 @@
 """Durations: where the time of a run went, by variant and stage."""
 
-from tabulate import tabulate
-
 from pytest_quant.report.document import Report
+from pytest_quant.report.fit import FITTED, laid_out
 from pytest_quant.report.text import clipped
+from pytest_quant.report.width import terminal_columns
 
 # As they follow each other; a stage of another name comes after these.
 STAGES = ("prepare", "calibrate", "train", "convert", "size", "evaluate", "time")
+TOTAL = "total"
 
 
 def durations_of(report: Report, format: str) -> str:
@@ -30,17 +31,15 @@ def durations_of(report: Report, format: str) -> str:
     for row in rows:
         spent = [row.seconds.get(stage) for stage in stages]
         total = sum(seconds or 0.0 for seconds in row.seconds.values())
-        who = [clipped(names[row.key.of_model]), clipped(variants[row.key])]
-        lines.append([*who, *(map(_seconds, spent)), _seconds(total)])
+        who = {"model": clipped(names[row.key.of_model]), "variant": clipped(variants[row.key])}
+        lines.append(
+            {**who, **dict(zip(stages, map(_seconds, spent), strict=True)), TOTAL: _seconds(total)}
+        )
     totals = [sum(row.seconds.get(stage) or 0.0 for row in rows) for stage in stages]
-    lines.append(["all", "", *map(_seconds, totals), _seconds(sum(totals))])
-    table = tabulate(
-        lines,
-        headers=["seconds", "", *map(clipped, stages), "total"],
-        tablefmt=format,
-        disable_numparse=True,
-        colalign=["left", "left", *["right"] * (len(stages) + 1)],
-    )
+    each = dict(zip(stages, map(_seconds, totals), strict=True))
+    lines.append({"model": "all", "variant": "", **each, TOTAL: _seconds(sum(totals))})
+    heads = {"model": "seconds", "variant": "", **{s: clipped(s) for s in stages}, TOTAL: TOTAL}
+    table = laid_out(heads, lines, format, terminal_columns() if format in FITTED else None)
     workers = report.environment.get("workers", 1)
     if workers > 1:
         table += f"\neach variant's seconds are of one of the {workers} workers"

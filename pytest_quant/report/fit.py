@@ -4,7 +4,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from pytest_quant.report.frame import SINCE
-from pytest_quant.report.table import MOST_CHANGE, RIGHT, cells_of, table_of
+from pytest_quant.report.table import MOST_CHANGE, NAMES, cells_of, table_of
 from pytest_quant.report.text import clipped, printable
 from pytest_quant.report.width import cut_in_the_middle, folded, width_of
 
@@ -18,9 +18,11 @@ FITTED = (
 )  # fmt: skip
 NOTHING = ("", "-")
 ALWAYS = ("model", "variant")
+HEAD = 2  # columns that a head takes beside its text
 MOST_NAME = 200  # characters, where there is room for all
-LEAST = {"model": 16, "variant": 12, "metric": 10}  # columns that a name is cut down to
-FOLDED = {"gates": 22, "variant": 12}  # columns that are folded where that is not enough
+# Columns that names are cut down to, and verdicts folded into: first as far as reads well, then further.
+NARROWER = {"model": 24, "variant": 20, "gates": 22}
+NARROWEST = {"model": 16, "metric": 12, "variant": 12, "gates": 14}
 CHANGE = 24  # columns of what changed since a baseline
 
 
@@ -37,6 +39,18 @@ def terminal_table(frame: pd.DataFrame, format: str, columns: int | None) -> str
     if format not in FITTED:
         return table_of(frame, format, tuple(heads))
     lines = [{key: _shown(key, line[key]) for key in heads} for line in lines]
+    return laid_out(heads, lines, format, columns)
+
+
+def laid_out(heads: Cells, lines: Lines, format: str, columns: int | None) -> str:
+    """Lines of variants as a table that fits.
+
+    Args:
+        heads: by the keys of the columns, of which the first is ``model``, the second ``variant``.
+        lines: the cells of each by these keys.
+        format: one of `FITTED`.
+        columns: that a line may have; None for any number.
+    """
     whole = _as_rows(heads, lines, format, columns)
     if whole is not None or columns is None:
         return whole or ""
@@ -65,6 +79,10 @@ def _shown(key: str, text: str) -> str:
     return clipped(text, MOST_CHANGE) if key.startswith(SINCE) else clipped(text, MOST_NAME)
 
 
+def _is_text(key: str) -> bool:
+    return key in NAMES or key.startswith(SINCE)
+
+
 def _names(lines: Lines) -> list[str]:
     return list(dict.fromkeys(line["model"] for line in lines))
 
@@ -79,9 +97,8 @@ def _as_rows(heads: Cells, lines: Lines, format: str, columns: int | None) -> st
         return text
     for key in [key for key in heads if key.startswith(SINCE)]:
         heads, lines = _narrower(heads, lines, key, CHANGE, format, columns)
-    for key in ("model", "metric", "gates", "variant"):
+    for key, least in (*NARROWER.items(), *NARROWEST.items()):
         if key in heads:
-            least = LEAST.get(key) or FOLDED[key]
             heads, lines = _narrower(heads, lines, key, least, format, columns)
     text = _rendered(heads, lines, format)
     return text if width_of(text) <= columns else None
@@ -97,7 +114,9 @@ def _narrower(
     now = max(width_of(text) for text in (heads[key], *(line[key] for line in lines)))
     room = max(least, now - over)
     cells = [cut_in_the_middle(line[key], room) for line in lines]
-    is_name = key in LEAST and len(set(cells)) == len({line[key] for line in lines})
+    is_name = (
+        key in NAMES and key != "gates" and len(set(cells)) == len({line[key] for line in lines})
+    )
     if not is_name:  # or two names would become one
         cells = [_folded(line[key], room) for line in lines]
     if key.startswith(SINCE):
@@ -119,7 +138,7 @@ def _rendered(heads: Cells, lines: Lines, format: str) -> str:
         headers=list(heads.values()),
         tablefmt=format,
         disable_numparse=True,
-        colalign=["right" if key in RIGHT else "left" for key in heads],
+        colalign=["left" if _is_text(key) else "right" for key in heads],
     )
 
 
@@ -132,7 +151,7 @@ def _as_columns(heads: Cells, lines: Lines, format: str, columns: int) -> str:
     heads = {key: head for key, head in heads.items() if key not in ALWAYS}
     parts: list[str] = []
     while variants:
-        count = min(len(variants), columns // LEAST["variant"])
+        count = min(len(variants), columns // NARROWEST["variant"])
         while count > 1 and width_of(_beside(heads, variants[:count], format, columns)) > columns:
             count -= 1
         parts.append(_beside(heads, variants[:count], format, columns))
@@ -160,11 +179,11 @@ def _beside(heads: Cells, variants: list[tuple[str, Lines]], format: str, column
                 labels.append(head)
                 cells.append(found)
     beside = columns - max(map(width_of, labels), default=0)
-    room = max(LEAST["variant"], beside // len(variants) - 3)
+    room = max(NARROWEST["variant"], beside // len(variants) - 3)
     folded_cells = [[_folded(text, room) for text in each] for each in cells]
     return tabulate(
         [[label, *each] for label, each in zip(labels, folded_cells, strict=True)],
-        headers=["", *(folded(printable(name), room) for name, _ in variants)],
+        headers=["", *(folded(printable(name), room - HEAD) for name, _ in variants)],
         tablefmt=format,
         disable_numparse=True,
         colalign=["left", *["right"] * len(variants)],

@@ -239,7 +239,10 @@ def _findings(report: "Report", told: Told | None) -> Iterator[_Finding]:
     looked_at = {RowKey.of(part) for test in report.tests for part in test["variants"]}
     for row in report.rows:  # of a script: no test tells of what could not be made
         if row.error and row.key not in looked_at:
-            yield _Finding(row.key.of_model, Answer.NO, f"{row.variant}: {row.error}")
+            text = f"{row.variant}: {row.error}"
+            if told is not None and told.once(row.error, "", f"row {row.key}") == "":
+                text = f"{row.variant} could not be made"
+            yield _Finding(row.key.of_model, Answer.NO, text)
 
 
 def _unjudged(report: "Report") -> Iterator[_Finding]:
