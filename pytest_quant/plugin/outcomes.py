@@ -9,6 +9,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.recorder import Running
 from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.selection import may_ask_by_name
+from pytest_quant.report.document import Report
 from pytest_quant.variant.key import key_of
 
 NOTE = "fixture ERROR"  # begins what is noted on an error of the user's own fixture
@@ -32,6 +33,20 @@ def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Ru
             report.quant_limits = dict(test.limits)
     if call.excinfo is not None and report.failed:
         report.quant_reason = _reason(call.excinfo.value)
+
+
+def take_in(document: Report, report: Any) -> None:
+    """Add to the run's report what a report of pytest tells; nothing of a try that announces another."""
+    if is_tried_again(report):
+        return
+    if payload := getattr(report, "quant", None):
+        ended = {"ended": outcome_of(report)}
+        verdicts = [{**verdict, **ended} for verdict in payload["verdicts"]]
+        document.add({**payload, "verdicts": verdicts})
+    if ending := ending_of(report):
+        document.add_test(ending)
+    elif report.failed and report.nodeid not in document.other_failures:
+        document.other_failures.append(report.nodeid)
 
 
 def ending_of(report: Any) -> dict[str, Any] | None:

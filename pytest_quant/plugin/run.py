@@ -27,7 +27,7 @@ from pytest_quant.plugin.items import (
 from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.once import CAUSE, Once, named_in, shorten
-from pytest_quant.plugin.outcomes import ending_of, is_tried_again, mark, outcome_of, uncollected
+from pytest_quant.plugin.outcomes import is_tried_again, mark, take_in, uncollected
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_line import line_writer
@@ -170,18 +170,8 @@ class Run:
         test.tried_again |= is_tried_again(report)
         if test.tried_again:
             forget_properties(report.user_properties, test.properties)
-        if is_tried_again(report):
-            return
-        if self.worker is not None:
-            return
-        if payload := getattr(report, "quant", None):
-            ended = {"ended": outcome_of(report)}
-            verdicts = [{**verdict, **ended} for verdict in payload["verdicts"]]
-            self.report.add({**payload, "verdicts": verdicts})
-        if ending := ending_of(report):
-            self.report.add_test(ending)
-        elif report.failed and report.nodeid not in self.report.other_failures:
-            self.report.other_failures.append(report.nodeid)
+        if self.worker is None:
+            take_in(self.report, report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if self.worker is None and not report.passed:
