@@ -15,7 +15,7 @@ import numpy as np
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.betting import DropBet, allowed_total
 from pytest_quant.judge.verdict import Outcome
-from pytest_quant.measure.accuracy import refuse_overlap
+from pytest_quant.measure.overlap import is_called_otherwise, refuse_overlap, refuse_shared
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant.evaluation import BatchScores
 from pytest_quant.variant.variant import Variant
@@ -63,12 +63,14 @@ def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bo
     if own is None or fp32 is None or not _applies(variant, metric, own.samples):
         return None
     watch: _Watch | None = None
-    seen, inputs = 0, set[bytes]()
+    seen, shared = 0, set[bytes]()
     for index in count():
         a, b = fp32.batch(index), own.batch(index)
         _refuse_other_samples(a, b)
-        inputs |= variant.tuned_on.intersection(b.inputs)
-        refuse_overlap(variant, inputs)
+        if index == 0 and is_called_otherwise(variant):
+            refuse_overlap(variant, set())
+        shared |= variant.tuned_on.intersection(b.inputs)
+        refuse_shared(variant, len(shared), seen + len(b.samples))
         seen += len(b.samples)
         if broken := sum(x != y for x, y in zip(a.irregular, b.irregular, strict=True)):
             none = Fraction(0)

@@ -1,13 +1,14 @@
 """Accuracy: a map over batches to per-sample scores, which are merged and paired by sample."""
 
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
+from pytest_quant.measure.overlap import refuse_overlap
 from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
@@ -21,8 +22,6 @@ from pytest_quant.subject.scoring import computed, fresh, gather, score
 from pytest_quant.subject.subject import check_targets, forward
 from pytest_quant.variant.evaluation import BatchScores, Evaluation, class_numbers, merged
 from pytest_quant.variant.variant import Variant
-
-OVERLAP = 0.01  # share of the tuning samples that may be found in the eval data by chance
 
 
 def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
@@ -177,30 +176,6 @@ def _refuse_unscored(variant: Variant, own: Evaluation) -> None:
                 f"metric {name} has no score for {variant.name}, whose outputs are infinite where "
                 "FP32's are and nowhere else; it must take such outputs.",
             )
-
-
-def refuse_overlap(variant: Variant, inputs: Set[bytes]) -> None:
-    """A model tuned on samples that it is now judged on is judged too kindly.
-
-    Raises:
-        QuantStageError: when 1 % or more of the tuning samples are among these inputs.
-    """
-    tuned = variant.tuned_on
-    shared = len(tuned & inputs)
-    if not tuned or shared < OVERLAP * len(tuned):
-        return
-    qat = variant.facts.trains
-    doing, fixture = (
-        ("trained", "quant_train_data")
-        if qat
-        else ("calibrated", "quant_calibration_data (or quant_train_data)")
-    )
-    raise QuantStageError(
-        "train" if qat else "calibrate",
-        f"{variant.name} was {doing} on eval data: {shared} of "
-        f"{len(tuned)} samples of {fixture} are in quant_eval_data, so its accuracy would be "
-        "measured on what it was tuned on. Use samples of the training data.",
-    )
 
 
 def _note_conversion_gap(variant: Variant, own: Evaluation, before: dict[str, float]) -> None:

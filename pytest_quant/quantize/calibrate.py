@@ -5,6 +5,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.subject import Admitted, Subject, forward
@@ -13,11 +14,11 @@ from pytest_quant.variant.recipe import Recipe
 
 def calibrate(
     prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress: Progress
-) -> set[bytes]:
+) -> Tuned:
     """Run about as many samples of the calibration data through the prepared model as the recipe says.
 
     Returns:
-        Digests of the inputs seen, so that a sample of the eval data among them is found.
+        With the inputs seen, so that a sample of the eval data among them is found.
 
     Raises:
         FlowRefusal: when the prepared model cannot run what FP32 can.
@@ -56,7 +57,7 @@ def calibrate(
             f"{fixture} yielded nothing; static quantization needs inputs to observe "
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
         )
-    return seen
+    return Tuned(frozenset(seen))
 
 
 def some_inputs(subject: Subject) -> Any:

@@ -5,9 +5,10 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
-from pytest_quant.machine.global_state import given_back
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
+from pytest_quant.quantize.own_loop import train_by_own_loop
+from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import logits_of
@@ -21,25 +22,18 @@ FREEZE_BATCHNORM = 0.75
 FREEZE_OBSERVERS = 0.85
 
 
-def train(
-    prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress: Progress
-) -> set[bytes]:
+def train(prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress: Progress) -> Tuned:
     """Train the prepared model in place: by the user's `quant_train`, else by the built-in loop.
 
     Returns:
-        Digests of the inputs of the first epoch (nothing for the user's own loop).
+        With the inputs of the first epoch, or those that the user's own loop was seen to learn from.
 
     Raises:
         QuantStageError: when there is no training data, or training fails or gives a loss of NaN.
     """
     subject = admitted.subject
     if subject.train is not None:
-        try:
-            with given_back():
-                subject.train(prepared.train())
-        except Exception as error:
-            raise QuantStageError("train", f"quant_train raised: {in_brief(error)}") from error
-        return set()
+        return train_by_own_loop(prepared, admitted)
     if subject.train_data is None:
         raise QuantStageError(
             "train",
@@ -50,9 +44,7 @@ def train(
     return _loop(prepared, subject, recipe, who, progress)
 
 
-def _loop(
-    prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress
-) -> set[bytes]:
+def _loop(prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress) -> Tuned:
     import torch
 
     steps = recipe.epochs * _count(subject.train_data)
@@ -80,7 +72,7 @@ def _loop(
             "quant_train_data yielded nothing; QAT needs batches of (inputs, targets). "
             "Override the fixture quant_train_data.",
         )
-    return seen
+    return Tuned(frozenset(seen))
 
 
 def _batches(subject: Subject, epochs: int) -> Iterator[tuple[int, Any, Any]]:
@@ -112,6 +104,8 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
     )
     try:
         loss = (subject.loss or _cross_entropy)(outputs, targets)
+    except QuantStageError:
+        raise
     except Exception as error:
         raise QuantStageError(
             "train",
@@ -134,7 +128,35 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
 def _cross_entropy(outputs: Any, targets: Any) -> Any:
     import torch
 
-    return torch.nn.functional.cross_entropy(logits_of(outputs), targets)
+    logits = logits_of(outputs)
+    if why := _no_classes(logits, targets):
+        raise QuantStageError(
+            "train",
+            f"the built-in loop trains by cross-entropy, which is not meant for {why}. Override the "
+            "fixture quant_loss with a callable(outputs, targets) that gives a scalar tensor, such as "
+            "torch.nn.functional.mse_loss.",
+        )
+    return torch.nn.functional.cross_entropy(logits, targets)
+
+
+def _no_classes(logits: Any, targets: Any) -> str | None:
+    """Why cross-entropy would train nonsense without a word, in half a sentence; or None."""
+    import torch
+
+    if not isinstance(logits, torch.Tensor) or not isinstance(targets, torch.Tensor):
+        return None
+    shapes = f"of shape {list(targets.shape)} for outputs of shape {list(logits.shape)}"
+    if logits.ndim < 2:
+        return f"targets {shapes}, in which no axis holds classes"
+    if logits.shape[1] == 1:
+        return f"targets {shapes}, with one class alone"
+    if targets.is_floating_point():
+        sums = targets.double().sum(1) if targets.ndim > 1 else targets
+        if targets.shape != logits.shape or (targets < 0).any() or ((sums - 1).abs() > 1e-3).any():
+            return f"targets of {targets.dtype} {shapes} that are no probabilities of classes"
+    elif logits.ndim == 3 and targets.ndim == 2 and logits.shape[1] == logits.shape[2]:
+        return f"targets {shapes}, in which both axes could be the classes"
+    return None
 
 
 def _count(data: Any) -> int:

@@ -12,11 +12,12 @@ from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize import calibrate, train
 from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.quantize.flows.flow import unobserved
+from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.recipe import Recipe
 
-Run = Callable[[Any, Admitted, Recipe, str, Progress], set[bytes]]
+Run = Callable[[Any, Admitted, Recipe, str, Progress], Tuned]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Tuning:
     Args:
         stage: its name.
         source: what the samples come from, for a person.
-        run: tunes in place; gives digests of the inputs that did it.
+        run: tunes in place.
         trains: whether the weights change too.
     """
 

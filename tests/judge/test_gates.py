@@ -328,15 +328,13 @@ def test_a_custom_variant_that_is_fp32_fails_every_gate(name, build, why):
 def test_one_that_is_not_meant_to_be_quantized_is_judged_and_says_so():
     variant = toy_variant(Recipe("custom", build=rescaled, quantized=False), name="mine")
     assert assert_gates(variant, max_accuracy_drop=0.5)[0].passed
-    assert notes_on(variant)[0] == "not quantized, as its recipe says (quantized=False)"
+    assert "not quantized, as its recipe says (quantized=False)" in notes_on(variant)
 
 
 def test_one_of_which_nothing_is_known_is_judged_and_says_so():
     variant = unmeasurable()
     assert_gates(variant, max_flips=1)
-    assert notes_on(variant)[0].startswith(
-        "not known to be quantized: what its build returned (fun"
-    )
+    assert any(note.startswith("not known to be quantized: what") for note in notes_on(variant))
 
 
 def test_fp32_itself_may_be_gated(dynamic):

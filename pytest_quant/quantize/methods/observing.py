@@ -25,6 +25,7 @@ from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, refuse_int8
 from pytest_quant.quantize.rehearsal import rehearsed
 from pytest_quant.quantize.stages import refuse_what_cannot_run, refuse_what_cannot_train, stage
+from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.quantize.tuning import Tuning
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
@@ -112,7 +113,7 @@ class Observing:
             notes = told(module, mode_askers(module, example)) if self.trains else ()
             notes += (equalize(module, example),) if recipe.equalize else ()
             prepared = self._prepared(module, admitted, recipe, example)
-        tuned_on = self._tuned(prepared, admitted, recipe, conditions, seconds)
+        tuned = self._tuned(prepared, admitted, recipe, conditions, seconds)
         rehearsal = rehearsed(prepared, self.flow, self.trains) if self.tuning else None
         with stage("convert", seconds):
             converted = self.flow.convert(prepared, example)
@@ -124,7 +125,7 @@ class Observing:
                 largest = largest_inputs(admitted, conditions)
                 refuse_unlike_rehearsal(converted, rehearsal, admitted, recipe, facts, largest)
         fake_quantized = rehearsal if self.trains else None
-        return Built(converted, recipe, fake_quantized, frozenset(tuned_on), seconds, notes)
+        return Built(converted, recipe, fake_quantized, tuned.on, seconds, (*notes, *tuned.notes))
 
     def _prepared(self, module: Any, admitted: Admitted, recipe: Recipe, example: Example) -> Any:
         """The module with observers or fake-quantize modules, which computes what FP32 does."""
@@ -150,21 +151,21 @@ class Observing:
         recipe: Recipe,
         conditions: Conditions,
         seconds: dict[str, float],
-    ) -> set[bytes]:
-        """Tune in place; digests of the inputs that did it."""
+    ) -> Tuned:
+        """Tune in place."""
         if (
             self.tuning is None
         ):  # observers of weights look when the model runs; there are no others
             with torch.no_grad():
                 call(prepared, admitted.first_inputs, admitted.subject.forward)
-            return set()
+            return Tuned()
         who = f"{admitted.subject.label} {recipe.kind}"
         with stage(self.tuning.stage, seconds):
-            tuned_on = self.tuning.run(prepared, admitted, recipe, who, conditions.progress)
+            tuned = self.tuning.run(prepared, admitted, recipe, who, conditions.progress)
         self.tuning.refuse_unobserved(prepared, admitted)
         if not self.trains:
             inputs = some_inputs(admitted.subject)
             refuse_clipping(
                 prepared, self.flow, lambda model: call(model, inputs, admitted.subject.forward)
             )
-        return tuned_on
+        return tuned

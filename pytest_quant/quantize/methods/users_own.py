@@ -12,6 +12,8 @@ from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.stages import differs_from_itself, stage
+from pytest_quant.quantize.tuned import Tuned
+from pytest_quant.quantize.watch import watching
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
@@ -28,7 +30,7 @@ class UsersOwn:
         with engine_set(str(recipe.engine)):
             module = copy.deepcopy(admitted.module)
             with stage("convert", seconds):
-                made = _made(module, recipe)
+                made, tuned = _made(module, admitted, recipe)
             if not callable(made):
                 raise QuantStageError(
                     "convert",
@@ -47,7 +49,7 @@ class UsersOwn:
                     f"the recipe's build made what differs from itself: {why}, so that no measurement "
                     "would hold; put it into eval mode, and leave out what is random.",
                 )
-        return Built(made, recipe, seconds=seconds)
+        return Built(made, recipe, tuned_on=tuned.on, seconds=seconds, notes=tuned.notes)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """There is no file of such a variant."""
@@ -62,10 +64,13 @@ class UsersOwn:
         return None
 
 
-def _made(module: Any, recipe: Recipe) -> Any:
+def _made(module: Any, admitted: Admitted, recipe: Recipe) -> tuple[Any, Tuned]:
+    """What the build makes of a copy, and what inputs it was seen to give to modules."""
     assert recipe.build is not None  # a custom Recipe has one
     try:
-        with given_back():
-            return recipe.build(module)
+        with given_back(), watching(admitted) as watch:
+            made = recipe.build(module)
+        seen = frozenset(watch.learned | watch.looked_at)
+        return made, Tuned(seen, tuple(watch.notes("its build")))
     except Exception as error:
         raise QuantStageError("convert", f"the recipe's build raised: {in_brief(error)}") from error

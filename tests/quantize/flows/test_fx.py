@@ -12,6 +12,7 @@ from quantizable import (
     decibels_of_conversion,
     images,
     made,
+    nudge,
     numbers,
 )
 from torch import nn
@@ -94,6 +95,7 @@ def test_functional_dropout_is_on_in_training_and_off_after_it(dropout):
             model(x)
         rows = model(torch.ones(64, 8))
         rows_differ.append(not torch.equal(rows, rows[:1].expand(64, 4)))
+        nudge(model)
 
     model = made(Dropping, drop=DROPOUTS[dropout])
     variant = built(model, "qat", numbers, train=train)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from quantizable import Branching, Convolutional, Two, built, decibels, made, numbers
+from quantizable import Branching, Convolutional, Two, built, decibels, made, nudge, numbers
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe
@@ -203,6 +203,7 @@ def test_looking_at_calls_learns_nothing_and_leaves_the_mode():
         modes.extend(child.training for child in model.modules())
         for x, _ in [(torch.randn(8, 3, 12, 12), None)] * 2:
             model(x)
+        nudge(model)
 
     model = made(Branching)
     variant = built(model, in_parts("qat"), train=train)

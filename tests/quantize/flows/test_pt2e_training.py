@@ -15,6 +15,7 @@ from quantizable import (
     decibels_of_conversion,
     images,
     made,
+    nudge,
     numbers,
 )
 from torch import nn
@@ -74,6 +75,7 @@ def dropping():
         seen["rows differ in training"] = float(model(x).std(0).max())
         seen["they do so in eval mode"] = float(model.eval()(x).std(0).max())
         model.train()
+        nudge(model)
 
     return built(made(Dropping), QAT, numbers, train=train), seen
 
@@ -144,6 +146,7 @@ def test_a_small_variance_shows_a_wrong_epsilon():
         prepared.freeze_bn_stats()
         for x, _ in images(3, TUNING):
             prepared(x)
+        nudge(prepared)
         frozen.extend(literals(prepared.graph, torch.ops.aten.batch_norm.default, 5))
 
     variant = built(model, QAT, train=train)

@@ -1,0 +1,16 @@
+"""Tuned: what is known of how a prepared model was calibrated or trained."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What came of it, the model apart.
+
+    Args:
+        on: digests of the inputs that did it, as far as they were seen.
+        notes: what a reader should know.
+    """
+
+    on: frozenset[bytes] = frozenset()
+    notes: tuple[str, ...] = ()
