@@ -30,7 +30,7 @@ def calibrate(
     subject, samples = admitted.subject, recipe.calibration_samples
     fixture, data = calibration_source(subject)
     seen: set[bytes] = set()
-    done = 0
+    done, first = 0, None
 
     def run(model: Any, whose: str, inputs: Any) -> None:
         forward(subject, model, inputs, whose, stage="calibrate", fixture=fixture)
@@ -40,6 +40,7 @@ def calibrate(
             inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
             count = min(size_of(inputs), samples - done) or 1
             inputs = taken(inputs, count)
+            first = inputs if first is None else first
             try:
                 run(prepared, "the prepared model", inputs)
             except QuantStageError as error:
@@ -57,14 +58,7 @@ def calibrate(
             f"{fixture} yielded nothing; static quantization needs inputs to observe "
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
         )
-    return Tuned(frozenset(seen))
-
-
-def some_inputs(subject: Subject) -> Any:
-    """The inputs of one batch of the calibration data."""
-    fixture, data = calibration_source(subject)
-    batch = next(each_batch(data, fixture))
-    return on_cpu(inputs_only(batch, fixture, subject.batch))
+    return Tuned(frozenset(seen), inputs=first)
 
 
 def calibration_source(subject: Subject) -> tuple[str, Any]:

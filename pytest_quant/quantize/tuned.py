@@ -1,6 +1,7 @@
 """Tuned: what is known of how a prepared model was calibrated or trained."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +11,9 @@ class Tuned:
     Args:
         on: digests of the inputs that did it, as far as they were seen.
         notes: what a reader should know.
+        inputs: of one batch that calibrated it; None where training did.
     """
 
     on: frozenset[bytes] = frozenset()
     notes: tuple[str, ...] = ()
+    inputs: Any = None

@@ -125,6 +125,12 @@ class ModelRepo:
         return result
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """In which no table is broken up and no line wraps; tests of narrower ones say so themselves."""
+    monkeypatch.setenv("COLUMNS", "240")
+
+
 def assert_good_is_tabulated(result):
     result.stdout.fnmatch_lines(["model *variant *gates", "good * dynamic *x * % * pt * 2 PASS"])
 

@@ -9,7 +9,6 @@ import torch
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.built import Built
-from pytest_quant.quantize.calibrate import some_inputs
 from pytest_quant.quantize.clipping import refuse_clipping
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.faithful import (
@@ -164,8 +163,6 @@ class Observing:
             tuned = self.tuning.run(prepared, admitted, recipe, who, conditions.progress)
         self.tuning.refuse_unobserved(prepared, admitted)
         if not self.trains:
-            inputs = some_inputs(admitted.subject)
-            refuse_clipping(
-                prepared, self.flow, lambda model: call(model, inputs, admitted.subject.forward)
-            )
+            own = admitted.subject.forward
+            refuse_clipping(prepared, self.flow, lambda model: call(model, tuned.inputs, own))
         return tuned
