@@ -41,6 +41,7 @@ def test_a_run_without_quant_imports_a_handful_of_modules(tmp_path):
     ours = {name for name in imported if name.startswith("pytest_quant.")}
     assert "pytest_quant.plugin.options" in ours
     assert ours <= {
+        "pytest_quant.errors",
         "pytest_quant.judge",
         "pytest_quant.judge.limits",
         *(f"pytest_quant.plugin.{name}" for name in ON_START),

@@ -127,8 +127,8 @@ class ModelRepo:
 
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch):
-    """In which no table is broken up and no line wraps; tests of narrower ones say so themselves."""
-    monkeypatch.setenv("COLUMNS", "240")
+    """In which no table is broken up and no sentence wraps; tests of narrower ones say so themselves."""
+    monkeypatch.setenv("COLUMNS", "500")
 
 
 def assert_good_is_tabulated(result):

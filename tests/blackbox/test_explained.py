@@ -59,7 +59,6 @@ def test_size(quant_static):
 """
 CAUSE = [
     "*- cause and remedy -*",
-    "accuracy FAIL: static drops * pt *allowed 5.00 pt",
     "head makes * % of the noise in the outputs (* % of the range is empty).",
     "layer *type *share of noise *SQNR dB *what is wrong",
     "head *Linear *",
@@ -131,7 +130,7 @@ def test_tests_with_the_same_limit_share_one_search(repo):
     result = repo.runpytest("--quant", "--quant-mend", "-p", "no:xdist", "-p", "no:randomly")
     result.assert_outcomes(failed=3, passed=1)
     shown = [line for line in result.outlines if line.startswith('Recipe("static"')]
-    assert len(shown) >= 3
+    assert len(shown) >= 2  # a limit that two tests share tells its remedy once
 
 
 def test_what_was_found_is_in_the_report(repo):
@@ -207,7 +206,7 @@ def test_breaches_with_one_cause_tell_it_once(repo):
     result = repo.runpytest("--quant")
     result.assert_outcomes(failed=1)
     assert sum("of the noise in the outputs" in line for line in result.outlines) == 1
-    result.stdout.fnmatch_lines(["*- cause and remedy -*", "flips FAIL: *"])
+    result.stdout.fnmatch_lines(["*- cause and remedy -*"])
 
 
 def test_an_expected_failure_is_not_looked_into(repo):

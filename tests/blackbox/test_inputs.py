@@ -54,7 +54,11 @@ GIVEN = {
     "quant_calibration_data": ("batches(3)", "static", True),
     "quant_train_data": ("batches(2)", "qat", True),
     "quant_loss": ("torch.nn.functional.cross_entropy", "qat", True),
-    "quant_train": ("lambda model: [model(x) for x, _ in batches(2)] and None", "qat", True),
+    "quant_train": (
+        "lambda m: [(m(x), [p.data.mul_(0.9) for p in m.parameters()]) for x, _ in batches(2)] and None",
+        "qat",
+        True,
+    ),
 }
 
 

@@ -144,7 +144,6 @@ def test_a_variant_asked_for_by_name_that_cannot_be_set_up_is_a_no(repo, broken)
     word, rest = answer(repo)
     assert word == "no"
     assert "test_name.py::test_by_name[static] " in rest
-    assert "no share" in rest
 
 
 def test_tests_that_ask_by_name_are_among_those_of_the_marker(repo):
@@ -179,7 +178,7 @@ def test_variants_of_a_store_of_ones_own_are_reported_like_a_fixtures(repo):
     repo.makepyfile(test_served=served)
     word, rest = answer(repo)
     assert word == "no"
-    assert "served: test_served.py::test_runs failed: KeyError" in rest
+    assert "served: test_served.py::test_runs failed" in rest
 
 
 @pytest.mark.slow
