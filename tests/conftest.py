@@ -29,3 +29,11 @@ hypothesis.settings.load_profile("same")
 def no_step_summary(monkeypatch):
     """Runs within tests are none of the CI job's."""
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture
+def pytester(pytester, monkeypatch, pytestconfig):
+    """pytester, whose runs load the plugins that this one loads, and no others that happen to be there."""
+    blocked = [each for each in pytestconfig.getini("addopts") if each.startswith("-pno:")]
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(blocked))
+    return pytester
