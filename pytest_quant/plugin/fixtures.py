@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_quant.errors import hidden
-
 if TYPE_CHECKING:
     from pytest_quant.plugin.run import Run
     from pytest_quant.variant.variant import Variant
@@ -176,6 +174,8 @@ def quant_variant(
 
 
 def _look_up(run: Any, request: pytest.FixtureRequest, recipe: Any) -> "Variant":
+    from pytest_quant.errors import hidden
+
     __tracebackhide__ = hidden
     variant: Variant = run.lookup.variant(request, recipe)
     return variant
