@@ -27,6 +27,7 @@ LEAST_BUDGET_ROUNDS = 15  # a slow model gets these, as long as they fit into MO
 MOST_SECONDS = 300.0
 MARGINAL_ROUNDS = 60  # from here on a median known to lie this close to the limit ends the test
 MARGINAL = (-0.03, 0.02)
+OVERTIME = 0.1  # of a budget, that its last round may take without a word
 SHOWN_ALPHA = 0.025  # per side, of the interval that people see
 
 
@@ -66,7 +67,8 @@ def judge_speedup(
         baseline: ``given``: FP32 as the user gave it; ``best``: the fastest of as given and
             channels_last.
         alpha: error probability of the gate.
-        budget: seconds; 15 rounds are made in any case, if they take at most 300 s.
+        budget: seconds; 15 rounds are made in any case, if they take at most 300 s, and a FAIL is
+            confirmed. The sentence says why where that takes longer.
 
     Raises:
         ValueError: for another baseline, or an alpha outside (0, 1).
@@ -80,9 +82,10 @@ def judge_speedup(
         return refusal(GATE, "speed-up", variant, min_speedup, reason)
     pair = variant.pair(baseline)
     timing, confirmed = decide_and_confirm(pair, min_speedup, alpha, budget)
-    if not variant.is_fp32:
+    spent = timing.seconds + (confirmed.seconds if confirmed else 0.0)
+    if not variant.is_fp32 and spent < budget:
         _ = variant.fp32.format_gain  # so that the report can show the ratio to the best FP32 too
-    return _verdict(variant, pair, min_speedup, alpha, timing, confirmed)
+    return _verdict(variant, pair, min_speedup, alpha, timing, confirmed, budget)
 
 
 def decide_and_confirm(
@@ -195,6 +198,7 @@ def _verdict(
     alpha: float,
     timing: Timing,
     confirmed: Timing | None,
+    budget: float,
 ) -> Verdict:
     fp32_ms, own_ms = pair.milliseconds
     interval = shown_interval(pair)
@@ -206,6 +210,8 @@ def _verdict(
     )
     if timing.outcome is Outcome.INCONCLUSIVE:
         sentence += f"; {timing.why}"
+    if why := _why_so_long(timing, confirmed, alpha, budget):
+        sentence += f"; {why}"
     evidence: dict[str, Any] = {
         "rounds": timing.rounds,
         "seconds": timing.seconds,
@@ -228,6 +234,22 @@ def _verdict(
         observed=pair.ratio,
         evidence=evidence,
     )
+
+
+def _why_so_long(
+    timing: Timing, confirmed: Timing | None, alpha: float, budget: float
+) -> str | None:
+    """Why timing took longer than its budget; None where it did not, or where a last round has done it."""
+    spent = timing.seconds + (confirmed.seconds if confirmed else 0.0)
+    if spent <= (1 + OVERTIME) * budget:
+        return None
+    reasons = []
+    if timing.seconds > (1 + OVERTIME) * budget:
+        reasons.append(f"a round took {timing.seconds / timing.rounds:.2g} s, and it takes "
+                       f"{fewest_rounds(alpha)} of them to decide")  # fmt: skip
+    if confirmed is not None:
+        reasons.append("a failure is confirmed on re-made copies")
+    return f"the budget of {budget:g} s was exceeded ({spent:.0f} s), since {' and '.join(reasons)}"
 
 
 def _spread(values: list[float]) -> float:

@@ -2,7 +2,7 @@
 
 import copy
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -13,12 +13,15 @@ from pytest_quant.machine.conditions import (
     engine_set,
     known_warnings_silenced,
 )
-from pytest_quant.subject.batches import mapped, on_cpu, run, size_of, taken
+from pytest_quant.machine.global_state import given_back
+from pytest_quant.measure.timed_inputs import TimedCall
+from pytest_quant.subject.batches import mapped, on_cpu, size_of, taken
 from pytest_quant.variant.rounds import Pair, Side
 from pytest_quant.variant.variant import Variant
 
 BEST_ROUNDS = 13  # to know which memory format of FP32 is faster
 BEST_SECONDS = 10.0
+RESPONSE = 0.05  # of the largest output; int8 tells a 256th of it
 
 
 def make_pair(variant: Variant, baseline: str, conditions: Conditions) -> Pair:
@@ -55,7 +58,7 @@ def channels_last_speedup(fp32: Variant) -> float:
     if not any(isinstance(module, torch.nn.Conv2d) for module in fp32.model.modules()):
         return 1.0
     pair = fp32.pair("best")
-    pair.add_rounds(BEST_ROUNDS, BEST_SECONDS)
+    pair.add_rounds(BEST_ROUNDS, min(BEST_SECONDS, fp32.conditions.timing_seconds / 3))
     return pair.ratio
 
 
@@ -110,9 +113,15 @@ def _pair(
                 variant.notes.append(beside)
             yield
 
+    a = _tried(fp32, model_a, inputs_a, "FP32")
+    b = _tried(variant, model_b, inputs_b, variant.name)
+    if b.response == 0 and (a.response or 0) > RESPONSE:
+        raise _untimeable(
+            variant.name, "it gives the same outputs for inputs that FP32 tells apart"
+        )
     pair = Pair(
-        Side(_timed_call(fp32, model_a, inputs_a, "FP32"), fp32.running),
-        Side(_timed_call(variant, model_b, inputs_b, variant.name), variant.running),
+        Side(a, fp32.running, fresh=a.fresh),
+        Side(b, variant.running, fresh=b.fresh),
         remade,
         hold,
         baseline=name,
@@ -121,19 +130,28 @@ def _pair(
     return pair
 
 
-def _timed_call(variant: Variant, model: Any, inputs: Any, who: str) -> Callable[[], Any]:
-    """One call as a function without arguments, tried once, so that it fails here or never."""
-    own = variant.subject.forward
+def _tried(variant: Variant, model: Any, inputs: Any, who: str) -> TimedCall:
+    """The call of one model, which is tried, so that it fails here or never."""
+    call = TimedCall(model, inputs, variant.subject.forward)
     try:
         with variant.running():
-            run(model, inputs, own)
+            why = call.check()
     except Exception as error:
         raise QuantStageError(
             "time",
             f"{who} could not run on the inputs of one timed call: {in_brief(error)}. Check "
             "quant_latency_inputs.",
         ) from error
-    return lambda: run(model, inputs, own)
+    if why:
+        raise _untimeable(who, why)
+    return call
+
+
+def _untimeable(who: str, why: str) -> QuantStageError:
+    return QuantStageError(
+        "time",
+        f"{who} cannot be timed: {why}. In use inputs are new ones; leave out what keeps outputs.",
+    )
 
 
 def _as_made(variant: Variant) -> Any:
@@ -163,7 +181,8 @@ def _fresh(variant: Variant, model: Any) -> Any:
         except Exception:
             if recipe is None or recipe.build is None:
                 raise
-            return recipe.build(copy.deepcopy(variant.fp32.model))
+            with given_back():
+                return recipe.build(copy.deepcopy(variant.fp32.model))
 
 
 @contextmanager

@@ -27,11 +27,23 @@ Clock = Callable[[], float]
 
 @dataclass(slots=True)
 class Side:
-    """One of the two models: how it is called, and in what context."""
+    """One of the two models: how it is called, and in what context.
+
+    Args:
+        call: one call, for what is not timed.
+        context: in which it runs.
+        repeats: calls in a timed block.
+        fresh: gives the call of a block of so many, whose inputs nobody has seen; None for `call`.
+    """
 
     call: Callable[[], Any]
     context: Callable[[], AbstractContextManager[None]]
     repeats: int = 1
+    fresh: Callable[[int], Callable[[], Any]] | None = None
+
+    def block(self) -> Callable[[], Any]:
+        """The call of the next timed block."""
+        return self.call if self.fresh is None else self.fresh(self.repeats)
 
 
 @dataclass(slots=True)
@@ -87,8 +99,9 @@ class Pair:
         timed = []
         for side, seconds in sides:
             with side.context():
+                call = side.block()  # before the caches are warm, since it writes inputs
                 self._settle(side)
-                timed.append((seconds, self._block(side)))
+                timed.append((seconds, self._block(side, call)))
         for seconds, value in timed:
             seconds.append(value)
         self.spent += self.clock() - start
@@ -108,7 +121,7 @@ class Pair:
         while True:
             for side, times in zip((self.a, self.b), history, strict=True):
                 with side.context():
-                    times.append(self._block(side))
+                    times.append(self._block(side, side.block()))
             elapsed = self.clock() - start
             steady = all(_agree(times) for times in history)
             if len(history[0]) >= 3 and elapsed >= WARM_UP_SECONDS and steady:
@@ -126,8 +139,7 @@ class Pair:
             if self.clock() - start >= SETTLE_SECONDS:
                 return
 
-    def _block(self, side: Side) -> float:
-        call = side.call
+    def _block(self, side: Side, call: Callable[[], Any]) -> float:
         start = self.clock()
         for _ in range(side.repeats):
             call()

@@ -440,7 +440,7 @@ def checkpoint(column, other, fp32, now, size=50):
     inputs = torch.tensor([fp32, now, range(len(fp32))], dtype=torch.float32).T
     data = list(zip(inputs.split(size), torch.zeros(len(fp32)).long().split(size), strict=True))
     subject = Subject(Reads(column, other), "planted", eval_data=data)
-    recipe = Recipe("custom", build=lambda module: Reads(column, 0.25))
+    recipe = Recipe("custom", build=lambda module: Reads(column, 0.25), quantized=False)
     return open_store(ONE_THREAD).variant(subject, recipe, "static")
 
 

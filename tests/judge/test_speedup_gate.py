@@ -146,6 +146,33 @@ def test_a_slow_model_can_be_decided_within_its_15_rounds():
     assert decided(fake_pair(3.0, 1.5), limit=1.5).rounds == 13
 
 
+@pytest.mark.parametrize(
+    ("ratio", "remade", "why"),
+    [
+        (1.6, None, r"exceeded \(\d+ s\), since a round took 1.\d* s, and it takes 13 of them to "),
+        (1.3, 1.3, "decide and a failure is confirmed on re-made copies"),
+    ],
+)
+def test_a_budget_that_cannot_hold_says_why(ratio, remade, why):
+    pair = fake_pair(ratio * 0.2, 0.2, remade=lambda: fake_pair(remade * 0.2, 0.2))
+    verdict = judged(pair, budget=2.0)
+    assert re.search(f"; the budget of 2 s was .*{why}", verdict.sentence)
+
+
+def test_a_confirmation_beyond_the_budget_is_told():
+    pair = pair_of(1.3, remade=lambda: pair_of(1.3))
+    spent = judged(pair_of(1.3, remade=lambda: pair_of(1.3))).evidence["seconds"]
+    sentence = judged(pair, budget=1.2 * spent).sentence
+    assert sentence.endswith("s), since a failure is confirmed on re-made copies")
+
+
+def test_the_fastest_fp32_is_looked_for_only_within_the_budget():
+    for budget, known in ((60.0, 1.0), (2.0, None)):
+        variant = timed_variant(fake_pair(0.4, 0.2))
+        judge_speedup(variant, 1.5, budget=budget)
+        assert variant.fp32.measured("format_gain") == known
+
+
 def test_13_rounds_that_do_not_fit_into_300_s_are_not_begun():
     pair = fake_pair(20.0, 10.0)
     timing = decided(pair)

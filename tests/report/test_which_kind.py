@@ -69,6 +69,24 @@ def test_static_where_it_is_notably_faster_and_loses_little():
     assert taken(fp32(), row("dynamic", speed=1.5), row("static", drop=0.005, speed=2)) == "static"
 
 
+def with_interval(speed, interval, kind="static"):
+    plain = row(kind, speed=speed).to_dict()
+    return Row.from_dict(plain | {"latency": latency_cells(speed, interval_95=interval)})
+
+
+@pytest.mark.parametrize(
+    ("interval", "kind"),
+    [
+        ([6.7, 6.75], "static"),  # all of it is a tenth above dynamic's
+        ([6.5, 7.5], "dynamic"),  # a busy minute
+        (None, "dynamic"),  # too few rounds
+    ],
+)
+def test_a_kind_is_faster_only_where_its_interval_says_so(interval, kind):
+    rows = [fp32(), with_interval(6.0, [5.95, 6.05], "dynamic"), with_interval(6.72, interval)]
+    assert taken(*rows) == kind
+
+
 def test_a_faster_kind_that_loses_more_than_a_point_needs_a_gate_that_allows_it():
     rows = [fp32(), row("dynamic", speed=1.5), row("static", drop=0.03, speed=2)]
     assert taken(*rows) == "dynamic"
