@@ -81,7 +81,7 @@ def planted_variant(fp32, own, *, metric=None, name="static", size=50, targets=N
     """
     inputs = torch.tensor([fp32, own, range(len(fp32))], dtype=torch.float32).T
     if targets is not None:
-        metric = metric or score_of
+        metric = metric or reward()
     else:
         targets = torch.zeros(len(inputs), dtype=torch.long)
     data = list(zip(inputs.split(size), targets.split(size), strict=True))
@@ -93,6 +93,12 @@ def planted_variant(fp32, own, *, metric=None, name="static", size=50, targets=N
 def right(count, of):
     """Scores of `of` samples, the first `count` of which are right."""
     return [1] * count + [0] * (of - count)
+
+
+def reward(name="reward", unit="fraction", whole=False):
+    """A metric of planted scores for which higher is better; of each sample, or their mean alone."""
+    fn = (lambda outputs, targets: score_of(outputs, targets).mean()) if whole else score_of
+    return Metric(fn, name, higher_is_better=True, unit=unit)
 
 
 def loss(name="loss", unit="raw"):

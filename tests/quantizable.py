@@ -7,9 +7,9 @@ from builders import ONE_THREAD
 from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
-from pytest_quant import Recipe, Subject
+from pytest_quant import Metric, Recipe, Subject
 from pytest_quant.store.open import open_store
-from pytest_quant.subject.batches import call
+from pytest_quant.subject.batches import call, tensors_in
 from pytest_quant.variant.sqnr import sqnr
 
 SIZES = (8, 8, 5)  # of the eval batches; the last one is short
@@ -178,9 +178,14 @@ def questions(seed=1, sizes=SIZES):
     ]
 
 
-def anything(outputs, targets):
-    """A metric for outputs that are no logits of classes."""
-    return torch.ones(len(targets))
+def magnitude(outputs, targets):
+    """The mean size of all outputs, of whatever form."""
+    sizes = [tensor.double().nan_to_num(0, 0, 0).abs().mean() for tensor in tensors_in(outputs)]
+    return float(sum(sizes))
+
+
+# A metric for outputs that are no logits of classes.
+anything = Metric(magnitude, "size of outputs", higher_is_better=True, unit="raw")
 
 
 def subject_of(model, data=images, **parts):

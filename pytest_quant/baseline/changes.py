@@ -139,7 +139,7 @@ def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str
     flips = None
     if comparable and new.eval_set and all(metric.name in each for each in scores):
         a, b = (unpack_scores(each[metric.name], new.eval_set.samples) for each in scores)
-        flips = int(np.count_nonzero(a != b))
+        flips = int(np.count_nonzero((a != b) & ~(np.isnan(a) & np.isnan(b))))
     return {
         "name": metric.name,
         "unit": metric.unit,

@@ -61,8 +61,9 @@ def _check_values(row: Mapping[str, Any], scores: Mapping[str, Array]) -> None:
         each, value = scores.get(metric["name"]), metric["value"]
         if each is None or value is None or metric["samples"] != metric["of"]:
             continue
+        each = each[~np.isnan(each)]  # a sample of which nothing counts has no score
         with np.errstate(all="ignore"):
-            mean = float(np.mean(each, dtype=np.float64))
+            mean = float(np.mean(each, dtype=np.float64)) if len(each) else math.nan
             largest = float(np.abs(each).max(initial=1.0))
         if metric["unit"] == "perplexity":
             value = math.log(value) if value > 0 else math.nan

@@ -12,6 +12,7 @@ from pytest_quant.judge.early import ALPHA, Early, decide_early
 from pytest_quant.judge.honesty import (
     broken_outputs,
     broken_sentence,
+    impossible_score,
     not_quantized,
     refusal,
 )
@@ -19,7 +20,7 @@ from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
-from pytest_quant.variant.evaluation import flipped
+from pytest_quant.variant.evaluation import counted, flipped
 from pytest_quant.variant.variant import Variant
 
 SCOPES = ("dataset", "population")
@@ -69,7 +70,8 @@ def judge_drop(
         early = decide_early(variant, asked.metric, max_drop, relative)
         if early is not None:
             return _early_verdict(variant, asked, early)
-    if reason := broken_outputs(variant) or _below(variant, asked.metric, min_baseline):
+    reason = broken_outputs(variant) or impossible_score(variant, asked.metric)
+    if reason := reason or _below(variant, asked.metric, min_baseline):
         return asked.refused(variant, reason)
     verdict = _on_the_set(variant, asked)
     return verdict if scope == "dataset" else _in_the_population(variant, asked, alpha, verdict)
@@ -250,6 +252,8 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
 
 
 def exact_mean(scores: "np.ndarray[Any, Any]") -> Fraction:
+    """Of the samples that have a score."""
+    scores = counted(scores)
     if (scores == np.round(scores)).all() and np.abs(scores).max(initial=0) < 2**31:
         return Fraction(int(scores.astype(np.int64).sum()), len(scores))
     return sum((Fraction(score) for score in scores.tolist()), Fraction(0)) / len(scores)

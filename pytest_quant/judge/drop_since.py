@@ -8,11 +8,11 @@ import numpy as np
 
 from pytest_quant.baseline.packing import Array, unpack_scores
 from pytest_quant.judge.accuracy_drop import exact_mean, quantity_of
-from pytest_quant.judge.honesty import broken_outputs, refusal
+from pytest_quant.judge.honesty import broken_outputs, impossible_score, refusal
 from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.subject.perplexity import rise_of
+from pytest_quant.subject.perplexity import perplexity_of, rise_of
 
 
 def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict:
@@ -22,7 +22,9 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         QuantStageError: when the baseline was made on other samples or with another metric.
     """
     variant, quantity = stored.variant, quantity_of(metric)
-    if not variant.is_fp32 and (reason := broken_outputs(variant)):
+    if not variant.is_fp32 and (
+        reason := broken_outputs(variant) or impossible_score(variant, metric)
+    ):
         return refusal(GATE, quantity, variant, max_drop, reason, metric.name)
     own, known = variant.evaluation, known_metric(stored, metric)
     refuse_other_samples(stored)
@@ -32,7 +34,7 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
     if metric.name in own.scores and metric.name in packed:
         scores = own.scores[metric.name]
         then = unpack_scores(packed[metric.name], len(own))
-        if not np.isfinite(then).all():
+        if not _fits(then, scores):
             raise unusable(stored, f"its {metric.name} is not a number on some samples")
         before, after = exact_mean(then), exact_mean(scores)
         worse, better = _counts(then, scores, metric)
@@ -40,8 +42,10 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         paired = f", {worse} worse and {better} better"
     else:
         assert known.value is not None  # known_metric has seen to it
-        value = math.log(known.value) if metric.unit == "perplexity" else known.value
-        before, after = Fraction(value), Fraction(own.values[metric.name])
+        value, now = known.value, own.values[metric.name]
+        if metric.unit == "perplexity":  # the logarithm of an exponential is not quite its argument
+            value = now if perplexity_of(now) == value else math.log(value)
+        before, after = Fraction(value), Fraction(now)
     drop = _drop(before, after, metric)
     relative = metric.unit == "perplexity"
     limit = Fraction(math.log1p(max_drop)) if relative else Fraction(str(max_drop))
@@ -94,13 +98,18 @@ def _lost_by_fp32(stored: Stored, metric: Metric) -> str:
     if metric.name not in own.scores or metric.name not in packed:
         return ""
     scores, then = own.scores[metric.name], unpack_scores(packed[metric.name], len(own))
-    if not np.isfinite(then).all():
+    if not _fits(then, scores):
         return ""
     drop = _drop(exact_mean(then), exact_mean(scores), metric)
     if drop <= 0:
         return ""
     worse, better = _counts(then, scores, metric)
     return f"{_verb(metric, drop)} ({worse} samples worse and {better} better)"
+
+
+def _fits(then: Array, now: Array) -> bool:
+    """Whether the stored scores are numbers wherever those of now are."""
+    return np.array_equal(np.isnan(then), np.isnan(now)) and not np.isinf(then).any()
 
 
 def _counts(then: Array, now: Array, metric: Metric) -> tuple[int, int]:

@@ -154,7 +154,8 @@ def _refuse_other_samples(fp32: BatchScores, own: BatchScores) -> None:
 
 
 def _outside(before: Scores, after: Scores) -> bool:
-    return any(bool(((part < 0) | (part > 1)).any()) for part in (before, after))
+    """Also where a sample has no score."""
+    return not all(bool(((part >= 0) & (part <= 1)).all()) for part in (before, after))
 
 
 def _are_hits(before: Scores, after: Scores) -> bool:

@@ -6,7 +6,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.variant.evaluation import flipped
+from pytest_quant.variant.evaluation import counted, flipped
 from pytest_quant.variant.variant import Variant
 
 GATE = "max_flips"
@@ -32,17 +32,18 @@ def judge_flips(variant: Variant, max_flips: float) -> Verdict:
             "for a batch or the whole set; let quant_metric return a tensor of shape [batch].",
         )
     flips = len(flipped(own, variant.fp32.evaluation, metric.name))
-    share = Fraction(flips, len(own))
+    samples = len(counted(own.scores[metric.name]))
+    share = Fraction(flips, samples)
     outcome = Outcome.PASS if share <= Fraction(str(max_flips)) else Outcome.FAIL
     return Verdict.on(
         variant,
         GATE,
         "flips",
         outcome,
-        f"{variant.name} scores {flips} of {len(own)} samples differently from FP32 "
-        f"({100 * flips / len(own):.2f} %), allowed {100 * max_flips:g} %",
+        f"{variant.name} scores {flips} of {samples} samples differently from FP32 "
+        f"({100 * flips / samples:.2f} %), allowed {100 * max_flips:g} %",
         limit=max_flips,
         observed=float(share),
         metric=metric.name,
-        evidence={"samples": len(own), "flips": flips},
+        evidence={"samples": samples, "flips": flips},
     )

@@ -7,7 +7,9 @@ import numpy as np
 
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.batches import tensors_in
+from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.subject import forward
+from pytest_quant.subject.trust import out_of_range
 from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
@@ -90,6 +92,14 @@ def broken_outputs(variant: Variant) -> str | None:
     own, fp32 = variant.evaluation, variant.fp32.evaluation
     broken = int((own.irregular != fp32.irregular).sum())
     return broken_sentence(variant, broken, len(own)) if broken else None
+
+
+def impossible_score(variant: Variant, metric: Metric) -> str | None:
+    """Why this variant is broken: a score that a metric in fractions cannot have; or None."""
+    value = out_of_range(metric, variant.evaluation.known(metric.name))
+    if value is None:
+        return None
+    return f"{variant.name} has {value:.4g} of {metric.name}, which on FP32 lies in [0, 1]."
 
 
 def broken_sentence(variant: Variant, broken: int, samples: int) -> str:

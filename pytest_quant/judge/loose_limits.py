@@ -127,7 +127,7 @@ def _spare(variant: Variant) -> float:
 
 def _share(variant: Variant, shares: Mapping[str, float]) -> float:
     metric = metric_named(variant, None)
-    share = shares[metric.unit]
+    share = shares[metric.unit or "fraction"]
     if metric.unit != "raw":
         return share
     return share * (abs(float(variant.fp32.evaluation.values[metric.name])) or 1.0)

@@ -27,6 +27,7 @@ from pytest_quant.judge.score_bound import (
 )
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.variant.evaluation import counted
 from pytest_quant.variant.variant import Variant
 
 UNSEEN_RISK = 0.05  # a set so small that a drop of the margin may show in no sample proves nothing
@@ -78,7 +79,9 @@ def bound_drop(
             "number for a batch or the whole set; let it return a tensor of shape [batch], or judge "
             "the eval set itself (scope='dataset').",
         )
-    before, after = variant.fp32.evaluation.scores[metric.name], own.scores[metric.name]
+    before, after = map(
+        counted, (variant.fp32.evaluation.scores[metric.name], own.scores[metric.name])
+    )
     scores = np.concatenate([before, after])
     is_bounded = bool(((scores >= 0) & (scores <= 1)).all())
     sign = 1.0 if metric.higher_is_better else -1.0

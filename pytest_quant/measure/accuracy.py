@@ -18,9 +18,17 @@ from pytest_quant.subject.batches import (
 )
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import computed, fresh, gather, score
 from pytest_quant.subject.subject import check_targets, forward
-from pytest_quant.variant.evaluation import BatchScores, Evaluation, class_numbers, merged
+from pytest_quant.subject.trust import out_of_range, refuse_memory, refused_range
+from pytest_quant.variant.evaluation import (
+    BatchScores,
+    Evaluation,
+    class_numbers,
+    counted,
+    merged,
+)
 from pytest_quant.variant.variant import Variant
 
 
@@ -63,6 +71,7 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
     subject, metrics = variant.subject, variant.admitted.metrics
     accumulators = [(metric, fresh(metric)) for metric in metrics if metric.is_accumulator]
     batches: list[BatchScores] = []
+    first: Probe | None = None
     labels: list[Any] = []
     with (
         variant.timed("evaluate"),
@@ -73,6 +82,9 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
     ):
         for batch in each_batch(subject.eval_data, "quant_eval_data"):
             scores, outputs, targets = score_one(variant, model, who, batch)
+            if variant.is_fp32 and first is None:
+                first = Probe((outputs,), (targets,), (len(scores.samples),))
+                known = [first.scored(metric) for metric in metrics]
             batches.append(scores)
             for metric, accumulator in accumulators:
                 gather(metric, accumulator, outputs, targets)
@@ -84,9 +96,34 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
             f"quant_eval_data yielded nothing for {who}, though it had batches before; FP32 and each "
             "variant need a pass of their own. Return a DataLoader over a Dataset, or a list.",
         )
+    if first is not None:
+        refuse_memory(metrics, first, known)
     is_broken = not variant.is_fp32 and any(any(batch.irregular) for batch in batches)
     values = {m.name: _computed(m, accumulator, is_broken) for m, accumulator in accumulators}
-    return merged(batches, metrics, values, class_numbers(labels))
+    whole = merged(batches, metrics, values, class_numbers(labels))
+    if variant.is_fp32:
+        _refuse_values(variant, whole)
+    return whole
+
+
+def _refuse_values(variant: Variant, fp32: Evaluation) -> None:
+    """FP32's scores have to be what the metric's unit says, and some samples have to have one."""
+    for metric in variant.admitted.metrics:
+        scores = fp32.scores.get(metric.name)
+        unscored = 0 if scores is None else len(scores) - len(counted(scores))
+        if unscored == len(fp32):
+            raise QuantStageError(
+                "evaluate",
+                f"no sample of quant_eval_data has a target that counts for metric {metric.name}; all "
+                f"are {metric.fn.ignore_index}.",
+            )
+        if unscored:
+            variant.notes.append(
+                f"{unscored:,} of {len(fp32):,} samples have no target that counts for {metric.name}, "
+                "so they have no score"
+            )
+        if (strange := out_of_range(metric, fp32.known(metric.name))) is not None:
+            raise refused_range(metric, strange)
 
 
 def score_one(variant: Variant, model: Any, who: str, batch: Any) -> tuple[BatchScores, Any, Any]:
@@ -134,13 +171,13 @@ def _score_batch(
 
 
 def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:
-    """The metric's scores; NaN when it cannot score outputs that are not finite where FP32's are,
+    """The metric's scores; a mean of NaN when it cannot score outputs that are not finite where FP32's are,
     since those are the variant's failure and no error of the metric."""
     try:
         return score(metric, outputs, targets, size)
     except QuantStageError:
         if is_broken:
-            return np.full(size, np.nan)
+            return math.nan
         raise
 
 

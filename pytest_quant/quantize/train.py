@@ -11,7 +11,7 @@ from pytest_quant.quantize.own_loop import train_by_own_loop
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
 from pytest_quant.subject.digests import digests
-from pytest_quant.subject.metrics import logits_of
+from pytest_quant.subject.logits import logits_of
 from pytest_quant.subject.subject import Admitted, Subject, forward
 from pytest_quant.variant.recipe import Recipe
 

@@ -103,8 +103,8 @@ def _metric_score(metric: Metric, evaluation: Evaluation) -> MetricScore:
     value = evaluation.values[metric.name]
     return MetricScore(
         name=metric.name,
-        unit=metric.unit,
-        higher_is_better=metric.higher_is_better,
+        unit=metric.unit or "fraction",
+        higher_is_better=metric.higher_is_better is not False,
         value=perplexity_of(value) if metric.unit == "perplexity" else float(value),
         samples=len(evaluation),
         of=len(evaluation),

@@ -161,17 +161,25 @@ def tensors_in(value: Any) -> Iterator[Any]:
     """Each tensor of a nest of dicts, lists, tuples and output objects, in order."""
     import torch
 
-    if isinstance(value, torch.Tensor):
+    return (leaf for leaf in arrays_in(value) if isinstance(leaf, torch.Tensor))
+
+
+def arrays_in(value: Any) -> Iterator[Any]:
+    """Each tensor and each NumPy array of such a nest, in order."""
+    import numpy
+    import torch
+
+    if isinstance(value, torch.Tensor | numpy.ndarray):
         yield value
     elif isinstance(value, Mapping):
         for key in value:
-            yield from tensors_in(value[key])
+            yield from arrays_in(value[key])
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from tensors_in(item)
+            yield from arrays_in(item)
     elif hasattr(value, "__dict__"):
         for item in vars(value).values():
-            yield from tensors_in(item)
+            yield from arrays_in(item)
 
 
 def on_cpu(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Metric: how good a model's outputs are, for one sample, a batch or the whole set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_quant.subject.perplexity import perplexity_of, rise_of
+from pytest_quant.subject.perplexity import Nll, perplexity_of, rise_of
+from pytest_quant.subject.top_k import TopK
 
 UNITS = ("fraction", "raw", "perplexity")
 
@@ -22,10 +23,13 @@ class Metric:
             * an object with ``update(outputs, targets)``, ``compute()`` and ``reset()``, as in
               torchmetrics; a copy of it is used.
         name: the row's name in the report.
-        higher_is_better: False for a loss or an error rate; a drop is then a rise.
+        higher_is_better: False for a loss or an error rate; a drop is then a rise. None: it is
+            measured on FP32, whose outputs are scored against the targets of other samples too.
         unit: ``fraction`` for scores in [0, 1], shown as per cent, their drop in points;
             ``perplexity`` for negative log likelihoods in nats, shown as exp(mean), whose limit is
             the relative rise of the perplexity (0.01: one per cent); ``raw`` for everything else.
+            None: ``fraction`` where higher is better and no outputs of FP32 score outside [0, 1],
+            against whatever targets; else ``raw``.
 
     Raises:
         TypeError, ValueError: at construction, naming what was given.
@@ -33,8 +37,8 @@ class Metric:
 
     fn: Any
     name: str
-    higher_is_better: bool = field(default=True, kw_only=True)
-    unit: str = field(default="fraction", kw_only=True)
+    higher_is_better: bool | None = field(default=None, kw_only=True)
+    unit: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not (callable(self.fn) or self.is_accumulator):
@@ -46,8 +50,16 @@ class Metric:
             raise TypeError(
                 f"Metric: name is {self.name!r}; a text is meant, as in Metric(fn, 'top-5')"
             )
-        if self.unit not in UNITS:
+        if self.unit not in (*UNITS, None):
             raise ValueError(f"Metric: unit is {self.unit!r}; allowed: {', '.join(UNITS)}")
+        if self.higher_is_better not in (True, False, None):
+            raise TypeError(
+                f"Metric: higher_is_better is {self.higher_is_better!r}; True, False or None is meant"
+            )
+        if self.unit == "perplexity" and self.higher_is_better:
+            raise ValueError(
+                "Metric: higher_is_better is True for unit='perplexity', of which lower is better"
+            )
 
     @property
     def is_accumulator(self) -> bool:
@@ -56,37 +68,59 @@ class Metric:
             callable(getattr(self.fn, name, None)) for name in ("update", "compute", "reset")
         )
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of those below, whose direction and unit need no proof."""
+        return isinstance(self.fn, TopK | Nll)
+
     @classmethod
-    def top_k(cls, k: int = 1) -> "Metric":
+    def top_k(cls, k: int = 1, *, ignore_index: int = -100) -> "Metric":
         """Accuracy: the share of samples whose target is among the k highest outputs.
 
         Outputs are of shape [batch, classes], or [batch, classes, ...] with targets [batch, ...],
         whose positions are averaged for each sample; an output object's ``logits`` are taken.
+
+        Args:
+            k: from 1, below the number of classes.
+            ignore_index: target of positions that do not count, as in PyTorch's losses; a sample of
+                which none counts has no score.
 
         Raises:
             ValueError: k is no whole number from 1.
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ValueError(f"Metric.top_k: k is {k!r}; a whole number from 1 is meant")
-        return cls(_TopK(k), "top-1" if k == 1 else f"top-{k}")
+        name = "top-1" if k == 1 else f"top-{k}"
+        return cls(TopK(k, ignore_index), name, higher_is_better=True, unit="fraction")
 
     @classmethod
-    def perplexity(cls, ignore_index: int = -100) -> "Metric":
+    def perplexity(cls, ignore_index: int = -100, *, shift: int | None = None) -> "Metric":
         """Perplexity of a language model: exp of the mean over samples of a sample's mean negative
         log likelihood.
 
+        Outputs are of shape [batch, positions, classes], or an object or dict with such ``logits``;
+        targets are of shape [batch, positions].
+
         Args:
-            ignore_index: target of positions that do not count. Outputs are of shape
-                [batch, positions, classes], or an object or dict with such ``logits``; targets are
-                of shape [batch, positions], already shifted.
+            ignore_index: target of positions that do not count; a sample of which none counts has no
+                score.
+            shift: 1 where targets are the input ids, so that each position's outputs are scored
+                against the next one's target; 0 where targets are shifted already. It has to be said
+                where targets equal inputs.
+
+        Raises:
+            ValueError: shift is no whole number from 0.
         """
-        return cls(_Nll(ignore_index), "perplexity", higher_is_better=False, unit="perplexity")
+        if shift is not None and (not isinstance(shift, int) or shift < 0):
+            raise ValueError(f"Metric.perplexity: shift is {shift!r}; 0 or 1 is meant")
+        nll = Nll(ignore_index, None if shift is None else int(shift))
+        return cls(nll, "perplexity", higher_is_better=False, unit="perplexity")
 
     def shown(self, value: float) -> str:
         """A value for people: ``98.52 %`` or ``0.1234``."""
         if self.unit == "perplexity":
             return f"{perplexity_of(value):.4g}"
-        return f"{100 * value:.2f} %" if self.unit == "fraction" else f"{value:.4g}"
+        return f"{value:.4g}" if self.unit == "raw" else f"{100 * value:.2f} %"
 
     def shown_change(self, change: float) -> str:
         """A difference for people, with its sign if it is negative: ``0.37 pt`` or ``0.0123``."""
@@ -97,63 +131,7 @@ class Metric:
         if self.unit == "perplexity":
             return f"{100 * abs(rise_of(change)):.2f} %"
         amount = abs(change)
-        return f"{100 * amount:.2f} pt" if self.unit == "fraction" else f"{amount:.4g}"
-
-
-@dataclass(frozen=True, slots=True)
-class _TopK:
-    k: int
-
-    def __call__(self, outputs: Any, targets: Any) -> Any:
-        import torch
-
-        logits = logits_of(outputs)
-        if not isinstance(logits, torch.Tensor) or logits.ndim < 2:
-            raise TypeError(
-                f"top-{self.k} accuracy needs outputs of shape [batch, classes], not {_shape(logits)}; "
-                "override quant_metric for another kind of model"
-            )
-        if (
-            not isinstance(targets, torch.Tensor)
-            or targets.shape != logits.shape[:1] + logits.shape[2:]
-        ):
-            raise TypeError(
-                f"top-{self.k} accuracy of outputs {_shape(logits)} needs targets of shape "
-                f"{list(logits.shape[:1] + logits.shape[2:])} with class numbers, not {_shape(targets)}; "
-                "override quant_metric for another kind of target"
-            )
-        best = logits.topk(min(self.k, logits.shape[1]), dim=1).indices
-        hits = (best == targets.unsqueeze(1)).any(dim=1)
-        return hits.flatten(1).double().mean(dim=1) if hits.ndim > 1 else hits
-
-
-@dataclass(frozen=True, slots=True)
-class _Nll:
-    ignore_index: int
-
-    def __call__(self, outputs: Any, targets: Any) -> Any:
-        import torch
-
-        logits = logits_of(outputs)
-        if not isinstance(logits, torch.Tensor) or logits.ndim != 3:
-            raise TypeError(
-                f"perplexity needs outputs of shape [batch, positions, classes], not {_shape(logits)}"
-            )
-        losses = torch.nn.functional.cross_entropy(
-            logits.double().transpose(1, 2),
-            targets,
-            reduction="none",
-            ignore_index=self.ignore_index,
-        )
-        counted = (targets != self.ignore_index).sum(dim=1)
-        return losses.sum(dim=1) / counted.clamp(min=1)
-
-
-def logits_of(outputs: Any) -> Any:
-    """The logits in a model's outputs: a tensor itself, an object's or dict's ``logits``."""
-    if isinstance(outputs, Mapping):
-        return outputs.get("logits", outputs)
-    return getattr(outputs, "logits", outputs)
+        return f"{amount:.4g}" if self.unit == "raw" else f"{100 * amount:.2f} pt"
 
 
 def metrics_from(given: Any) -> tuple[Metric, ...]:
@@ -173,11 +151,7 @@ def metrics_from(given: Any) -> tuple[Metric, ...]:
 
 def _one_metric(given: Any, name: str | None) -> Metric:
     if isinstance(given, Metric):
-        return (
-            given
-            if name is None
-            else Metric(given.fn, name, higher_is_better=given.higher_is_better, unit=given.unit)
-        )
+        return given if name is None else replace(given, name=name)
     own = getattr(given, "__name__", None) or type(given).__name__
     try:
         return Metric(given, name or own, higher_is_better=_direction(given))
@@ -188,11 +162,7 @@ def _one_metric(given: Any, name: str | None) -> Metric:
         ) from None
 
 
-def _direction(given: Any) -> bool:
+def _direction(given: Any) -> bool | None:
     """torchmetrics' objects say in ``higher_is_better`` which way is better; None is unknown."""
-    return getattr(given, "higher_is_better", None) is not False
-
-
-def _shape(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"shape {list(shape)}" if shape is not None else type(value).__name__
+    said = getattr(given, "higher_is_better", None)
+    return said if isinstance(said, bool) else None

@@ -8,12 +8,14 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.samples import rebuilt
 
 
 def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
     """One batch's scores by a function metric: float64 of shape [size], or a float (the mean).
 
-    For an accumulator the call is tried on a copy and None returned.
+    NaN is the score of a sample of which nothing counts. The metric gets copies, so that what it writes
+    into them reaches nobody else. For an accumulator the call is tried on a copy and None returned.
 
     Raises:
         QuantStageError: when the metric raises, or returns NaN, an infinity or something else than
@@ -28,7 +30,7 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
         computed(metric, trial)
         return None
     with _naming(metric):
-        given = metric.fn(outputs, targets)
+        given = metric.fn(own(outputs), own(targets))
     if not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape:
         given = torch.as_tensor(given)
     if isinstance(given, list | tuple) and len(given) == size:
@@ -41,13 +43,21 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
                 f"{size}; expected one score for each sample, shape [{size}], or one number.",
             )
         scores = given.detach().double().cpu().numpy()
-        strange = scores[~numpy.isfinite(scores)]
+        counted = numpy.ones(size, dtype=bool)
+        if metric.is_ours:
+            counted = ~metric.fn.uncounted(targets).cpu().numpy()
+        strange = scores[counted & ~numpy.isfinite(scores)]
         if len(strange):
             raise QuantStageError(
                 "evaluate", f"metric {metric.name} returned {_no_number(strange[0])} for a sample."
             )
         return scores
     return as_number(metric, given)
+
+
+def own(value: Any) -> Any:
+    """The same nest with tensors and arrays of its own."""
+    return rebuilt(value, lambda leaf: leaf.clone() if hasattr(leaf, "clone") else leaf.copy())
 
 
 def fresh(metric: Metric) -> Any:
@@ -61,7 +71,7 @@ def fresh(metric: Metric) -> Any:
 def gather(metric: Metric, accumulator: Any, outputs: Any, targets: Any) -> None:
     """Let an accumulator see one more batch."""
     with _naming(metric):
-        accumulator.update(outputs, targets)
+        accumulator.update(own(outputs), own(targets))
 
 
 def computed(metric: Metric, accumulator: Any) -> float:

@@ -1,7 +1,7 @@
 """Subject: the FP32 model with its data, metric and training; checked once, at the door."""
 
 import copy
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,9 @@ from pytest_quant.subject.door import MOVED, Door, distance
 from pytest_quant.subject.hooks import set_aside, set_global_aside
 from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
+from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import score
+from pytest_quant.subject.trust import enough, trusted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +117,8 @@ def admit(subject: Subject) -> Admitted:
     module, notes = fp32_copy(subject.model)
     set_global_aside(notes)
     metrics = _metrics(subject)
-    first = next(each_batch(subject.eval_data, "quant_eval_data"), None)
+    batches = each_batch(subject.eval_data, "quant_eval_data")
+    first = next(batches, None)
     if first is None:
         raise QuantStageError(
             "fixture",
@@ -136,8 +139,37 @@ def admit(subject: Subject) -> Admitted:
     check_targets(inputs, targets)
     for metric in metrics:
         score(metric, outputs, targets, size_of(inputs))
+    probe = _probe(
+        subject, module, metrics, Probe((outputs,), (targets,), (size_of(inputs),)), batches
+    )
+    known = [trusted(metric, probe, inputs) for metric in metrics]
+    notes += [note for _, told in known for note in told]
+    metrics = tuple(metric for metric, _ in known)
     door = Door.of(module, inputs, subject.forward)
     return Admitted(subject, module, metrics, inputs, tuple(notes), door)
+
+
+def _probe(
+    subject: Subject, module: Any, metrics: tuple[Metric, ...], probe: Probe, batches: Iterator[Any]
+) -> Probe:
+    """As many batches as it takes to know the metrics; what fails beyond the first is left to the pass."""
+    import torch
+
+    try:
+        while not enough(probe, metrics):
+            batch = next(batches, None)
+            if batch is None:
+                break
+            raw, targets = unpack(batch, "quant_eval_data", subject.batch)
+            inputs = on_cpu(raw)
+            with torch.inference_mode():
+                outputs = forward(subject, module, inputs, "quant_model (FP32)")
+            for metric in metrics:
+                score(metric, outputs, targets, size_of(inputs))
+            probe = probe.with_batch(outputs, targets, size_of(inputs))
+    except QuantStageError:
+        pass
+    return probe
 
 
 def fp32_copy(model: Any) -> tuple[Any, list[str]]:

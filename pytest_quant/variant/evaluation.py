@@ -8,6 +8,8 @@ import numpy as np
 
 from pytest_quant.subject.metrics import Metric
 
+IGNORED = -100  # no class: the target that PyTorch's losses leave out
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchScores:
@@ -18,7 +20,8 @@ class BatchScores:
         inputs: [n] digests of the inputs alone.
         outputs: [n] digests of the outputs.
         irregular: [n] digests of where outputs are infinite; empty bytes where all are finite.
-        scores: for each metric [n] float64, or the batch's mean, or None (accumulators).
+        scores: for each metric [n] float64, NaN for a sample of which nothing counts; or the batch's
+            mean, NaN where the outputs could not be scored; or None (accumulators).
     """
 
     samples: list[bytes]
@@ -37,7 +40,8 @@ class Evaluation:
         order: [n] the position of each in the pass.
         inputs: digests of the inputs.
         outputs, irregular: [n], as in `BatchScores`.
-        scores: metric name -> [n] float64, for metrics that score each sample.
+        scores: metric name -> [n] float64, for metrics that score each sample; NaN for a sample of which
+            nothing counts.
         values: metric name -> value on the whole set.
         majority_rate: share of the commonest class, when targets are class numbers.
         fake_quantized: QAT: metric name -> value before conversion.
@@ -58,6 +62,11 @@ class Evaluation:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def known(self, metric: str) -> np.ndarray[Any, Any]:
+        """A metric's scores of the samples that have one, else its one value: float64."""
+        scores = self.scores.get(metric)
+        return np.array([self.values[metric]]) if scores is None else counted(scores)
+
 
 def merged(
     batches: list[BatchScores],
@@ -77,7 +86,8 @@ def merged(
             continue
         if all(isinstance(part, np.ndarray) for part in parts):
             scores[metric.name] = np.concatenate(parts)[order]
-            values[metric.name] = float(scores[metric.name].mean())
+            some = counted(scores[metric.name])
+            values[metric.name] = float(some.mean()) if len(some) else float("nan")
         else:
             means = np.array([float(np.mean(part)) for part in parts])
             values[metric.name] = float((means * sizes).sum() / sizes.sum())
@@ -94,9 +104,16 @@ def merged(
     )
 
 
+def counted(scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Those of samples of which something counts."""
+    some: np.ndarray[Any, Any] = scores[~np.isnan(scores)]
+    return some
+
+
 def flipped(own: Evaluation, fp32: Evaluation, metric: str) -> list[int]:
     """Positions, in FP32's pass, of the samples whose score differs from FP32's."""
-    return sorted(fp32.order[own.scores[metric] != fp32.scores[metric]].tolist())
+    a, b = own.scores[metric], fp32.scores[metric]
+    return sorted(fp32.order[(a != b) & ~(np.isnan(a) & np.isnan(b))].tolist())
 
 
 def by_class(
@@ -108,9 +125,13 @@ def by_class(
     score each sample, and when a score is no number.
     """
     scores, before = own.scores.get(metric.name), fp32.scores.get(metric.name)
-    if own.labels is None or scores is None or before is None or not np.isfinite(scores).all():
+    if own.labels is None or scores is None or before is None:
         return []
-    labels, index, counts = np.unique(own.labels, return_inverse=True, return_counts=True)
+    scored = ~np.isnan(before) & (own.labels != IGNORED)
+    scores, before = scores[scored], before[scored]
+    if not np.isfinite(scores).all():
+        return []
+    labels, index, counts = np.unique(own.labels[scored], return_inverse=True, return_counts=True)
     means = np.bincount(index, scores) / counts
     drops = np.bincount(index, before - scores) / counts
     if not metric.higher_is_better:
@@ -149,6 +170,7 @@ def class_numbers(targets: list[Any]) -> "np.ndarray[Any, Any] | None":
 
 def majority_rate(labels: "np.ndarray[Any, Any] | None") -> float | None:
     """Share of the commonest class."""
+    labels = None if labels is None else labels[labels != IGNORED]
     if labels is None or not len(labels):
         return None
     _, counts = np.unique(labels, return_counts=True)

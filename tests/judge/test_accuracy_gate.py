@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from builders import loss, planted_variant, right, score_of, toy_variant
+from builders import loss, planted_variant, reward, right, score_of, toy_variant
 from torch.utils.data import TensorDataset
 
 from pytest_quant import (
@@ -17,6 +17,7 @@ from pytest_quant import (
 )
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
+from pytest_quant.variant.evaluation import by_class
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
 
@@ -86,6 +87,42 @@ def test_a_share_of_a_baseline_that_is_not_positive_is_an_error(baseline):
     with pytest.raises(ValueError, match="a baseline that is not positive says nothing"):
         judge_drop(variant, 0.5, relative=True)
     assert judge_drop(variant, 1).outcome is PASS
+
+
+def test_a_variant_outside_the_range_that_fp32_kept_fails():
+    variant = planted_variant([0.9, 0.8], [0.9, -3.5], metric=reward())  # the mean may drop by all
+    verdict = judge_drop(variant, 0.99, relative=True)
+    assert verdict.outcome is FAIL
+    assert verdict.sentence.endswith("static has -3.5 of reward, which on FP32 lies in [0, 1].")
+
+
+def test_samples_of_which_nothing_counts_have_no_score():
+    """By hand: 4 of 8 samples count; FP32 is right on 3 of them, the variant on 2."""
+    fp32 = [1, 1, 1, 0, 1, 0, 1, 0]
+    own = [1, 1, 0, 0, 0, 0, 0, 0]
+    targets = torch.tensor([0, 0, 0, 0, -100, -100, -100, -100])
+    metric = Metric.top_k(1)
+    variant = planted_variant(fp32, own, metric=metric, targets=targets)
+    verdict = judge_drop(variant, 0.25)
+    assert (verdict.outcome, verdict.observed, verdict.evidence["flips"]) == (PASS, 0.25, 1)
+    assert judge_drop(variant, 0.24).outcome is FAIL
+    assert variant.fp32.evaluation.values == {"top-1": 0.75}
+    assert variant.fp32.evaluation.majority_rate == 1.0
+    assert by_class(variant.evaluation, variant.fp32.evaluation, metric) == [(0, 4, 0.5, 0.25)]
+    assert "4 of 8 samples have no target that counts for top-1, so they have no score" in (
+        variant.fp32.notes
+    )
+    flips = judge_flips(variant, 0.25)
+    assert (flips.outcome, flips.observed) == (PASS, 0.25)
+
+
+def test_a_set_of_which_nothing_counts_is_an_error():
+    targets = torch.full((4,), -100)
+    variant = planted_variant([1] * 4, [0] * 4, metric=Metric.top_k(1), targets=targets)
+    with pytest.raises(
+        QuantStageError, match="no sample of quant_eval_data has a target that counts"
+    ):
+        judge_drop(variant, 0.5)
 
 
 @pytest.mark.parametrize("limit", [1, 1.0, 2, 99.5])

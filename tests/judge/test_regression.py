@@ -186,11 +186,11 @@ def test_a_metric_of_the_whole_set_is_compared_as_one_number(folder, unit):
     def whole(outputs, targets):
         return outputs[:, 0].mean()
 
-    metric = Metric(whole, "mean", unit=unit)
-    then, now = then_and_now([1.0] * 4, [0.5] * 4, [0.25] * 4, metric=metric)
+    metric = Metric(whole, "mean", higher_is_better=False, unit=unit)
+    then, now = then_and_now([1.0] * 4, [0.25] * 4, [0.5] * 4, metric=metric)
     saved(folder, then)
     assert "worse" not in assert_no_regression(then, "main")[0].evidence
-    with pytest.raises(AssertionError, match=r"mean FAIL: static drops "):
+    with pytest.raises(AssertionError, match=r"mean FAIL: static rises "):
         assert_no_regression(now, "main")
 
 

@@ -12,8 +12,8 @@ from builders import (
     plain_test,
     plain_verdict,
     planted_variant,
+    reward,
     right,
-    score_of,
     toy_variant,
 )
 from hypothesis import given
@@ -225,8 +225,8 @@ def test_of_too_many_classes_those_are_kept_that_drop_most(monkeypatch):
 @pytest.mark.parametrize(
     ("metric", "targets"),
     [
-        (score_of, torch.zeros(4, dtype=torch.float32)),
-        (lambda outputs, targets: outputs[:, 0].mean(), torch.zeros(4, dtype=torch.long)),
+        (reward(), torch.zeros(4, dtype=torch.float32)),
+        (reward(whole=True), torch.zeros(4, dtype=torch.long)),
     ],
 )
 def test_there_are_no_classes_without_class_numbers_or_scores_of_samples(metric, targets):

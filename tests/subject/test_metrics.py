@@ -41,13 +41,56 @@ def errors(outputs, targets):
     return (outputs.argmax(1) != targets).float()
 
 
-@pytest.mark.parametrize(("k", "hits"), [(1, TOP_1), (2, TOP_2), (3, [1, 1, 1, 1]), (9, [1] * 4)])
+@pytest.mark.parametrize(("k", "hits"), [(1, TOP_1), (2, TOP_2)])
 def test_top_k_finds_the_target_among_the_k_best(k, hits):
     assert score(Metric.top_k(k), LOGITS, TARGETS, 4).tolist() == hits
 
 
 def test_top_k_is_named_by_its_k():
     assert (Metric.top_k().name, Metric.top_k(5).name) == ("top-1", "top-5")
+
+
+@pytest.mark.parametrize("k", [3, 9])
+def test_top_k_of_as_few_classes_is_always_right_and_refused(k):
+    with pytest.raises(QuantStageError, match=r"of 3 classes is always right.*Metric.top_k\(2\)"):
+        score(Metric.top_k(k), LOGITS, TARGETS, 4)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "sentence"),
+    [
+        (
+            LOGITS[:, :1],
+            TARGETS,
+            r"one output for each sample.*override quant_metric.*o.flatten\(\) > 0",
+        ),
+        (LOGITS[:, :1], TARGETS.float(), "one output for each sample"),
+        (LOGITS, TARGETS.float(), r"class numbers as targets, not torch.float32.*targets.long\(\)"),
+        (LOGITS, TARGETS + 2, r"the target 4.*ignore_index=4"),
+        (LOGITS, TARGETS - 1, r"the target -1.*ignore_index=-1"),
+    ],
+)
+def test_top_k_refuses_targets_that_every_answer_or_none_would_meet(outputs, targets, sentence):
+    with pytest.raises(QuantStageError, match=sentence):
+        score(Metric.top_k(), outputs, targets, 4)
+
+
+@pytest.mark.parametrize("ignored", [-100, 255])
+def test_ignored_targets_count_neither_as_hits_nor_as_misses(ignored):
+    maps = torch.zeros(3, 3, 4)
+    maps[:, 1] = 1.0  # class 1 everywhere
+    targets = torch.tensor([[1, 1, 0, ignored], [ignored, 1, ignored, ignored], [ignored] * 4])
+    scores = score(Metric.top_k(ignore_index=ignored), maps, targets, 3)
+    assert scores.tolist() == pytest.approx([2 / 3, 1, np.nan], nan_ok=True)
+    flat = score(Metric.top_k(ignore_index=ignored), LOGITS, torch.tensor([0, ignored, 0, 2]), 4)
+    assert flat.tolist() == pytest.approx([1, np.nan, 0, 0], nan_ok=True)
+
+
+def test_a_target_of_156_in_uint8_is_not_minus_100():
+    outputs = torch.zeros(2, 200)
+    outputs[:, 156] = 1.0
+    targets = torch.tensor([156, 3], dtype=torch.uint8)
+    assert score(Metric.top_k(), outputs, targets, 2).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True])
@@ -168,7 +211,7 @@ def test_several_metrics_keep_their_order_and_take_their_names_from_the_dict():
     first, second, third = metrics_from({"rate": rate, "count": Counter(), "plain": errors})
     assert (first.name, second.name, third.name) == ("rate", "count", "plain")
     assert (first.higher_is_better, second.higher_is_better) == (False, False)
-    assert third.higher_is_better is True
+    assert third.higher_is_better is None  # to be measured
 
 
 def test_one_metric_is_named_by_its_function_or_class():
@@ -199,6 +242,12 @@ def test_an_empty_dict_of_metrics_is_refused():
         ({"name": ""}, TypeError, "name is ''; a text is meant"),
         ({"name": 5}, TypeError, "name is 5; a text is meant"),
         ({"unit": "percent"}, ValueError, "unit is 'percent'; allowed: fraction, raw"),
+        ({"higher_is_better": "yes"}, TypeError, "higher_is_better is 'yes'; True, False or None"),
+        (
+            {"higher_is_better": True, "unit": "perplexity"},
+            ValueError,
+            "of which lower is better",
+        ),
     ],
 )
 def test_a_metric_refuses_wrong_arguments(arguments, error, sentence):
@@ -218,6 +267,33 @@ def test_perplexity_is_the_mean_negative_log_likelihood_of_a_samples_positions()
     targets = torch.tensor([[0, 1, 2], [0, 1, -100]])  # the last position is padding
     scores = score(Metric.perplexity(), even, targets, 2)
     assert np.exp(scores).tolist() == pytest.approx([4, 3])
+
+
+def test_a_sample_without_a_counted_token_has_no_perplexity():
+    targets = torch.tensor([[0, 1], [-100, -100], [2, -100]])
+    even = torch.zeros(3, 2, 4)
+    scores = score(Metric.perplexity(), even, targets, 3)
+    assert scores.tolist() == pytest.approx([np.log(4), np.nan, np.log(4)], nan_ok=True)
+    shifted = score(
+        Metric.perplexity(shift=1), even, targets, 3
+    )  # the first token predicts the second
+    assert shifted.tolist() == pytest.approx([np.log(4), np.nan, np.nan], nan_ok=True)
+
+
+def test_a_shift_scores_each_position_against_the_next_target():
+    logits = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(10).reshape(2, 5) % 7
+    expected = torch.nn.functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2), targets[:, 1:], reduction="none"
+    )
+    scores = score(Metric.perplexity(shift=True), logits, targets, 2)
+    assert scores.tolist() == pytest.approx(expected.mean(1).tolist())
+
+
+@pytest.mark.parametrize("shift", [-1, 0.5, "1"])
+def test_a_shift_is_a_whole_number(shift):
+    with pytest.raises(ValueError, match=r"Metric\.perplexity: shift is"):
+        Metric.perplexity(shift=shift)
 
 
 def test_perplexity_is_shown_as_such_and_its_rise_as_a_share():

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from builders import batches, planted_variant, right, score_of, toy_variant
+from builders import batches, planted_variant, reward, right, toy_variant
 
 from pytest_quant import Metric, QuantStageError, Recipe
 from pytest_quant.variant.evaluation import (
@@ -61,8 +61,10 @@ class Moving(Shuffling):
         yield self.inputs + self.passes, self.targets
 
 
-class LastLabel:
-    """An accumulator of the share of samples of class 0, which refuses class 2."""
+class Positive:
+    """An accumulator of the share of samples whose first output is positive, which may refuse a class."""
+
+    higher_is_better = True
 
     def __init__(self, refuses=()):
         self.refuses = refuses
@@ -73,10 +75,10 @@ class LastLabel:
     def update(self, outputs, targets):
         if set(self.refuses) & set(targets.tolist()):
             raise ValueError("a class that I do not know")
-        self.seen += targets.tolist()
+        self.seen += (outputs[:, 0] > 0).tolist()
 
     def compute(self):
-        return self.seen.count(0) / len(self.seen)
+        return self.seen.count(True) / len(self.seen)
 
 
 def test_batches_merge_in_any_order():
@@ -181,27 +183,26 @@ def test_planted_scores_come_out_as_planted():
 
 def test_several_metrics_come_from_one_pass():
     own = {
-        "score": Metric(score_of, "own"),
-        "mean": lambda o, t: o[:, 0].mean(),
-        "zero": LastLabel(),
+        "score": reward(unit="raw"),
+        "mean": reward(unit="raw", whole=True),
+        "positive": Positive(),
     }
     result = planted_variant([3, 1, 2], [1, 1, 1], metric=own, size=2).fp32.evaluation
-    assert result.values == {"score": 2.0, "mean": 2.0, "zero": 1.0}
+    assert result.values == {"score": 2.0, "mean": 2.0, "positive": 1.0}
     assert list(result.scores) == ["score"]
 
 
 def test_an_accumulator_sees_each_batch_once():
-    variant = toy_variant("dynamic", metric=LastLabel())
-    targets = torch.cat([targets for _, targets in batches()])
-    share = float((targets == 0).double().mean())
-    assert variant.fp32.evaluation.values == {"LastLabel": share}
-    assert variant.evaluation.values == {"LastLabel": share}
+    variant = toy_variant("dynamic", metric=Positive())
+    for each in (variant.fp32, variant):
+        first = torch.cat([each(inputs)[:, 0] for inputs, _ in batches()])
+        assert each.evaluation.values == {"Positive": float((first > 0).double().mean())}
 
 
 def test_an_accumulator_that_raises_on_a_later_batch_is_an_error_that_names_it():
     data = [(torch.zeros(2, 8), torch.tensor([0, 1])), (torch.ones(2, 8), torch.tensor([0, 2]))]
-    variant = toy_variant("dynamic", eval_data=data, metric=LastLabel(refuses=[2]))
-    with pytest.raises(QuantStageError, match="metric LastLabel raised: ValueError: a class that"):
+    variant = toy_variant("dynamic", eval_data=data, metric=Positive(refuses=[2]))
+    with pytest.raises(QuantStageError, match="metric Positive raised: ValueError: a class that"):
         _ = variant.fp32.evaluation
 
 

@@ -103,6 +103,8 @@ def hard_samples_of(variant: Variant, limit: Limit) -> HardSamples | None:
     metric, own, fp32 = limit.metric, variant.evaluation, variant.fp32.evaluation
     if metric.name not in own.scores or metric.unit == "perplexity":
         return None
+    if np.isnan(own.scores[metric.name]).any():  # some samples have no score
+        return None
     differ = own.scores[metric.name] != fp32.scores[metric.name]
     hard, others = _marks(fp32.samples[differ]), _marks(fp32.samples[~differ])
     is_large = len(own) > LARGE
