@@ -19,6 +19,11 @@ from pytest_quant.report.terminal import MOST_EXPLAINED, choices, explanations, 
 LINE = remedy_cells()["line"]
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+
+
 def lines_of(*outcomes, **known):
     row = plain_row(**known)
     verdicts = [plain_verdict(row, outcome) for outcome in outcomes]
