@@ -153,7 +153,7 @@ class Run:
             return report
         if self.settings.explain and call.when == "call":
             _explained(test)
-        if call.when == "call" and report.outcome == "passed":
+        if call.when == "call" and (report.passed or _passed_against_xfail(report, item, call)):
             _mark_inconclusive(report, item, test)
         if report.failed and item.get_closest_marker("xfail") is None:
             causes = map(terminal_safe, self._causes(test))
@@ -307,6 +307,13 @@ def _explained(test: Running) -> None:
                 explain(variant)
             except QuantStageError as error:
                 variant.notes.append(f"could not be explained: {error.sentence}")
+
+
+def _passed_against_xfail(report: Any, item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
+    """Whether a test that raised nothing fails since it is marked ``xfail(strict=True)``. What could not
+    be decided is no proof that the failure that was expected is gone."""
+    is_marked = item.get_closest_marker("xfail") is not None
+    return bool(report.failed and call.excinfo is None and is_marked)
 
 
 def _mark_inconclusive(report: Any, item: pytest.Item, test: Running) -> None:

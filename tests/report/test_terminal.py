@@ -37,7 +37,7 @@ def test_sentences_the_worst_layers_and_the_remedy_are_told():
     heads = next(index for index, line in enumerate(lines) if line.startswith("  layer "))
     names = [line.split()[0] for line in lines[heads + 2 :]]
     assert names == ["features.0", "classifier", "features.3", "remedy:"]
-    assert lines[-1] == f"  remedy: {LINE}"
+    assert lines[-1] == f"remedy: {LINE}"
 
 
 def test_what_a_failed_test_has_told_is_not_repeated_but_for_the_remedy():
