@@ -130,17 +130,12 @@ class Probe:
 
     def far(self) -> tuple[Any, ...] | None:
         """Outputs of the other sign, far away; None where there are no floating-point outputs."""
-        changed = []
+        return _far(self.outputs)
 
-        def move(leaf: Any) -> Any:
-            is_float = (
-                leaf.dtype.kind == "f" if isinstance(leaf, np.ndarray) else leaf.is_floating_point()
-            )
-            changed.append(is_float)
-            return -FAR * leaf - FAR if is_float else leaf
-
-        outputs = tuple(rebuilt(each, move) for each in self.outputs)
-        return outputs if any(changed) else None
+    def far_targets(self) -> Iterator[Targets]:
+        """Such targets; nothing where these are no floating-point numbers."""
+        if (targets := _far(self.targets)) is not None:
+            yield targets
 
     def right(self) -> tuple[Any, ...] | None:
         """Outputs that are right: the targets as such, or as logits; None where neither fits."""
@@ -202,6 +197,20 @@ class Probe:
             rows(self._whole, order[end - size : end], len(self))
             for end, size in zip(ends, self.sizes, strict=True)
         ]
+
+
+def _far(values: Sequence[Any]) -> tuple[Any, ...] | None:
+    changed = []
+
+    def move(leaf: Any) -> Any:
+        is_float = (
+            leaf.dtype.kind == "f" if isinstance(leaf, np.ndarray) else leaf.is_floating_point()
+        )
+        changed.append(is_float)
+        return -FAR * leaf - FAR if is_float else leaf
+
+    moved = tuple(rebuilt(each, move) for each in values)
+    return moved if any(changed) else None
 
 
 def _fit(outputs: Any, targets: Any) -> float | None:

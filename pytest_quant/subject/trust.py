@@ -159,7 +159,12 @@ def _unsaid(
         return False, [f"{lower} outputs far away {spoiled.value:.4g}"]
     if spoiled is not None and spoiled.value < real.value and not spoiled.is_same(real):
         return True, []
-    if (spoiled is not None and spoiled.value > real.value) or LOSSES.search(name):
+    is_fraction = out_of_range(metric, real.each) is None
+    if (
+        (spoiled is not None and spoiled.value > real.value)
+        or LOSSES.search(name)
+        or not is_fraction
+    ):
         raise QuantStageError(
             "evaluate",
             f"whether higher or lower {name} is better cannot be measured on the first {len(probe)} "
@@ -203,7 +208,7 @@ def _refuse_blind(metric: Metric, probe: Probe, real: Scored, others: list[Score
             )
     if metric.higher_is_better is None and all(
         real.is_same_for_each(probe.tried(metric, targets=targets))
-        for targets in [*probe.permuted(), *probe.constant()]
+        for targets in [*probe.permuted(), *probe.constant(), *probe.far_targets()]
     ):
         raise QuantStageError(
             "evaluate",

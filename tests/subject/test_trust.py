@@ -127,6 +127,18 @@ def test_fp32_at_chance_or_below_is_no_reason_to_turn_a_metric_round(metric):
         assert "is not known" in note
 
 
+def test_a_loss_of_fp32_at_chance_asks_for_its_direction():
+    model = Reading(columns=slice(4, 7))
+    for metric in (F.cross_entropy, lambda o, y: F.cross_entropy(o, y, reduction="none")):
+        with pytest.raises(QuantStageError, match=r"cannot be measured.*higher_is_better=False"):
+            known(metric, model=model)
+
+
+def test_a_tolerance_that_everything_meets_is_not_blind():
+    wide = {"model": Line(), "data": [(x, 0.01 * y) for x, y in lines()]}
+    assert known(lambda o, y: (o - y).abs() < 100, **wide) == (True, "fraction", [])
+
+
 def test_a_few_samples_of_a_right_model_are_enough_for_an_accuracy():
     assert known(accuracy, samples=4) == (True, "fraction", [])
 
