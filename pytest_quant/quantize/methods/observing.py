@@ -8,6 +8,7 @@ import torch
 
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
+from pytest_quant.quantize.batch_mates import told_of_mates
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.clipping import refuse_clipping
 from pytest_quant.quantize.equalize import equalize
@@ -120,6 +121,7 @@ class Observing:
             kept_names = kept(admitted.module, recipe.keep_fp32)
             refuse_int8(converted, kept_names, recipe.flow)
             refuse_what_cannot_run(converted, admitted, recipe, facts)
+            notes += told_of_mates(converted, admitted, recipe, facts)
             if rehearsal is not None and self.flow.OBSERVES_ALL:
                 largest = largest_inputs(admitted, conditions)
                 refuse_unlike_rehearsal(converted, rehearsal, admitted, recipe, facts, largest)

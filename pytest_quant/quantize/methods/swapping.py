@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
+from pytest_quant.quantize.batch_mates import told_of_mates
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows import dynamic
 from pytest_quant.quantize.flows.example import Example
@@ -46,7 +47,8 @@ class Swapping:
             with stage("convert", seconds):
                 converted = dynamic.convert(module, recipe, engine, run)
                 refuse_what_cannot_run(converted, admitted, recipe, self.facts(recipe))
-        return Built(converted, recipe, seconds=seconds)
+            notes = told_of_mates(converted, admitted, recipe, self.facts(recipe))
+        return Built(converted, recipe, seconds=seconds, notes=notes)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """As the protocol says."""
