@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         assert_max_size,
         assert_min_int8_share,
         assert_min_speedup,
+        assert_min_sqnr,
     )
     from pytest_quant.judge.regression import assert_no_regression
     from pytest_quant.judge.verdict import Outcome, Verdict
@@ -47,6 +48,7 @@ __all__ = [
     "assert_max_size",
     "assert_min_int8_share",
     "assert_min_speedup",
+    "assert_min_sqnr",
     "assert_no_regression",
     "explain",
     "load_variant",

@@ -118,6 +118,11 @@ class Row:
     fp32_size: int | None = said("FP32's tensor bytes.", kept=True)
     int8_share: Int8Share | None = said(kept=True)
     latency: Latency | None = said(kept=True)
+    sqnr: float | None = said(
+        "Of the outputs on the first eval batch against FP32's, in dB; null where not measured, or "
+        "where they are equal.",
+        kept=True, default=None,
+    )  # fmt: skip
     explanation: Plain | None = said(default=None)
     remedy: Plain | None = said(default=None)
     slowness: Plain | None = said(default=None)

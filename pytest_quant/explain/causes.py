@@ -183,6 +183,7 @@ def _usual(variant: Variant) -> str:
 # What tells the cause of each gate's breach.
 TOPICS: dict[str, Topic] = {
     "max_accuracy_drop": _inaccurate,
+    "min_sqnr": _inaccurate,
     "max_flips": _inaccurate,
     "min_speedup": _slow,
     "max_size_ratio": _large,

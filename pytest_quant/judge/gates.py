@@ -15,6 +15,7 @@ from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
+from pytest_quant.judge.sqnr_limit import judge_sqnr
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -158,6 +159,27 @@ def assert_min_int8_share(
     return _conclude(judge_int8_share(variant, checked("min_int8_share", given), of=of))
 
 
+def assert_min_sqnr(variant: Variant, db: float | None = None) -> Verdict:
+    """The outputs keep at least this signal-to-quantization-noise ratio against FP32's.
+
+    A metric may be lucky; the outputs are not. int8 usually keeps 20 to 40 dB, and a bit is worth 6.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        db: decibels, 20 log10(||x|| / ||x - y||) of FP32's outputs x and the variant's y on the first
+            eval batch.
+
+    Raises:
+        AssertionError: they keep less.
+        QuantStageError: either cannot run.
+        TypeError, ValueError: a wrong argument.
+    """
+    __tracebackhide__ = hidden
+    check_variant(variant, "assert_min_sqnr")
+    limit = _limit("min_sqnr", db, "assert_min_sqnr(variant, 20)")
+    return _conclude(judge_sqnr(variant, limit))
+
+
 def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdict:
     """At most this share of the samples is scored differently from FP32, for better or worse.
 
@@ -182,7 +204,7 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
     Args:
         variant: what a fixture such as `quant_static` gave.
         limits: ``max_accuracy_drop``, ``min_speedup``, ``max_size_ratio``, ``max_size_mb``,
-            ``min_int8_share``, ``max_flips``, and those of the repo's own gates
+            ``min_int8_share``, ``min_sqnr``, ``max_flips``, and those of the repo's own gates
             (`pytest_quant_gates`); to these are added the limits of marker, command line and ini
             that the call does not name, then those that own gates have by themselves.
 
@@ -231,6 +253,7 @@ _JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
     "max_size_ratio": lambda variant, limit: judge_size(variant, ratio=limit),
     "max_size_mb": lambda variant, limit: judge_size(variant, mb=limit),
     "min_int8_share": judge_int8_share,
+    "min_sqnr": judge_sqnr,
     "max_flips": judge_flips,
 }
 

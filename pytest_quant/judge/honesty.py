@@ -1,16 +1,11 @@
 """Honesty: a variant that was not quantized, or whose numbers are broken, passes no gate."""
 
 import math
-from typing import Any
-
-import numpy as np
 
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.subject.batches import tensors_in
+from pytest_quant.measure.nearness import nearness
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.subject.subject import forward
 from pytest_quant.subject.trust import out_of_range
-from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
 # dB of the outputs against FP32's: int8 lies between 6 and 50, FP32 in another runtime or memory format
@@ -50,40 +45,6 @@ _REMEDY = (
     "Check what its build returns; a model that is not meant to be quantized (pruned, distilled) says so "
     "by Recipe('custom', build=..., quantized=False)."
 )
-
-
-def nearness(variant: Variant) -> float:
-    """The SQNR of the variant's outputs against FP32's on the first eval batch, in dB.
-
-    Infinite for equal outputs. Of outputs that are no floating point, or of another form, only whether
-    they are equal on all samples: infinite or minus infinite.
-    """
-
-    def outputs_of(each: Variant) -> list[Any]:
-        inputs = variant.admitted.first_inputs
-        with each.running():
-            outputs = forward(each.subject, each.model, inputs, each.name)
-        return [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
-
-    def measured() -> float:
-        with variant.isolated():
-            variant.refuse_moved_fp32()
-            expected, own = outputs_of(variant.fp32), outputs_of(variant)
-        if not expected:
-            is_equal = np.array_equal(variant.evaluation.outputs, variant.fp32.evaluation.outputs)
-            return math.inf if is_equal else -math.inf
-        if [tensor.shape for tensor in own] != [tensor.shape for tensor in expected]:
-            return -math.inf
-        pairs = [_finite(*pair) for pair in zip(expected, own, strict=True)]
-        return sqnr([x for x, _ in pairs], [y for _, y in pairs])
-
-    return variant.once("nearness", measured)
-
-
-def _finite(fp32: Any, own: Any) -> tuple[Any, Any]:
-    """Two tensors with zeros where both are infinite alike, as masked scores are."""
-    alike = fp32.isinf() & (fp32 == own)
-    return fp32.masked_fill(alike, 0.0), own.masked_fill(alike, 0.0)
 
 
 def broken_outputs(variant: Variant) -> str | None:

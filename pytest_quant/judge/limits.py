@@ -38,6 +38,7 @@ LIMITS: Mapping[str, Limit] = {
     ),
     "max_size_mb": Limit("MB of 10**6 bytes", shown="{:.4g} MB".format),
     "min_int8_share": Limit("a share of the parameters in [0, 1]", 1.0, shown=per_cent),
+    "min_sqnr": Limit("decibels from 0 on", shown="{:.4g} dB".format),
     "max_flips": Limit("a share of the samples in [0, 1]", 1.0, shown=per_cent),
 }
 

@@ -12,6 +12,7 @@ from pytest_quant.baseline.row import Row
 from pytest_quant.errors import QuantStageError, hidden, in_brief, terminal_safe
 from pytest_quant.judge import recorder
 from pytest_quant.machine.conditions import Conditions
+from pytest_quant.measure.nearness import nearness
 from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.origins import Origin, Origins, is_seen_by
 from pytest_quant.plugin.outcomes import NOTE
@@ -376,6 +377,9 @@ def _remember(variant: Variant) -> None:
     if hasattr(variant.model, "state_dict"):
         with contextlib.suppress(QuantStageError):
             _ = variant.size, variant.int8_share
+        if not variant.is_fp32:
+            with contextlib.suppress(QuantStageError):
+                nearness(variant)
 
 
 def _key(subject: Subject, asked: Asked) -> RowKey:

@@ -14,7 +14,7 @@ SINCE = "since "  # and a baseline's name: the column of what changed
 COLUMNS = (
     "model", "variant", "metric", "size_mb", "times_smaller", "value", "drop", "flips", "samples",
     "ms_per_batch", "batch", "speedup", "speedup_low", "speedup_high", "speedup_against_best",
-    "int8_share", "gates", "unit", "file_mb", "int8_share_macs", "rounds",
+    "int8_share", "gates", "unit", "file_mb", "int8_share_macs", "rounds", "sqnr",
 )  # fmt: skip
 TEXTS = ("model", "variant", "metric", "gates", "unit")
 
@@ -23,7 +23,7 @@ def frame_of(report: Report) -> pd.DataFrame:
     """The report's numbers; missing where nothing was measured.
 
     Columns: sizes in MB of 10**6 bytes; ``value`` and ``drop`` in the metric's unit (``drop`` is
-    positive where the variant is worse); ``flips`` a share of the samples; times in milliseconds for
+    positive where the variant is worse); ``flips`` a share of the samples; ``sqnr`` in dB; times in ms for
     one call on ``batch`` samples; ``speedup`` with its 95 % interval. A report that was compared with a
     baseline has a last column, ``since NAME``, with what changed in words.
     """
@@ -71,6 +71,7 @@ def _model_cells(row: Row, timed: Latency | None) -> dict[str, Any]:
             cells["file_mb"] = row.size.file_bytes / MB
         if row.fp32_size and row.size.tensor_bytes:
             cells["times_smaller"] = row.fp32_size / row.size.tensor_bytes
+    cells["sqnr"] = row.sqnr
     if row.int8_share:
         cells["int8_share"] = row.int8_share.parameters
         cells["int8_share_macs"] = row.int8_share.macs

@@ -32,6 +32,7 @@ def row_of(variant: Variant) -> Row:
         fp32_size=_fp32_bytes(variant),
         int8_share=variant.measured("int8_share"),
         latency=_latency(variant),
+        sqnr=_sqnr(variant),
         **explained.cells_of(variant),
         seconds=dict(variant.seconds),
         notes=tuple(notes_on(variant)),
@@ -111,6 +112,11 @@ def _metric_score(metric: Metric, evaluation: Evaluation) -> MetricScore:
         drop=None,
         flips=None,
     )
+
+
+def _sqnr(variant: Variant) -> float | None:
+    known = None if variant.is_fp32 else variant.measured("nearness")
+    return known if known is not None and math.isfinite(known) else None
 
 
 def _fp32_bytes(variant: Variant) -> int | None:

@@ -18,13 +18,14 @@ HEADS = {
     "value": "value",
     "drop": "drop",
     "flips": "flips",
+    "sqnr": "SQNR dB",
     "ms": "ms/batch",
     "speedup": "speed-up [95 %]",
     "best": "vs best FP32",
     "int8": "int8",
     "gates": "gates",
 }
-RIGHT = ("size", "smaller", "value", "drop", "flips", "ms", "speedup", "best", "int8")
+RIGHT = ("size", "smaller", "value", "drop", "flips", "sqnr", "ms", "speedup", "best", "int8")
 NAMES = ("model", "variant", "metric", "gates")
 MOST_CHANGE = 120  # characters of what changed since a baseline
 MARKDOWN = ("pipe", "github")
@@ -93,6 +94,7 @@ def _cells(line: dict[Any, Any]) -> dict[str, str]:
         "value": _text(100 * value, "{:.2f} %") if fraction else _text(value, "{:.4g}"),
         "drop": _text(100 * drop, "{:.2f} pt") if fraction else _text(drop, "{:.4g}"),
         "flips": _text(line["flips"], "{:.2%}").replace("%", " %"),
+        "sqnr": _text(line["sqnr"], "{:.1f}"),
         "ms": _text(line["ms_per_batch"], "{:.4g}"),
         "speedup": _text(line["speedup"], "{:.2f}x") + _interval(line),
         "best": _text(line["speedup_against_best"], "{:.2f}x"),

@@ -1,0 +1,59 @@
+"""The SQNR gate: of outputs, by hand, whatever the metric says."""
+
+import math
+
+import pytest
+import torch
+from builders import toy_variant
+
+from pytest_quant import Recipe, assert_gates, assert_min_sqnr
+from pytest_quant.judge.verdict import Outcome
+
+
+def decibels(variant):
+    """20 log10(||x|| / ||x - y||) on the first eval batch."""
+    x = variant.admitted.first_inputs
+    with torch.no_grad():
+        wanted, found = variant.fp32.model(x).double(), variant(x).double()
+    return float(20 * torch.log10(wanted.norm() / (wanted - found).norm()))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_what_is_judged_is_the_ratio_of_the_outputs(kind):
+    variant = toy_variant(kind)
+    expected = decibels(variant)
+    verdict = assert_min_sqnr(variant, expected - 0.1)
+    assert verdict.observed == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(AssertionError, match=rf"SQNR FAIL: {kind} keeps .* dB .*, required"):
+        assert_min_sqnr(variant, expected + 0.1)
+
+
+def test_a_lucky_metric_does_not_help():
+    """Outputs of half the size choose the same classes, and are 6 dB from FP32's."""
+
+    class Half(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.inner = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear})
+
+        def forward(self, x):
+            return self.inner(x) / 2
+
+    variant = toy_variant(Recipe("custom", build=Half), name="half")
+    with pytest.raises(AssertionError, match=r"half keeps 6\.0 dB"):
+        assert_min_sqnr(variant, 20)
+
+
+def test_it_is_a_limit_like_the_others():
+    (verdict,) = assert_gates(toy_variant("dynamic"), min_sqnr=5)
+    assert (verdict.gate, verdict.outcome, verdict.limit) == ("min_sqnr", Outcome.PASS, 5.0)
+    with pytest.raises(ValueError, match=r"min_sqnr.*decibels from 0 on"):
+        assert_min_sqnr(toy_variant("dynamic"), -1)
+    with pytest.raises(TypeError):
+        assert_min_sqnr(toy_variant("dynamic"))
+
+
+def test_fp32_itself_keeps_all():
+    verdict = assert_min_sqnr(toy_variant("dynamic").fp32, 100)
+    assert verdict.observed is None
+    assert math.isinf(float(verdict.sentence.split("keeps ")[1].split(" dB")[0]))
