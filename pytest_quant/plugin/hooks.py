@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_quant.judge.limits import LIMITS
-from pytest_quant.plugin import hookspecs
+from pytest_quant.plugin import fixtures, hookspecs
 from pytest_quant.plugin.fixtures import RUN
 from pytest_quant.plugin.option_clashes import clash, name_clashes
 from pytest_quant.plugin.options import add_options, is_enabled, refuse_idle
 
 if TYPE_CHECKING:
     from pytest_quant.variant.recipe import Recipe
-
-pytest_plugins = ("pytest_quant.plugin.fixtures",)
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -31,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
+    # pytest_plugins would do the same, after reading the metadata of all that is installed once more
+    pluginmanager.register(fixtures, fixtures.__name__)
 
 
 def pytest_configure(config: pytest.Config) -> None:
