@@ -242,7 +242,7 @@ import pytest
 from pytest_quant import assert_max_size
 
 
-@pytest.mark.timeout(0.2, method="signal")
+@pytest.mark.timeout(0.3, method="signal", func_only=True)
 def test_slow(quant_dynamic):
     assert_max_size(quant_dynamic, ratio=0.9)
     time.sleep(60)
