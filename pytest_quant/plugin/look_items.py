@@ -9,7 +9,7 @@ from pytest_quant.errors import NothingToQuantizeError
 from pytest_quant.judge import recorder
 from pytest_quant.judge.loose_limits import loose_limits
 from pytest_quant.plugin.fixtures import RUN
-from pytest_quant.plugin.lookup import measure_all
+from pytest_quant.plugin.measuring import measure_all
 from pytest_quant.plugin.recipes import own_recipes
 from pytest_quant.subject.inputs import CALIBRATION, TRAINING
 from pytest_quant.variant.recipe import FIXTURE_KINDS

@@ -160,6 +160,11 @@ def is_seen_by(origin: Origin, items: Iterable[pytest.Item]) -> bool:
     return any(origin.place.sees(item) for item in items)
 
 
+def is_digest(identity: Any) -> bool:
+    """Whether a value is identified by what it holds, not by the object that it is."""
+    return isinstance(identity, tuple) and len(identity) == 2 and identity[0] == "digest"
+
+
 def _is_in(nodeid: str, outer: str) -> bool:
     """Whether a test is in a file or class; names that begin alike are not."""
     rest = nodeid.removeprefix(outer)

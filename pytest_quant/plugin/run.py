@@ -60,7 +60,7 @@ class Run:
             **given,
         )
         self.lookup = Lookup(self.conditions, settings.all, settings.variants)
-        config.pluginmanager.register(self.lookup, "quant-lookup")
+        config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
         self.commit = commit_of(config.rootpath)  # before any test may change a file
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}
@@ -112,7 +112,7 @@ class Run:
                 raise
             finally:
                 self.pending.pop(item, None)
-                self.lookup.free_unused(self.pending)
+                self.lookup.set_ups.free_unused(self.pending)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if self.settings.report is not None and not self.has_set_aside and is_of_variants(item):
