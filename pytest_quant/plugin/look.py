@@ -62,7 +62,7 @@ class Look:
         if not any(map(variants_of, items)):
             found = [*self._places()]
             if self.starts and not found:
-                self.run.proposal.append(NO_MODEL)
+                self.run.closing.proposal.append(NO_MODEL)
             for node, folder, is_one in found:
                 self.run.lookup.all = False  # which is for models of tests; the looks take all
                 file = proposed_file(self.config, folder, is_one)
@@ -145,7 +145,13 @@ class Look:
             of_file.setdefault(seen["file"], []).append(seen)
         for file, looks in of_file.items():
             text = first_tests(looks, function_prefix(self.config))
-            self.run.proposal += ["", _head(file, "assert" in text), "", *text.splitlines(), ""]
+            self.run.closing.proposal += [
+                "",
+                _head(file, "assert" in text),
+                "",
+                *text.splitlines(),
+                "",
+            ]
 
 
 def _starts(config: pytest.Config) -> list[Path]:
