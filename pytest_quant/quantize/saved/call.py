@@ -1,5 +1,6 @@
 """Call: a model's call as plain JSON, without its values, and a call like it made again."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.example import Example
 
+MOST_BYTES = 10**9  # of a recorded call; one batch has less
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -31,8 +33,8 @@ def call_like(call: dict[str, Any], module: Any) -> Example:
     Raises:
         QuantStageError: when the module cannot be called so.
     """
-    args = tuple(_made(value) for value in call["args"])
-    kwargs = {name: _made(value) for name, value in call["kwargs"].items()}
+    args = tuple(made(value) for value in call["args"])
+    kwargs = {name: made(value) for name, value in call["kwargs"].items()}
     parts = {
         name: call_like(part, module.get_submodule(name)) for name, part in call["parts"].items()
     }
@@ -67,13 +69,50 @@ def _described(value: Any) -> Any:
     )
 
 
-def _made(value: Any) -> Any:
+def refuse_large(call: dict[str, Any]) -> None:
+    """A file says how large a call it asks for, and it may not ask for any.
+
+    Raises:
+        QuantStageError: its tensors would take more than `MOST_BYTES`.
+    """
+    needed = _bytes(call)
+    if needed > MOST_BYTES:
+        raise QuantStageError(
+            "load",
+            f"it asks for a call with {needed / 10**9:.1f} GB of inputs; {MOST_BYTES / 10**9:.0f} GB are "
+            "the most",
+        )
+
+
+def _bytes(call: dict[str, Any]) -> int:
+    whole = sum(map(_bytes_of, [*call["args"], *call["kwargs"].values()]))
+    return whole + sum(map(_bytes, call["parts"].values()))
+
+
+def _bytes_of(value: Any) -> int:
+    if not isinstance(value, dict):
+        return 0
+    kind, content = next(iter(value.items()))
+    if kind == "tensor":
+        return math.prod(map(int, value["shape"])) * _dtype(content).itemsize
+    return sum(map(_bytes_of, content.values() if kind == "dict" else content))
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name)
+    if not isinstance(found, torch.dtype):
+        raise TypeError(f"{name} is no type of a tensor")
+    return found
+
+
+def made(value: Any) -> Any:
+    """A value of a call with ones in its tensors."""
     if not isinstance(value, dict):
         return value
     kind, content = next(iter(value.items()))
     if kind == "tensor":
-        return torch.ones(value["shape"], dtype=getattr(torch, content))
+        return torch.ones(value["shape"], dtype=_dtype(content))
     if kind == "dict":
-        return {key: _made(item) for key, item in content.items()}
-    items = [_made(item) for item in content]
+        return {key: made(item) for key, item in content.items()}
+    items = [made(item) for item in content]
     return tuple(items) if kind == "tuple" else items

@@ -23,7 +23,9 @@ from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
-from pytest_quant.quantize.saved.call import call_as_json, call_like
+from pytest_quant.quantize.saved.architecture import architecture, difference
+from pytest_quant.quantize.saved.call import call_as_json, call_like, refuse_large
+from pytest_quant.quantize.saved.probe import Probe
 from pytest_quant.quantize.saved.seal import sealed, unsealed
 from pytest_quant.subject.subject import fp32_copy
 from pytest_quant.variant.recipe import Recipe
@@ -31,8 +33,20 @@ from pytest_quant.variant.running import running_as_built
 from pytest_quant.variant.variant import Variant
 
 FORM = "pytest-quant variant"
-VERSION = 2  # of the file's form; a reader refuses another one
-FIELDS = {"form", "version", "torch", "recipe", "call", "fp32", "state"}
+VERSION = 3  # of the file's form; a reader refuses another one
+FIELDS: dict[str, type] = {
+    "form": str,
+    "version": int,
+    "torch": str,
+    "recipe": str,
+    "call": str,
+    "fp32": str,
+    "modules": str,
+    "pattern": str,
+    "ranges": str,
+    "outputs": list,
+    "state": dict,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,21 +78,34 @@ def save(variant: Variant, path: str | Path) -> Path:
     if recipe is None or not variant.facts.is_known:
         what = "FP32 is yours" if recipe is None else "its build is yours"
         raise QuantStageError("save", f"{variant.name} cannot be saved: {what}; save it yourself.")
+    with variant.isolated(), variant.fp32.held():
+        variant.refuse_moved_fp32()
+        return write_atomically(Path(path), as_bytes(_content(variant, recipe)))
+
+
+def _content(variant: Variant, recipe: Recipe) -> dict[str, Any]:
+    """What a file of a variant holds."""
     module = variant.fp32.model
     example = example_of(module, variant.admitted)
     names = tuple(roots_of(kept(module, recipe.keep_fp32)))  # a file's types would be imported
+    described = call_as_json(_with_parts(example, variant))
+    refuse_large(described)
     with variant.running():
         state = variant.model.state_dict()
-    content = {
+        probe = Probe.of(variant.model, example)
+    return {
         "form": FORM,
         "version": VERSION,
         "torch": str(torch.__version__),
         "recipe": json.dumps(replace(recipe, keep_fp32=names).to_dict()),
-        "call": json.dumps(call_as_json(_with_parts(example, variant))),
+        "call": json.dumps(described),
         "fp32": fingerprint(module),
+        "modules": json.dumps(architecture(module)),
+        "pattern": probe.pattern,
+        "ranges": json.dumps(probe.ranges),
+        "outputs": probe.outputs,
         "state": state,
     }
-    return write_atomically(Path(path), as_bytes(content))
 
 
 def load_variant(path: str | Path, model: Any) -> Loaded:
@@ -99,17 +126,17 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
     content = _read(Path(path))
     module, _ = fp32_copy(model)
     if fingerprint(module) != content["fp32"]:
-        raise QuantStageError(
-            "load",
-            f"{path} holds a variant of another model: names, shapes or types of the parameters "
-            "differ. Give load_variant the FP32 model that it was made of.",
-        )
+        raise _another_model(path, "names, shapes or types of the parameters differ")
     try:
-        recipe = Recipe.from_dict(json.loads(content["recipe"]))
-        made = rebuild(module, recipe, call_like(json.loads(content["call"]), module))
+        why = difference(json.loads(content["modules"]), architecture(module))
+        recipe, call = Recipe.from_dict(json.loads(content["recipe"])), json.loads(content["call"])
+        refuse_large(call)
+        made: Any = None if why else rebuild(module, recipe, call_like(call, module))
     except Exception as error:
         reason = error.sentence if isinstance(error, QuantStageError) else in_brief(error)
         raise QuantStageError("load", f"{path} cannot be rebuilt here: {reason}") from error
+    if why:
+        raise _another_model(path, why)
     with running_as_built(made, recipe, facts_of(recipe)):
         try:
             _fit(made, content["state"])
@@ -121,7 +148,22 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
                 f"that torch {torch.__version__} builds: {in_brief(error, lines=3)}. Load it with that "
                 "version.",
             ) from error
+        try:
+            probe = Probe(content["pattern"], json.loads(content["ranges"]), content["outputs"])
+            why = probe.unlike(made, call)
+        except Exception as error:
+            why = f"it cannot run ({in_brief(error)})"
+    if why:
+        raise _another_model(path, f"once loaded, {why}")
     return Loaded(made, recipe, content["torch"])
+
+
+def _another_model(path: str | Path, why: str) -> QuantStageError:
+    return QuantStageError(
+        "load",
+        f"{path} holds a variant of another model: {why}. Give load_variant the FP32 model that it was "
+        "made of.",
+    )
 
 
 def _with_parts(example: Example, variant: Variant) -> Example:
@@ -155,7 +197,7 @@ def as_bytes(content: dict[str, Any]) -> bytes:
     return sealed(buffer.getvalue())
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -171,17 +213,25 @@ def _read(path: Path) -> dict[str, Any]:
             "load", f"{path} cannot be read: {in_brief(error)}. It is no variant that pytest-quant has "
             f"saved, or torch {torch.__version__} cannot read what another version wrote."
         ) from error  # fmt: skip
-    if not isinstance(content, dict) or content.get("form") != FORM:
+    form = content.get("form") if isinstance(content, dict) else None
+    if not isinstance(form, str) or form != FORM:
         raise QuantStageError(
             "load", f"{path} is no variant that pytest-quant has saved; Variant.save writes one."
         )
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if type(version) is not int or version != VERSION:
+        shown = repr(version) if isinstance(version, str | int | None) else type(version).__name__
         raise QuantStageError(
-            "load", f"{path} has form {content.get('version')!r}; this pytest-quant reads form {VERSION}. "
+            "load", f"{path} has form {shown}; this pytest-quant reads form {VERSION}. "
             "Install the one that wrote it, or save the variant again."
         )  # fmt: skip
-    if missing := FIELDS - content.keys():
+    if missing := FIELDS.keys() - content.keys():
         raise QuantStageError("load", f"{path} lacks {', '.join(sorted(missing))}.")
+    for name, kind in FIELDS.items():
+        if not isinstance(content[name], kind):
+            raise QuantStageError(
+                "load", f"{path} is damaged: it has a {type(content[name]).__name__} for {name}."
+            )
     return content
 
 

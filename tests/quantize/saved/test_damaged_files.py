@@ -1,5 +1,6 @@
 """Saved files: what is damaged, foreign or unfit is refused with a sentence, and never run."""
 
+import json
 import pickle
 import re
 import zipfile
@@ -9,7 +10,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantizable import Answering, Tagger, Two, anything, built, made, numbers, questions, tokens
+from quantizable import (
+    Answering,
+    Tagger,
+    Two,
+    anything,
+    built,
+    images,
+    made,
+    numbers,
+    questions,
+    tokens,
+)
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe, load_variant
@@ -53,12 +65,15 @@ def loads(path, variant):
     return torch.equal(loaded(x), variant(x))
 
 
-def rewritten(source, target, **changes):
-    """A file with some entries changed and, as by a friend, the right digest."""
+def content_of(source):
     packed = torch.serialization.safe_globals([torch.ScriptObject])
     with known_warnings_silenced(), packed:
-        content = torch.load(source, weights_only=True)
-    target.write_bytes(saved.as_bytes(content | changes))
+        return torch.load(source, weights_only=True)
+
+
+def rewritten(source, target, **changes):
+    """A file with some entries changed and, as by a friend, the right digest."""
+    target.write_bytes(saved.as_bytes(content_of(source) | changes))
     return target
 
 
@@ -191,15 +206,16 @@ def test_a_file_of_torch_that_is_no_variant(tmp_path, content):
 def test_a_form_without_its_content(tmp_path):
     path = tmp_path / "v.pt"
     path.write_bytes(saved.as_bytes({"form": saved.FORM, "version": saved.VERSION}))
-    assert "lacks call, fp32, recipe, state, torch." in refused(path)
+    assert "lacks call, fp32, modules, outputs, pattern, ranges, recipe, state, torch." in refused(
+        path
+    )
 
 
-@pytest.mark.parametrize("version", [saved.VERSION + 1, 1, "2", None])
+@pytest.mark.parametrize("version", [saved.VERSION + 1, 1, "2", None, True, torch.ones(3)])
 def test_another_form_asks_for_the_plugin_that_wrote_it(intact, tmp_path, version):
     path = rewritten(intact[0] / "static.pt", tmp_path / "v.pt", version=version)
-    said = (
-        f"has form {version!r}; this pytest-quant reads form {saved.VERSION}. Install the one that"
-    )
+    shown = "Tensor" if isinstance(version, torch.Tensor) else repr(version)
+    said = f"has form {shown}; this pytest-quant reads form {saved.VERSION}. Install the one that"
     assert said in refused(path)
 
 
@@ -217,6 +233,95 @@ def test_another_architecture(intact, model):
     assert "holds a variant of another model: names, shapes or types" in refused(
         intact[0] / "static.pt", model()
     )
+
+
+@pytest.mark.parametrize("name", ["dynamic.pt", "lstm.pt"])
+@pytest.mark.parametrize("entry", saved.FIELDS)
+def test_an_entry_of_another_kind_is_one_sentence(intact, tmp_path, name, entry):
+    folder, variants = intact
+    model = type(variants[name].subject.model)()
+    strange = [None, 3, -1.5, "", "x", "[]", "{}", '"x"', "[[[1]]]", [], [3], {}, {"a": 1}]
+    strange += ["[" * 5000, torch.ones(2), [torch.ones(2)] * 2, {"a": torch.ones(2)}, '{"args": 3}']
+    for value in strange:
+        path = rewritten(folder / name, tmp_path / "v.pt", **{entry: value})
+        if loads(path, variants[name]) is None:
+            refused(path, model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda call: call["args"][0].update(shape=[250_000, 8, 1000]),
+        lambda call: call["args"].extend([{"tensor": "float64", "shape": [60_000_000]}] * 3),
+        lambda call: call["kwargs"].update(x={"list": [{"tensor": "int64", "shape": [2**40]}]}),
+        lambda call: call["parts"].update(
+            first={"args": [{"tensor": "int8", "shape": [10**10]}], "kwargs": {}, "parts": {}}
+        ),
+    ],
+)
+def test_a_call_that_asks_for_gigabytes_is_refused_before_it_is_made(
+    intact, tmp_path, monkeypatch, change
+):
+    monkeypatch.setattr(torch, "ones", None)
+    call = json.loads(content_of(intact[0] / "static.pt")["call"])
+    change(call)
+    path = rewritten(intact[0] / "static.pt", tmp_path / "v.pt", call=json.dumps(call))
+    assert re.search(r"asks for a call with [\d.]+ GB of inputs; 1 GB are the most", refused(path))
+
+
+@pytest.mark.parametrize("change", [{"shape": [-1, 8]}, {"shape": ["x"]}, {"tensor": "load"}])
+def test_a_call_that_nobody_can_make_is_refused(intact, tmp_path, change):
+    call = json.loads(content_of(intact[0] / "static.pt")["call"])
+    call["args"][0] |= change
+    path = rewritten(intact[0] / "static.pt", tmp_path / "v.pt", call=json.dumps(call))
+    assert "cannot be rebuilt here: " in refused(path)
+
+
+class Activated(Two):
+    """Two layers with an activation between them, and something that has no name."""
+
+    def __init__(self, activation, power=1):
+        super().__init__()
+        self.activation, self.power = activation, power
+
+    def forward(self, x):
+        return self.last(self.activation(self.first(x)) ** self.power)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "cast"])
+@pytest.mark.parametrize(
+    ("activation", "power", "why"),
+    [
+        (nn.Tanh, 1, "module activation was a LeakyReLU and is a Tanh"),
+        (lambda: nn.LeakyReLU(0.3), 1, "negative_slope of module activation was 0.01 and is 0.3"),
+        (
+            nn.LeakyReLU,
+            2,
+            r"once loaded, its outputs are (at -?\d+ dB|far) from those that were saved",
+        ),
+    ],
+)
+def test_another_architecture_of_the_same_parameters(tmp_path, kind, activation, power, why):
+    variant = built(made(Activated, activation=nn.LeakyReLU()), kind, numbers)
+    path = variant.save(tmp_path / "v.pt")
+    load_variant(path, Activated(nn.LeakyReLU(inplace=True)))
+    assert re.search(
+        f"holds a variant of another model: {why}", refused(path, Activated(activation(), power))
+    )
+
+
+def test_a_stride_is_a_part_of_the_architecture(tmp_path):
+    def net(stride):
+        layers = nn.Conv2d(3, 4, 3, stride=stride), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return nn.Sequential(*layers, nn.Linear(4, 5)).eval()
+
+    path = built(net(1), "static", images).save(tmp_path / "v.pt")
+    assert "stride of module 0 was [1, 1] and is [2, 2]" in refused(path, net(2))
+
+
+def test_weights_of_another_training_are_no_other_architecture(intact):
+    folder, variants = intact
+    assert loads(folder / "static.pt", variants["static.pt"])
 
 
 def wider(module):
