@@ -23,7 +23,8 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         return Int8Share(None, None, ())
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
         fewer_bits = in_fewer_bits(variant.model, module, call.idle)
-        is_known = variant.facts.is_known or is_share_known(variant.model, module, fewer_bits)
+        if not (variant.facts.is_known or is_share_known(variant.model, module, fewer_bits)):
+            return Int8Share(None, None, ())
         functions = functional_int8(variant.model)
         own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
         if own is None:
@@ -35,8 +36,6 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         both = {name for name in became & call.layers.keys() if name in call.functions}
         became -= both - functions
         fewer_bits -= _counted_twice(module, became, variant.model)
-    if not is_known:
-        return Int8Share(None, None, ())
     total = sum(p.numel() for name, p in module.named_parameters() if not call.is_idle(name))
     parameters = min(1.0, fewer_bits / total) if total else 0.0
     macs = sum(call.layers.get(name, 0) for name in became)

@@ -34,9 +34,10 @@ class TimedCall:
     def __init__(self, model: Any, inputs: Any, own: Forward | None) -> None:
         self.model = model
         self.own = own
-        self._inputs = mapped(inputs, lambda tensor: tensor.clone())
-        self._slots = [_copied(self._inputs) for _ in range(SPARE)]
-        self._spare = itertools.cycle(self._slots[:SPARE])
+        self._inputs = inputs
+        self._most = max(1, MOST_BYTES // max(1, sum(each.nbytes for each in tensors_in(inputs))))
+        self._slots = [_copied(inputs) for _ in range(min(SPARE, self._most))]
+        self._spare = itertools.cycle(list(self._slots))
         self._seen = 0
         self._varies = True
         self.response: float | None = None
@@ -47,11 +48,11 @@ class TimedCall:
 
     def fresh(self, calls: int) -> Callable[[], Any]:
         """The call of a block of so many, each of which is given values that it never was given."""
-        size = sum(tensor.nbytes for tensor in tensors_in(self._inputs))
-        count = max(2, min(calls, MOST_BYTES // max(1, size)))
-        while len(self._slots) < SPARE + count:
+        count = min(calls, self._most)
+        first = SPARE if self._most > SPARE else 0  # of large inputs there are none to spare
+        while len(self._slots) < first + count:
             self._slots.append(_copied(self._inputs))
-        slots = self._slots[SPARE : SPARE + count]
+        slots = self._slots[first : first + count]
         for slot in slots:
             self._seen += 1
             self._fill(slot, self._seen)
@@ -67,7 +68,7 @@ class TimedCall:
         Raises:
             Exception: whatever the model raises on the inputs as they are given.
         """
-        slot, *others = (_placed(self._inputs, place) for place in range(PLACES))
+        slot = _placed(self._inputs, 0)
         before = self._outputs(slot)
         try:
             self._fill(slot, STEPS // 2, scale=0.5)
@@ -80,7 +81,9 @@ class TimedCall:
         self.response = distance(before, after)
         if self.response:
             return None
-        for other in others:
+        others = []  # all alive, so that they lie apart
+        for place in range(1, PLACES):
+            others.append(other := _placed(self._inputs, place))
             self._fill(other, STEPS // 2, scale=0.5)
             if distance(after, self._outputs(other)) > MOVED:
                 return (

@@ -80,7 +80,10 @@ def _mode(child: Any) -> Mode:
 
 
 def _modules(model: Any) -> Iterator[tuple[str, Any]]:
+    """All but those that have no mode any more, as what TorchScript has frozen."""
     import torch
 
     if isinstance(model, torch.nn.Module):
-        yield from model.named_modules()
+        for name, child in model.named_modules():
+            if hasattr(child, "training"):
+                yield name, child

@@ -106,6 +106,15 @@ def test_a_module_without_tensors_tells_nothing():
     assert share_of(Session).parameters is None
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_torchscript_has_frozen_tells_nothing():
+    variant = toy_variant(
+        Recipe("custom", build=lambda m: torch.jit.freeze(torch.jit.script(int8(m)))), name="mine"
+    )
+    assert variant.int8_share.parameters is None
+    assert variant.pair().b.call() is not None
+
+
 @pytest.mark.parametrize("build", [copy.deepcopy, lambda module: nn.Sequential(nn.Linear(8, 3))])
 def test_fp32_and_a_smaller_float_model_are_known_to_have_none(build):
     assert share_of(build).parameters == 0.0
