@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def merged(parts: Parts) -> Report:
     (_, first), *others = parts
     whole = copy.deepcopy(first)
     for name, part in others:
-        whole.add({"rows": part.rows, "verdicts": part.verdicts})
+        whole.add({"rows": part.rows, "verdicts": _not_yet(whole.verdicts, part.verdicts)})
         for test in part.tests:
             whole.add_test(test)
         whole.add_selection(part)
@@ -55,6 +56,23 @@ def merged(parts: Parts) -> Report:
     _tell_commits(whole, parts)
     whole.since = None
     return whole
+
+
+def _not_yet(
+    known: Iterable[dict[str, Any]], more: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Those verdicts that are not known yet: a test that two parts ran alike counts once."""
+
+    def told(verdict: dict[str, Any]) -> str:
+        return json.dumps(verdict, sort_keys=True, default=str)
+
+    left, new = Counter(map(told, known)), []
+    for verdict in more:
+        if left[told(verdict)]:
+            left[told(verdict)] -= 1
+        else:
+            new.append(verdict)
+    return new
 
 
 def _unfit(parts: Parts) -> Iterator[str]:

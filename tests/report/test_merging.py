@@ -70,6 +70,15 @@ def test_parts_of_one_run_are_one_row_and_a_yes():
     assert answer_of(one, two, part("t3"))[0] == "yes"
 
 
+def test_what_two_parts_tell_alike_counts_once():
+    one, two = part("t1"), part("t2", size=False)
+    assert answer_of(one, one)[1] == "Net: its one gate holds (static)"
+    one.verdicts *= 2  # of two subtests
+    assert answer_of(one, two, one)[1] == "Net: all 3 gates hold (static)"
+    failed = part("t1", "FAIL")
+    assert len(merged([("a", one), ("b", failed)]).verdicts) == 3
+
+
 def test_a_part_stays_what_it_was():
     one, two = part("t1"), part("t2", size=False)
     before = one.to_dict()
