@@ -23,6 +23,12 @@ def report_of(*rows, verdicts=(), tests=(), **environment):
     return Report(ENVIRONMENT | environment, [*rows], [*verdicts], tests=[*tests])
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """In which no table is broken up and no sentence wraps."""
+    monkeypatch.setenv("COLUMNS", "500")
+
+
 @pytest.fixture
 def write(tmp_path):
     """Write a report, a baseline or a text to a file, and give its path."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.errors import QuantStageError, is_sentence
+from pytest_quant.errors import QuantStageError, is_sentence, terminal_safe
 from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.plugin.outcomes import NOTE, uncollected
@@ -21,7 +21,7 @@ NARROWEST = 40  # columns; of less than that pytest makes 80
 def named_in(test: Running, error: BaseException | None) -> list[tuple[str, str]]:
     """The sentences that a test has failed with, or may have, each with its name; plain data."""
     found = [
-        (verdict.sentence, f"{verdict.quantity} {verdict.outcome}")
+        (verdict.sentence, terminal_safe(f"{verdict.quantity} {verdict.outcome}"))
         for verdict in test.verdicts
         if verdict.outcome is not Outcome.PASS
     ]

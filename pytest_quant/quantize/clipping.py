@@ -11,6 +11,7 @@ from pytest_quant.quantize.rounding import Rounding, rounding
 
 CLIPPED = 0.01  # of an activation's values: more than an outlier's share
 CLIPPED_BY_CHOICE = 0.05  # by an observer that weighs clipping against rounding
+LITTLE = 0.1  # of the range: values that are clipped by less than that cost little
 # Observers whose range is the data's own, or fixed beforehand by PyTorch for an operation.
 WITHOUT_CHOICE = ("MinMaxObserver", "MovingAverageMinMaxObserver", "FixedQParamsObserver")
 
@@ -35,8 +36,9 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
         if rounds is None or rounds.axis is not None:
             continue
         by_choice = type(observer).__name__ not in WITHOUT_CHOICE
+        slack = LITTLE * (rounds.most - rounds.least)
         allowed[name] = CLIPPED_BY_CHOICE if by_choice else CLIPPED
-        observer.register_forward_pre_hook(_counting(name, rounds, shares))
+        observer.register_forward_pre_hook(_counting(name, rounds, slack, shares))
     torch_api.pass_copies(copied)
     with torch.no_grad():
         run(copied)
@@ -52,10 +54,12 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
         )
 
 
-def _counting(name: str, rounds: Rounding, shares: dict[str, float]) -> Callable[..., None]:
+def _counting(
+    name: str, rounds: Rounding, slack: float, shares: dict[str, float]
+) -> Callable[..., None]:
     # a softmax of 1.0 lies one level above PyTorch's range for it, which loses nothing
-    low = (rounds.least - 1.5 - rounds.zero_point) * rounds.scale
-    high = (rounds.most + 1.5 - rounds.zero_point) * rounds.scale
+    low = (rounds.least - 1.5 - slack - rounds.zero_point) * rounds.scale
+    high = (rounds.most + 1.5 + slack - rounds.zero_point) * rounds.scale
 
     def hook(_: Any, args: Any) -> None:
         x = args[0]

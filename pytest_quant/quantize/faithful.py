@@ -9,6 +9,8 @@ import torch
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import Conditions
+from pytest_quant.machine.cpu import has_vnni
+from pytest_quant.machine.engines import SATURATING
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
 from pytest_quant.quantize.flows.mode_askers import is_close
 from pytest_quant.quantize.parting import Place, where_they_part
@@ -85,7 +87,7 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
 
 def refuse_unlike_rehearsal(
     converted: Any, rehearsed: Any, admitted: Admitted, recipe: Recipe, facts: Facts, largest: Any
-) -> None:
+) -> tuple[str, ...]:
     """Refuse a converted model whose kernels do something else than what was rehearsed in float.
 
     PyTorch's int8 PReLU multiplies positive values too, for example. No fixed distance tells such a
@@ -95,6 +97,9 @@ def refuse_unlike_rehearsal(
     Args:
         rehearsed: that of the converted model; see `rehearsal`.
         largest: inputs of the largest batch that is evaluated or timed.
+
+    Returns:
+        A note where kernels are known to saturate on this CPU, which is named and not refused.
 
     Raises:
         AnotherModel: names the operation where they part, if it is known.
@@ -116,7 +121,7 @@ def refuse_unlike_rehearsal(
         kept = sqnr(run(_unrounded(rehearsed, admitted), few), expected)
         limit = min(kept, ENOUGH + BELOW) - BELOW
         if not math.isfinite(limit):
-            return
+            return ()
     with running_as_built(converted, recipe, facts):
         found = {size: sqnr(expected, _rows(run(converted, largest), size_of(few)))}
         for count in counts:
@@ -124,7 +129,12 @@ def refuse_unlike_rehearsal(
             found[count] = sqnr(_rows(expected, count), _rows(alone, count))
     count, db = min(found.items(), key=lambda item: item[1])
     if db >= limit:
-        return
+        return ()
+    if recipe.engine in SATURATING and not has_vnni():
+        return (
+            f"on this CPU, without VNNI, the int8 kernels of engine {recipe.engine} saturate: they are "
+            f"{db:.0f} dB from the same model rounded in float, which is {kept:.0f} dB from FP32",
+        )
     where = where_they_part(rehearsed, converted, lambda model: run(model, few), db)
     raise AnotherModel(
         "convert",

@@ -79,7 +79,8 @@ def test_a_spreadsheet_has_the_same_cells_in_each_line_and_no_formula(report):
 
 
 @pytest.mark.slow
-def test_ten_thousand_rows_are_written(tmp_path):
+def test_ten_thousand_rows_are_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
     rows = [row for index in range(5000) for row in measured_rows(f"Net {index}")]
     for row in rows[1::2]:
         row |= {"recipe": {"kind": "static"}, "explanation": explanation_cells()}

@@ -31,6 +31,7 @@ def test_numbers_come_with_their_units_and_no_more_digits_than_they_have():
         "top-1": "94.00 %",
         "drop": "1.00 pt",
         "flips": "3.00 %",
+        "SQNR dB": "-",
         "ms/batch": "4",
         "speed-up [95 %]": "2.00x [1.90, 2.10]",
         "vs best FP32": "-",

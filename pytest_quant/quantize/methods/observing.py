@@ -124,7 +124,9 @@ class Observing:
             notes += told_of_mates(converted, admitted, recipe, facts)
             if rehearsal is not None and self.flow.OBSERVES_ALL:
                 largest = largest_inputs(admitted, conditions)
-                refuse_unlike_rehearsal(converted, rehearsal, admitted, recipe, facts, largest)
+                notes += refuse_unlike_rehearsal(
+                    converted, rehearsal, admitted, recipe, facts, largest
+                )
         fake_quantized = rehearsal if self.trains else None
         return Built(converted, recipe, fake_quantized, tuned.on, seconds, (*notes, *tuned.notes))
 
