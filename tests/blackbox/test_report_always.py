@@ -143,7 +143,7 @@ def test_a_hook_that_raises_costs_a_line(repo):
 
 
 def test_what_cannot_be_put_in_the_table_is_told_there(repo, monkeypatch):
-    from pytest_quant.plugin import run as plugin
+    from pytest_quant.plugin import payload as plugin
 
     def fail(variant):
         raise TypeError("a reshape of nothing")
