@@ -25,10 +25,6 @@ class TimedCall:
         model: that is called.
         inputs: like which its inputs are; they stay as they are.
         own: the user's `quant_forward`.
-
-    Attributes:
-        response: by how much its outputs differ for two unlike inputs, as a share of the largest; None
-            where `check` could not tell.
     """
 
     def __init__(self, model: Any, inputs: Any, own: Forward | None) -> None:
@@ -40,7 +36,6 @@ class TimedCall:
         self._spare = itertools.cycle(list(self._slots))
         self._seen = 0
         self._varies = True
-        self.response: float | None = None
 
     def __call__(self) -> Any:
         """For what is not timed."""
@@ -76,10 +71,7 @@ class TimedCall:
         except Exception:  # rows belong to their places, or values have a meaning
             self._varies = False
             return None
-        if not before:
-            return None
-        self.response = distance(before, after)
-        if self.response:
+        if not before or distance(before, after):
             return None
         others = []  # all alive, so that they lie apart
         for place in range(1, PLACES):

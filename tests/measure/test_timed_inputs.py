@@ -102,11 +102,11 @@ def remembering(key):
     return Remembering
 
 
-@pytest.mark.parametrize("key", [id, lambda x: (x.data_ptr(), x.shape), lambda x: x.shape])
+@pytest.mark.parametrize("key", [id, lambda x: (x.data_ptr(), x.shape)])
 def test_a_build_that_remembers_without_looking_cannot_be_timed(key):
     recipe = Recipe("custom", build=remembering(key))
     variant = open_store(ONE_THREAD).variant(toy_subject(), recipe, "mine")
-    with pytest.raises(QuantStageError, match=r"mine cannot be timed: (for an|it gives the same)"):
+    with pytest.raises(QuantStageError, match="mine cannot be timed: for an input that was"):
         variant.pair()
 
 
