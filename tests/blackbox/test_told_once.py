@@ -163,6 +163,7 @@ def test_files_tell_everything(repo):
 
 def test_a_name_that_does_not_fit_the_short_summary_is_left_out(repo, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     source = BREACH.replace("test_breach", "test_breach_with_a_name_that_leaves_no_room_for_more")
     repo.makepyfile(test_gates=source)
     result = repo.runpytest_inprocess("--quant")
