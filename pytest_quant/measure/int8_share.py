@@ -16,7 +16,7 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     import torch
 
     module, call = variant.fp32.model, one_call(variant)
-    owners = tuple(name for name in _weighted(module) if not call.is_idle(name))
+    owners = tuple(_weighted(module))
     if variant.is_fp32:
         return Int8Share(0.0, 0.0, owners)
     if not isinstance(variant.model, torch.nn.Module):

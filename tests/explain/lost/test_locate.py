@@ -171,7 +171,7 @@ class OutOfStep(torch.nn.Module):
 
 def test_a_model_that_was_converted_to_another_one_is_not_blamed_on_its_layers(monkeypatch):
     """Such a flow is refused where what it built can be compared, which is left out here."""
-    monkeypatch.setattr(observing, "refuse_unlike_rehearsal", lambda *args: None)
+    monkeypatch.setattr(observing, "refuse_unlike_rehearsal", lambda *args: ())
     torch.manual_seed(0)
     model = OutOfStep().eval()
     explanation = explain(toy_variant(Recipe("static", flow="fx"), model=model))
