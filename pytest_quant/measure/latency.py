@@ -15,7 +15,7 @@ from pytest_quant.machine.conditions import (
 )
 from pytest_quant.machine.global_state import given_back
 from pytest_quant.measure.timed_inputs import TimedCall
-from pytest_quant.subject.batches import mapped, on_cpu, size_of, taken
+from pytest_quant.subject.batches import mapped, size_of
 from pytest_quant.variant.rounds import Pair, Side
 from pytest_quant.variant.variant import Variant
 
@@ -38,7 +38,7 @@ def make_pair(variant: Variant, baseline: str, conditions: Conditions) -> Pair:
     in_channels_last = baseline == "best" and not variant.is_fp32 and variant.format_gain > 1
     with variant.isolated():
         variant.refuse_moved_fp32()
-        inputs = inputs_b = latency_inputs(variant, conditions)
+        inputs = inputs_b = variant.admitted.timed_inputs(conditions.latency_batch)
         fp32 = variant.fp32
         model_a, model_b = _as_made(fp32), _as_made(variant)
         name = "FP32 as given"
@@ -70,15 +70,6 @@ def channels_last(value: Any) -> Any:
     return mapped(
         value, lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t
     )
-
-
-def latency_inputs(variant: Variant, conditions: Conditions) -> Any:
-    """The inputs of one timed call: `quant_latency_inputs`, else the first eval batch."""
-    own = variant.subject.latency_inputs
-    inputs = variant.admitted.first_inputs if own is None else on_cpu(own)
-    if conditions.latency_batch is not None:
-        inputs = taken(inputs, conditions.latency_batch)
-    return inputs
 
 
 def _pair(

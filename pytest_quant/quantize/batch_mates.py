@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 
-from pytest_quant.subject.batches import call, mapped, size_of, tensors_in
+from pytest_quant.quantize.faithful import EQUAL
+from pytest_quant.subject.batches import call, size_of, tensors_in
+from pytest_quant.subject.samples import rows
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
@@ -13,7 +15,6 @@ from pytest_quant.variant.sqnr import sqnr
 
 SAMPLES = 8  # of the first batch that are run alone
 APART = 20.0  # dB: rounding alone keeps more
-EQUAL = 60.0  # dB: FP32 that does not depend on its batch has more than 110
 
 
 def told_of_mates(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -> tuple[str, ...]:
@@ -34,7 +35,7 @@ def told_of_mates(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -
             return float("inf")
         found = []
         for place in places:
-            alone = list(tensors_in(call(model, _row(inputs, place, size), own)))
+            alone = list(tensors_in(call(model, rows(inputs, [place], size), own)))
             found.append(sqnr(alone, [tensor[place : place + 1] for tensor in together]))
         return min(found)
 
@@ -52,7 +53,3 @@ def told_of_mates(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -
         f"samples of the first batch, run alone and together, the outputs agree to {distance:.0f} dB at "
         "worst; look for outliers in the data, or use static",
     )
-
-
-def _row(inputs: Any, place: int, size: int) -> Any:
-    return mapped(inputs, lambda t: t[place : place + 1] if t.ndim and t.shape[0] == size else t)

@@ -12,9 +12,9 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.machine.engines import SATURATING
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
-from pytest_quant.quantize.flows.mode_askers import is_close
+from pytest_quant.quantize.flows.unrounded import are_alike, unrounded
 from pytest_quant.quantize.parting import Place, where_they_part
-from pytest_quant.subject.batches import call, mapped, on_cpu, size_of, taken, tensors_in
+from pytest_quant.subject.batches import call, mapped, size_of, taken, tensors_in
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -47,35 +47,31 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
     """Refuse what a flow has made another model of while it traced and fused.
 
     FX gives a layer that is called with and without a ReLU behind it the ReLU in both places, for
-    example. Observers of a copy look on, so that those of the model itself see no eval data; they
-    pass copies, as kernels do, which tells where a tensor that is changed in place got lost.
+    example. Observers of a copy look on, so that those of the model itself see no eval data.
 
     Raises:
         FlowRefusal: when its outputs for the first eval batch are not FP32's, or are random.
     """
+
+    def run(model: Any) -> Any:
+        return call(model, admitted.first_inputs, admitted.subject.forward)
+
     with torch.no_grad():
-        expected = list(
-            tensors_in(call(admitted.module, admitted.first_inputs, admitted.subject.forward))
-        )
-        try:
-            copied = flow.rehearsal(prepared)
-            torch_api.pass_copies(copied)
-            state = torch.get_rng_state()
-            outputs = list(
-                tensors_in(call(copied, admitted.first_inputs, admitted.subject.forward))
-            )
-        except QuantStageError:
-            raise
-        except Exception:  # whatever cannot run is refused where it is to run
-            return
-    if not torch.equal(state, torch.get_rng_state()):
+        expected = list(tensors_in(run(admitted.module)))
+    try:
+        outputs, is_random = unrounded(flow.rehearsal(prepared), run)
+    except QuantStageError:
+        raise
+    except Exception:  # whatever cannot run is refused where it is to run
+        return
+    if is_random:
         raise FlowRefusal(
             "prepare",
             flow.NAME,
             "makes a random model of quant_model: it draws random numbers in eval mode",
             "A module that asks self.training was traced in train mode.",
         )
-    if len(outputs) != len(expected) or not all(map(is_close, expected, outputs)):
+    if not are_alike(expected, outputs):
         raise FlowRefusal(
             "prepare",
             flow.NAME,
@@ -118,7 +114,7 @@ def refuse_unlike_rehearsal(
         ]
         few = taken(largest, SAMPLES) if SAMPLES in counts else largest
         expected = run(rehearsed, few)
-        kept = sqnr(run(_unrounded(rehearsed, admitted), few), expected)
+        kept = sqnr(run(_before_rounding(rehearsed, admitted), few), expected)
         limit = min(kept, ENOUGH + BELOW) - BELOW
         if not math.isfinite(limit):
             return ()
@@ -149,14 +145,11 @@ def refuse_unlike_rehearsal(
 
 def largest_inputs(admitted: Admitted, conditions: Conditions) -> Any:
     """Inputs of the largest batch that is evaluated or timed, as far as known before either."""
-    first, own = admitted.first_inputs, admitted.subject.latency_inputs
-    timed = first if own is None else on_cpu(own)
-    if conditions.latency_batch is not None:
-        timed = taken(timed, conditions.latency_batch)
+    first, timed = admitted.first_inputs, admitted.timed_inputs(conditions.latency_batch)
     return timed if size_of(timed) > size_of(first) else first
 
 
-def _unrounded(rehearsed: Any, admitted: Admitted) -> Any:
+def _before_rounding(rehearsed: Any, admitted: Admitted) -> Any:
     """What was rounded: a trained model without its rounding, else FP32."""
     trained = any(
         hasattr(child, "disable_fake_quant")

@@ -4,5 +4,6 @@ LINEAR = frozenset({"Linear"})
 CONVOLUTIONS = frozenset(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1, 2, 3))
 RECURRENT = frozenset({"LSTM", "GRU", "LSTMCell", "GRUCell", "RNNCell"})
 EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag"})
+WEIGHTED = LINEAR | CONVOLUTIONS | EMBEDDINGS  # whose weights are rounded beforehand
 SCALES = 16  # bytes of a channel's scale and zero point, in a layer of `torch.ao.quantization`
 EMBEDDING_SCALES = dict.fromkeys(EMBEDDINGS, 8)  # of a row's, which has its own in any case

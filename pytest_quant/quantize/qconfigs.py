@@ -6,13 +6,7 @@ from pytest_quant.machine import torch_api
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
-from pytest_quant.quantize.layer_types import (
-    CONVOLUTIONS,
-    EMBEDDING_SCALES,
-    EMBEDDINGS,
-    LINEAR,
-    SCALES,
-)
+from pytest_quant.quantize.layer_types import EMBEDDING_SCALES, SCALES, WEIGHTED
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -60,7 +54,7 @@ def facts_of_mapped(recipe: Recipe) -> Facts:
     return Facts(
         recipe.kind,
         Ranges.BEFOREHAND,
-        covers=LINEAR | CONVOLUTIONS | EMBEDDINGS,
+        covers=WEIGHTED,
         scale_bytes=SCALES if recipe.per_channel else 0,
         own_scale_bytes=EMBEDDING_SCALES,
         folds_batchnorm=True,

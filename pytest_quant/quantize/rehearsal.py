@@ -6,10 +6,8 @@ import torch
 
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.flow import Flow
-from pytest_quant.quantize.layer_types import CONVOLUTIONS, EMBEDDINGS, LINEAR
+from pytest_quant.quantize.layer_types import WEIGHTED
 from pytest_quant.quantize.rounding import rounding
-
-WEIGHTED = LINEAR | CONVOLUTIONS | EMBEDDINGS
 
 
 def rehearsed(prepared: Any, flow: Flow, trains: bool) -> Any:

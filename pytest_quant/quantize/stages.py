@@ -11,6 +11,7 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.subject.batches import call, tensors_in
+from pytest_quant.subject.door import MOVED, distance
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -64,7 +65,7 @@ def differs_from_itself(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
     outputs, again = run(), run()
     if not torch.equal(state, torch.get_rng_state()):
         return "it draws random numbers"
-    if not all(map(_is_same, tensors_in(outputs), tensors_in(again))):
+    if distance([*tensors_in(outputs)], [*tensors_in(again)]) > MOVED:
         return "two runs on one batch gave two outputs"
     return None
 
@@ -90,12 +91,3 @@ def refuse_what_cannot_train(prepared: Any, admitted: Admitted, recipe: Recipe) 
             raise FlowRefusal(
                 "prepare", recipe.flow, f"prepared what cannot train: {in_brief(error)}"
             ) from error
-
-
-def _is_same(first: Any, second: Any) -> bool:
-    """Whether two runs agree, but for the last bits, which may depend on threads."""
-    if not first.is_floating_point():
-        return bool(torch.equal(first, second))
-    finite = first[first.isfinite()]
-    scale = float(finite.abs().max()) if finite.numel() else 0.0
-    return bool(torch.allclose(first, second, rtol=0.0, atol=1e-4 * scale, equal_nan=True))

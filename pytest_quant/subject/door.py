@@ -172,17 +172,17 @@ def _outputs(module: Any, inputs: Any, own: Forward | None) -> list[Any]:
 
     with torch.inference_mode():
         given = call(module, inputs, own)
-        tensors = [_thinned(tensor) for tensor in tensors_in(given)]
+        tensors = [thinned(tensor, MOST_VALUES) for tensor in tensors_in(given)]
         if tensors:
             return tensors
         size = size_of(inputs)  # of texts, for example
         return [torch.tensor(list(digest)) for digest in digests(given, size)]
 
 
-def _thinned(tensor: Any) -> Any:
-    """Every n-th value of a large tensor, as one's own."""
+def thinned(tensor: Any, most: int) -> Any:
+    """A tensor's values, of a larger one than `most` every n-th, as one's own."""
     values = tensor.detach().reshape(-1)
-    return values[:: 1 + values.numel() // MOST_VALUES].clone()
+    return values[:: 1 + values.numel() // most].clone()
 
 
 def _code(module: Any) -> tuple[dict[str, type], dict[str, Any]]:

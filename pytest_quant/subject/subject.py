@@ -13,6 +13,7 @@ from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
     size_of,
+    taken,
     tensors_in,
     unpack,
 )
@@ -100,6 +101,16 @@ class Admitted:
     first_inputs: Any
     notes: tuple[str, ...]
     door: Door
+
+    def timed_inputs(self, batch: int | None) -> Any:
+        """The inputs of one timed call: `quant_latency_inputs`, else the first eval batch.
+
+        Args:
+            batch: samples that they are cut or repeated to; None for as many as there are.
+        """
+        own = self.subject.latency_inputs
+        inputs = self.first_inputs if own is None else on_cpu(own)
+        return inputs if batch is None else taken(inputs, batch)
 
 
 def admit(subject: Subject) -> Admitted:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pytest_quant.subject.weights_digest import tensor_bytes
+
 PLAIN = (str, bytes, int, float, complex, bool, type(None), Enum, PurePath)
 DEEPEST = 40  # levels of nesting
 # Of modules: what running or training leaves behind, or PyTorch keeps for itself.
@@ -115,8 +117,7 @@ def _add_tensor(digest: Any, tensor: Any) -> None:
     if plain.is_quantized or plain.layout is not torch.strided or plain.device.type == "meta":
         raise _Unknown
     digest.update(f"{plain.dtype}{list(plain.shape)}{plain.requires_grad}".encode())
-    flat = plain.cpu().contiguous().reshape(-1)
-    digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+    digest.update(tensor_bytes(plain))
 
 
 def _unknown() -> Any:

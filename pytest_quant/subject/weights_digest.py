@@ -18,7 +18,7 @@ def weights_digest(module: Any) -> str | None:
     try:
         for name, tensor in sorted(_tensors(module), key=lambda each: each[0]):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            digest.update(_bytes(tensor))
+            digest.update(tensor_bytes(tensor))
             count += 1
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return None  # a meta tensor, an uninitialized parameter, a wrapper without storage
@@ -31,8 +31,8 @@ def _tensors(module: Any) -> Iterator[tuple[str, Any]]:
     yield from module.named_buffers(remove_duplicate=False)
 
 
-def _bytes(tensor: Any) -> Any:
-    """The values in the order of the dimensions."""
+def tensor_bytes(tensor: Any) -> Any:
+    """A tensor's values in the order of its dimensions, as a buffer of bytes."""
     import torch
 
     plain = tensor.detach()

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 
-from pytest_quant.quantize.layer_types import CONVOLUTIONS, EMBEDDINGS, LINEAR
+from pytest_quant.quantize.layer_types import WEIGHTED
 
-WEIGHTED = LINEAR | CONVOLUTIONS | EMBEDDINGS
 # PyTorch's int8 kernel of PReLU multiplies positive values too where their sum with the scale asks for
 # it; that of InstanceNorm ignores running statistics, and loses samples of large batches.
 WRONG_IN_INT8 = (

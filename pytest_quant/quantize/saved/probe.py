@@ -11,6 +11,7 @@ import torch
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.saved.call import call_as_json, made
 from pytest_quant.subject.batches import mapped, tensors_in
+from pytest_quant.subject.door import thinned
 from pytest_quant.variant.sqnr import sqnr
 
 MOST_VALUES = 2**16  # of each output that a file keeps; of a larger one every n-th
@@ -88,7 +89,7 @@ def _outputs(
     if pattern == "waves":
         left = iter(ranges)
         args, kwargs = mapped([args, kwargs], lambda tensor: _waves(tensor, *next(left)))
-    return [_thinned(tensor) for tensor in tensors_in(model(*args, **kwargs))]
+    return [thinned(tensor, MOST_VALUES) for tensor in tensors_in(model(*args, **kwargs))]
 
 
 def _waves(ones: Any, low: float, high: float) -> Any:
@@ -104,8 +105,3 @@ def _range(tensor: Any) -> list[float]:
     """The ends of a floating-point tensor's finite values."""
     values = tensor[tensor.isfinite()] if tensor.is_floating_point() else tensor[:0]
     return [float(values.min()), float(values.max())] if values.numel() else [0.0, 1.0]
-
-
-def _thinned(tensor: Any) -> Any:
-    values = tensor.detach().reshape(-1)
-    return values[:: 1 + values.numel() // MOST_VALUES].clone()
