@@ -8,26 +8,27 @@ import numpy as np
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
+from pytest_quant.measure.finite import irregular
 from pytest_quant.measure.overlap import refuse_overlap
 from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
     size_of,
-    tensors_in,
     unpack,
 )
+from pytest_quant.subject.counted import check_samples
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import computed, fresh, gather, score
-from pytest_quant.subject.subject import check_targets, forward
+from pytest_quant.subject.subject import forward
 from pytest_quant.subject.trust import out_of_range, refuse_memory, refused_range
 from pytest_quant.variant.evaluation import (
     BatchScores,
     Evaluation,
+    Gathered,
     class_numbers,
     counted,
-    merged,
 )
 from pytest_quant.variant.variant import Variant
 
@@ -70,9 +71,8 @@ def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
 def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) -> Evaluation:
     subject, metrics = variant.subject, variant.admitted.metrics
     accumulators = [(metric, fresh(metric)) for metric in metrics if metric.is_accumulator]
-    batches: list[BatchScores] = []
+    gathered = Gathered(metrics)
     first: Probe | None = None
-    labels: list[Any] = []
     with (
         variant.timed("evaluate"),
         variant.running(),
@@ -85,12 +85,11 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
             if variant.is_fp32 and first is None:
                 first = Probe((outputs,), (targets,), (len(scores.samples),))
                 known = [first.scored(metric) for metric in metrics]
-            batches.append(scores)
+            gathered.add(scores, class_numbers(targets))
             for metric, accumulator in accumulators:
                 gather(metric, accumulator, outputs, targets)
-            labels.append(targets)
             advance(1)
-    if not batches:
+    if not len(gathered):
         raise QuantStageError(
             "evaluate",
             f"quant_eval_data yielded nothing for {who}, though it had batches before; FP32 and each "
@@ -98,9 +97,9 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
         )
     if first is not None:
         refuse_memory(metrics, first, known)
-    is_broken = not variant.is_fp32 and any(any(batch.irregular) for batch in batches)
+    is_broken = not variant.is_fp32 and gathered.is_irregular
     values = {m.name: _computed(m, accumulator, is_broken) for m, accumulator in accumulators}
-    whole = merged(batches, metrics, values, class_numbers(labels))
+    whole = gathered.evaluation(values)
     if variant.is_fp32:
         _refuse_values(variant, whole)
     return whole
@@ -131,7 +130,7 @@ def score_one(variant: Variant, model: Any, who: str, batch: Any) -> tuple[Batch
     subject = variant.subject
     raw, targets = unpack(batch, "quant_eval_data", subject.batch)
     inputs = on_cpu(raw)
-    check_targets(inputs, targets)
+    check_samples(inputs, targets)
     outputs = forward(subject, model, inputs, who)
     metrics = variant.admitted.metrics
     return _score_batch(metrics, inputs, targets, outputs, variant.is_fp32), outputs, targets
@@ -150,19 +149,19 @@ def _score_batch(
     metrics: Iterable[Metric], inputs: Any, targets: Any, outputs: Any, is_fp32: bool
 ) -> BatchScores:
     size = size_of(inputs)
-    irregular = _irregular(outputs, size)
-    if is_fp32 and any(mark.startswith(b"nan") for mark in irregular):
+    marks = irregular(outputs, size)
+    if is_fp32 and any(mark.startswith(b"nan") for mark in marks):
         raise QuantStageError(
             "evaluate",
             "FP32's outputs contain NaN on quant_eval_data, so there is nothing to compare "
             "with. Check the weights of quant_model and the scale of the inputs.",
         )
-    is_broken = not is_fp32 and any(irregular)
+    is_broken = not is_fp32 and any(marks)
     return BatchScores(
         samples=digests((inputs, targets), size),
         inputs=digests(inputs, size),
         outputs=digests(outputs, size),
-        irregular=irregular,
+        irregular=marks,
         scores={
             m.name: None if m.is_accumulator else _scored(m, outputs, targets, size, is_broken)
             for m in metrics
@@ -179,27 +178,6 @@ def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bo
         if is_broken:
             return math.nan
         raise
-
-
-def _irregular(outputs: Any, size: int) -> list[bytes]:
-    """For each sample where its outputs are not finite: ``nan`` or ``inf`` and a digest; b'' if finite."""
-    import torch
-
-    marks = [b""] * size
-    flat = [
-        tensor.reshape(size, -1)
-        for tensor in tensors_in(outputs)
-        if tensor.is_floating_point() and tensor.ndim and tensor.shape[0] == size
-    ]
-    if all(torch.isfinite(tensor).all() for tensor in flat):
-        return marks
-    whole = torch.cat([tensor.double() for tensor in flat], dim=1)
-    signs = torch.where(torch.isfinite(whole), torch.zeros_like(whole), whole)
-    for index, digest in enumerate(digests(signs, size)):
-        if not torch.isfinite(whole[index]).all():
-            kind = b"nan" if torch.isnan(whole[index]).any() else b"inf"
-            marks[index] = kind + digest.hex()[:16].encode()
-    return marks
 
 
 def _refuse_unscored(variant: Variant, own: Evaluation) -> None:

@@ -57,7 +57,7 @@ class ScoredPrefix:
     def evaluation(self) -> Evaluation:
         """What is known so far, as an Evaluation of the samples seen."""
         per_sample = [m for m in self._variant.admitted.metrics if not m.is_accumulator]
-        return merged(self._batches, per_sample, {}, None)
+        return merged(self._batches, per_sample, {})
 
 
 def prefix_of(variant: Variant, conditions: Conditions) -> ScoredPrefix | None:

@@ -4,6 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.subject.samples import arrays_in as arrays_in
+from pytest_quant.subject.samples import is_packed
+from pytest_quant.subject.samples import size_of as size_of
+from pytest_quant.subject.samples import taken as taken
+from pytest_quant.subject.samples import tensors_in as tensors_in
 
 DATASET_BATCH = 32  # batch size for a map-style Dataset, which brings none of its own
 
@@ -124,7 +129,8 @@ def inputs_only(batch: Any, fixture: str, own: Unpack | None = None) -> Any:
 
 
 def call(model: Any, inputs: Any, own: Forward | None = None) -> Any:
-    """The model's outputs: a tensor goes in as one argument, a list or tuple by position, a dict by name.
+    """The model's outputs: a tensor goes in as one argument, a list or tuple by position, a dict by name, a
+    PackedSequence as one argument.
 
     It is given a copy of the inputs, since a model may write into them, and others are to see them too.
     """
@@ -137,7 +143,7 @@ def run(model: Any, inputs: Any, own: Forward | None = None) -> Any:
         return own(model, inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
-    if isinstance(inputs, list | tuple):
+    if isinstance(inputs, list | tuple) and not is_packed(inputs):
         return model(*inputs)
     return model(inputs)
 
@@ -157,31 +163,6 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
-def tensors_in(value: Any) -> Iterator[Any]:
-    """Each tensor of a nest of dicts, lists, tuples and output objects, in order."""
-    import torch
-
-    return (leaf for leaf in arrays_in(value) if isinstance(leaf, torch.Tensor))
-
-
-def arrays_in(value: Any) -> Iterator[Any]:
-    """Each tensor and each NumPy array of such a nest, in order."""
-    import numpy
-    import torch
-
-    if isinstance(value, torch.Tensor | numpy.ndarray):
-        yield value
-    elif isinstance(value, Mapping):
-        for key in value:
-            yield from arrays_in(value[key])
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from arrays_in(item)
-    elif hasattr(value, "__dict__"):
-        for item in vars(value).values():
-            yield from arrays_in(item)
-
-
 def on_cpu(value: Any) -> Any:
     """The same nest on the CPU, floating point as float32, as the FP32 model takes it."""
     import torch
@@ -190,27 +171,6 @@ def on_cpu(value: Any) -> Any:
         return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.float64 else None)
 
     return mapped(value, move)
-
-
-def size_of(inputs: Any) -> int:
-    """Samples in a batch: the first dimension of its first tensor with a dimension; 0 without."""
-    return next((int(tensor.shape[0]) for tensor in tensors_in(inputs) if tensor.ndim), 0)
-
-
-def taken(inputs: Any, count: int) -> Any:
-    """The first `count` samples of a batch; repeated when it has fewer."""
-    import torch
-
-    size = size_of(inputs)
-    if size == 0:
-        return inputs
-
-    def take(tensor: Any) -> Any:
-        if not tensor.ndim or tensor.shape[0] != size:
-            return tensor
-        return tensor[torch.arange(count) % size]
-
-    return mapped(inputs, take)
 
 
 def described(batch: Any) -> str:

@@ -5,10 +5,20 @@ from typing import Any
 
 
 def logits_of(outputs: Any) -> Any:
-    """The logits in a model's outputs: a tensor itself, an object's or dict's ``logits``."""
+    """The logits in a model's outputs: a tensor itself, an object's or dict's ``logits``; of an array
+    the tensor."""
     if isinstance(outputs, Mapping):
-        return outputs.get("logits", outputs)
-    return getattr(outputs, "logits", outputs)
+        return as_tensor(outputs.get("logits", outputs))
+    return as_tensor(getattr(outputs, "logits", outputs))
+
+
+def as_tensor(value: Any) -> Any:
+    """A NumPy array as a tensor; anything else as it is."""
+    import numpy
+    import torch
+
+    is_numbers = isinstance(value, numpy.ndarray) and value.dtype.kind in "biuf"
+    return torch.tensor(value) if is_numbers else value
 
 
 def shape_of(value: Any) -> str:

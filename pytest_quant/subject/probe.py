@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.subject.batches import arrays_in
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.logits import logits_of
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.subject.samples import joined, rebuilt, rows
+from pytest_quant.subject.samples import arrays_in, joined, rebuilt, rows
 from pytest_quant.subject.scoring import computed, fresh, gather, score
 
 PERMUTATIONS = 10

@@ -1,20 +1,55 @@
-"""Samples: a batch's targets or outputs taken apart by sample, and put together again."""
+"""Samples: how many a batch has, and what of inputs, targets or outputs belongs to each of them.
+
+Tensors and arrays have one row for each sample, a list of texts or of dicts one item; a PackedSequence
+has as many as its first step. What is no longer than that belongs to all.
+"""
 
 import copy
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pytest_quant.subject.batches import arrays_in
+
+def size_of(inputs: Any) -> int:
+    """Samples in a batch: those of the first part that has any; 0 without."""
+    import torch
+
+    if is_packed(inputs):
+        return int(inputs.batch_sizes[0])
+    if isinstance(inputs, torch.Tensor | np.ndarray):
+        return int(inputs.shape[0]) if inputs.ndim else 0
+    if isinstance(inputs, Mapping):
+        parts: Any = inputs.values()
+    elif isinstance(inputs, list | tuple):
+        if inputs and not any(True for _ in arrays_in(inputs)):
+            return _listed(inputs)
+        parts = inputs
+    elif hasattr(inputs, "__dict__") and not isinstance(inputs, type):
+        parts = vars(inputs).values()
+    else:
+        return 0
+    return next((size for size in map(size_of, parts) if size), 0)
+
+
+def taken(inputs: Any, count: int) -> Any:
+    """The first `count` samples of a batch; repeated when it has fewer."""
+    size = size_of(inputs)
+    return inputs if size == 0 else rows(inputs, [i % size for i in range(count)], size)
 
 
 def is_by_sample(items: Sequence[Any], size: int) -> bool:
     """Whether a list or tuple has one item for each of `size` samples, rather than columns of them."""
-    if len(items) != size or isinstance(items, str | bytes):
+    if len(items) != size or is_packed(items):
         return False
     leaves = list(arrays_in(items))
-    return not leaves or any(not leaf.ndim or leaf.shape[0] != size for leaf in leaves)
+    if not leaves:
+        return True
+    if all(leaf.ndim and leaf.shape[0] == size for leaf in leaves):
+        return False
+    return len({_kind_of(item) for item in items}) == 1 and (
+        isinstance(items, list) or all(isinstance(item, Mapping) for item in items)
+    )
 
 
 def rows(value: Any, index: Sequence[int], size: int) -> Any:
@@ -23,10 +58,12 @@ def rows(value: Any, index: Sequence[int], size: int) -> Any:
     def of(leaf: Any) -> Any:
         return leaf[list(index)] if leaf.ndim and leaf.shape[0] == size else leaf
 
-    def listed(items: Any) -> Any:
-        return [items[i] for i in index] if is_by_sample(items, size) else None
+    def whole(part: Any) -> Any:
+        if is_packed(part):
+            return _packed_rows(part, index) if int(part.batch_sizes[0]) == size else part
+        return [part[i] for i in index] if is_by_sample(part, size) else None
 
-    return rebuilt(value, of, listed)
+    return rebuilt(value, of, whole)
 
 
 def joined(values: Sequence[Any], sizes: Sequence[int]) -> Any:
@@ -55,26 +92,62 @@ def joined(values: Sequence[Any], sizes: Sequence[int]) -> Any:
     raise ValueError(f"a {type(first).__name__} is not by sample")
 
 
+def unpacked(value: Any) -> Any:
+    """The same nest with each PackedSequence as a list of its samples, tensors [1, time, ...]."""
+    import torch
+
+    def listed(part: Any) -> Any:
+        if not is_packed(part):
+            return None
+        return [each[None] for each in torch.nn.utils.rnn.unpack_sequence(part)]
+
+    return rebuilt(value, lambda leaf: leaf, listed)
+
+
+def tensors_in(value: Any) -> Iterator[Any]:
+    """Each tensor of a nest of dicts, lists, tuples and output objects, in order."""
+    import torch
+
+    return (leaf for leaf in arrays_in(value) if isinstance(leaf, torch.Tensor))
+
+
+def arrays_in(value: Any) -> Iterator[Any]:
+    """Each tensor and each NumPy array of such a nest, in order."""
+    import torch
+
+    if isinstance(value, torch.Tensor | np.ndarray):
+        yield value
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from arrays_in(value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from arrays_in(item)
+    elif hasattr(value, "__dict__"):
+        for item in vars(value).values():
+            yield from arrays_in(item)
+
+
 def rebuilt(
-    value: Any, change: Callable[[Any], Any], listed: Callable[[Any], Any] = lambda items: None
+    value: Any, change: Callable[[Any], Any], whole: Callable[[Any], Any] = lambda part: None
 ) -> Any:
     """The same nest, objects included, with each tensor and array changed.
 
     Args:
         change: of one tensor or array.
-        listed: what a list or tuple becomes as a whole; None to look into it.
+        whole: what a list or tuple becomes as a whole; None to look into it.
     """
     import torch
 
     def again(item: Any) -> Any:
-        return rebuilt(item, change, listed)
+        return rebuilt(item, change, whole)
 
     if isinstance(value, torch.Tensor | np.ndarray):
         return change(value)
     if isinstance(value, list | tuple):
-        whole = listed(value)
-        if whole is not None:
-            return whole
+        other = whole(value)
+        if other is not None:
+            return other
         if hasattr(value, "_fields"):
             return type(value)(*map(again, value))
         return type(value)(map(again, value))
@@ -84,8 +157,42 @@ def rebuilt(
             entries[key] = again(value[key])
         return entries
     if hasattr(value, "__dict__") and not isinstance(value, type | torch.nn.Module):
-        other = copy.copy(value)
+        copied = copy.copy(value)
         for name, part in vars(value).items():
-            object.__setattr__(other, name, again(part))
-        return other
+            object.__setattr__(copied, name, again(part))
+        return copied
     return value
+
+
+def is_packed(value: Any) -> bool:
+    """Whether it is a PackedSequence, which as a tuple holds no columns."""
+    import torch
+
+    return isinstance(value, torch.nn.utils.rnn.PackedSequence)
+
+
+def _listed(items: Sequence[Any]) -> int:
+    """Samples in a list without arrays: texts, or columns of texts."""
+    lengths = {len(item) for item in items if isinstance(item, list | tuple)}
+    in_columns = len(lengths) == 1 and all(
+        isinstance(item, list | tuple) and all(isinstance(text, str) for text in item)
+        for item in items
+    )
+    return lengths.pop() if in_columns else len(items)
+
+
+def _kind_of(item: Any) -> Any:
+    """What the items of several samples have in common."""
+    if isinstance(item, Mapping):
+        return frozenset(item)
+    return type(item), getattr(item, "dtype", None), getattr(item, "ndim", None)
+
+
+def _packed_rows(packed: Any, index: Sequence[int]) -> Any:
+    from torch.nn.utils import rnn
+
+    padded, lengths = rnn.pad_packed_sequence(packed, batch_first=True)
+    chosen = list(index)
+    return rnn.pack_padded_sequence(
+        padded[chosen], lengths[chosen], batch_first=True, enforce_sorted=False
+    )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.subject.logits import as_tensor
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.samples import rebuilt
 
@@ -29,6 +30,8 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
         gather(metric, trial, outputs, targets)
         computed(metric, trial)
         return None
+    if metric.is_ours:
+        targets = as_tensor(targets)
     with _naming(metric):
         given = metric.fn(own(outputs), own(targets))
     if not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape:

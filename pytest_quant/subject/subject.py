@@ -8,6 +8,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.subject.batches import (
+    arrays_in,
     call,
     described,
     each_batch,
@@ -17,6 +18,7 @@ from pytest_quant.subject.batches import (
     tensors_in,
     unpack,
 )
+from pytest_quant.subject.counted import check_form, check_samples
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.door import MOVED, Door, distance
 from pytest_quant.subject.hooks import set_aside, set_global_aside
@@ -140,6 +142,8 @@ def admit(subject: Subject) -> Admitted:
     inputs = on_cpu(raw_inputs)
     if any(tensor.dtype == torch.float64 for tensor in tensors_in(raw_inputs)):
         notes.append("quant_eval_data gives float64 inputs; they are cast to float32")
+    check_samples(inputs, targets)
+    check_form(inputs, subject.forward)
     with torch.inference_mode():
         outputs = forward(subject, module, inputs, "quant_model (FP32)")
         again = unshared(
@@ -147,7 +151,6 @@ def admit(subject: Subject) -> Admitted:
         )
     _check_repeatable(outputs, again, size_of(inputs), notes)
     set_aside(module, lambda: call(module, inputs, subject.forward), outputs, notes)
-    check_targets(inputs, targets)
     for metric in metrics:
         score(metric, outputs, targets, size_of(inputs))
     probe = _probe(
@@ -238,24 +241,12 @@ def forward(
     try:
         return call(model, inputs, subject.forward)
     except Exception as error:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors_in(inputs)) or "no tensor"
+        shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs)) or "no tensor"
         raise QuantStageError(
             stage,
             f"{who} could not run on inputs of shape {shapes}: {in_brief(error)}. Check "
             f"the inputs of {fixture}, or say with quant_forward how the model is called.",
         ) from error
-
-
-def check_targets(inputs: Any, targets: Any) -> None:
-    """Each sample needs its target: the first dimensions must be equal."""
-    size = size_of(inputs)
-    for tensor in tensors_in(targets):
-        if tensor.ndim and tensor.shape[0] != size:
-            raise QuantStageError(
-                "evaluate",
-                f"quant_eval_data gave {size} inputs with {tensor.shape[0]} targets in "
-                "one batch; expected one target for each input.",
-            )
 
 
 def _metrics(subject: Subject) -> tuple[Metric, ...]:

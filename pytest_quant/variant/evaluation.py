@@ -1,11 +1,13 @@
 """Evaluation: the scores of one pass over the eval data, merged and ordered by sample."""
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pytest_quant.subject.logits import as_tensor
 from pytest_quant.subject.metrics import Metric
 
 IGNORED = -100  # no class: the target that PyTorch's losses leave out
@@ -39,6 +41,7 @@ class Evaluation:
         samples: [n] digests of inputs and target, sorted; repeated samples are numbered.
         order: [n] the position of each in the pass.
         inputs: digests of the inputs.
+        which_input: [n] int64, equal for samples of equal inputs.
         outputs, irregular: [n], as in `BatchScores`.
         scores: metric name -> [n] float64, for metrics that score each sample; NaN for a sample of which
             nothing counts.
@@ -51,6 +54,7 @@ class Evaluation:
     samples: np.ndarray[Any, Any]
     order: np.ndarray[Any, Any]
     inputs: frozenset[bytes]
+    which_input: np.ndarray[Any, Any]
     outputs: np.ndarray[Any, Any]
     irregular: np.ndarray[Any, Any]
     scores: dict[str, np.ndarray[Any, Any]]
@@ -68,40 +72,85 @@ class Evaluation:
         return np.array([self.values[metric]]) if scores is None else counted(scores)
 
 
+class Gathered:
+    """What the batches of a pass give, one after the other, as one Evaluation at the end.
+
+    Nothing of a batch is kept as an object of its own: between the large tensors that come and go, small
+    ones that stay would cut the heap into pieces, so that memory grows with every batch.
+    """
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._scores = {m.name: array("d") for m in metrics if not m.is_accumulator}
+        self._means = {name: array("d") for name in self._scores}
+        self._sizes = array("q")
+        self._samples: list[bytes] = []
+        self._outputs: list[bytes] = []
+        self._irregular: list[bytes] = []
+        self._inputs: dict[bytes, int] = {}
+        self._which_input = array("q")
+        self._labels = array("q")
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def is_irregular(self) -> bool:
+        """Whether outputs of any sample were not finite."""
+        return any(self._irregular)
+
+    def add(self, batch: BatchScores, labels: "np.ndarray[Any, Any] | None" = None) -> None:
+        """One more batch; `labels` are its classes, in its order."""
+        self._sizes.append(len(batch.samples))
+        self._samples.extend(batch.samples)
+        self._outputs.extend(batch.outputs)
+        self._irregular.extend(batch.irregular)
+        for each in batch.inputs:
+            self._which_input.append(self._inputs.setdefault(each, len(self._inputs)))
+        for name, scores in self._scores.items():
+            given = batch.scores[name]
+            if isinstance(given, np.ndarray):
+                scores.frombytes(given.astype(np.float64).tobytes())
+            self._means[name].append(float(np.mean(given)))
+        if labels is not None:
+            self._labels.frombytes(labels.astype(np.int64).tobytes())
+
+    def evaluation(self, computed: dict[str, float]) -> Evaluation:
+        """All batches, with the values of the metrics that gather batches themselves."""
+        samples = np.array(numbered(self._samples), dtype="S24")
+        order = np.argsort(samples, kind="stable")
+        labels = np.array(self._labels) if len(self._labels) == len(self) > 0 else None
+        scores: dict[str, np.ndarray[Any, Any]] = {}
+        values = dict(computed)
+        for name, given in self._scores.items():
+            if len(given) == len(self):
+                scores[name] = np.array(given)[order]
+                some = counted(scores[name])
+                values[name] = float(some.mean()) if len(some) else float("nan")
+            else:
+                sizes = np.array(self._sizes)
+                values[name] = float((np.array(self._means[name]) * sizes).sum() / sizes.sum())
+        return Evaluation(
+            samples=samples[order],
+            order=order,
+            inputs=frozenset(self._inputs),
+            which_input=np.array(self._which_input)[order],
+            outputs=np.array(self._outputs, dtype="S16")[order],
+            irregular=np.array(self._irregular, dtype="S24")[order],
+            scores=scores,
+            values=values,
+            majority_rate=majority_rate(labels),
+            labels=None if labels is None else labels[order],
+        )
+
+
 def merged(
-    batches: list[BatchScores],
-    metrics: Iterable[Metric],
-    computed: dict[str, float],
-    labels: "np.ndarray[Any, Any] | None" = None,
+    batches: Iterable[BatchScores], metrics: Iterable[Metric], computed: dict[str, float]
 ) -> Evaluation:
-    """All batches as one Evaluation; `labels` are the classes in the order of the pass."""
-    samples = numbered([sample for batch in batches for sample in batch.samples])
-    order = np.argsort(np.array(samples, dtype="S24"), kind="stable")
-    scores: dict[str, np.ndarray[Any, Any]] = {}
-    values = dict(computed)
-    sizes = np.array([len(batch.samples) for batch in batches])
-    for metric in metrics:
-        parts = [batch.scores[metric.name] for batch in batches]
-        if metric.is_accumulator:
-            continue
-        if all(isinstance(part, np.ndarray) for part in parts):
-            scores[metric.name] = np.concatenate(parts)[order]
-            some = counted(scores[metric.name])
-            values[metric.name] = float(some.mean()) if len(some) else float("nan")
-        else:
-            means = np.array([float(np.mean(part)) for part in parts])
-            values[metric.name] = float((means * sizes).sum() / sizes.sum())
-    return Evaluation(
-        samples=np.array(samples, dtype="S24")[order],
-        order=order,
-        inputs=frozenset(digest for batch in batches for digest in batch.inputs),
-        outputs=np.array([d for batch in batches for d in batch.outputs], dtype="S16")[order],
-        irregular=np.array([d for batch in batches for d in batch.irregular], dtype="S24")[order],
-        scores=scores,
-        values=values,
-        majority_rate=majority_rate(labels),
-        labels=None if labels is None else labels[order],
-    )
+    """Batches as one Evaluation."""
+    gathered = Gathered(metrics)
+    for batch in batches:
+        gathered.add(batch)
+    return gathered.evaluation(computed)
 
 
 def counted(scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
@@ -153,18 +202,12 @@ def numbered(samples: list[bytes]) -> list[bytes]:
     return marked
 
 
-def class_numbers(targets: list[Any]) -> "np.ndarray[Any, Any] | None":
-    """The targets of all batches as [n] int64, in the order of the pass; None when they are no classes."""
-    import torch
-
-    if not targets or not all(
-        isinstance(part, torch.Tensor)
-        and part.ndim == 1
-        and not (part.is_floating_point() or part.is_complex())
-        for part in targets
-    ):
+def class_numbers(targets: Any) -> "np.ndarray[Any, Any] | None":
+    """The targets of a batch as [n] int64; None when they are no classes."""
+    targets = as_tensor(targets)
+    if getattr(targets, "ndim", 0) != 1 or targets.is_floating_point() or targets.is_complex():
         return None
-    numbers: np.ndarray[Any, Any] = torch.cat(targets).cpu().numpy().astype(np.int64)
+    numbers: np.ndarray[Any, Any] = targets.cpu().numpy().astype(np.int64)
     return numbers
 
 

@@ -1,7 +1,9 @@
 """Accuracy and flips: exact on the samples given, in the direction that the metric says."""
 
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from builders import loss, planted_variant, reward, right, score_of, toy_variant
@@ -15,7 +17,7 @@ from pytest_quant import (
     assert_max_accuracy_drop,
     assert_max_flips,
 )
-from pytest_quant.judge.accuracy_drop import judge_drop
+from pytest_quant.judge.accuracy_drop import exact_mean, judge_drop
 from pytest_quant.judge.flips import judge_flips
 from pytest_quant.variant.evaluation import by_class
 
@@ -87,6 +89,23 @@ def test_a_share_of_a_baseline_that_is_not_positive_is_an_error(baseline):
     with pytest.raises(ValueError, match="a baseline that is not positive says nothing"):
         judge_drop(variant, 0.5, relative=True)
     assert judge_drop(variant, 1).outcome is PASS
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.random.default_rng(0).random(3000),
+        np.random.default_rng(1).standard_normal(3000) * 1e6,
+        [0.0, -0.0],
+        [0.1] * 7,
+        [1e-320, 5e-324, 1e300, -1e300, 0.1],
+        [2.0**62 + 2.0**10] * 3000 + [-1.5],
+        [-(2.0**-30)] * 3000,
+    ],
+)
+def test_a_mean_of_floats_is_exact(scores):
+    expected = sum(map(Fraction, map(float, scores)), Fraction(0)) / len(scores)
+    assert exact_mean(np.array([*scores, np.nan])) == expected  # NaN is no score
 
 
 def test_a_variant_outside_the_range_that_fp32_kept_fails():

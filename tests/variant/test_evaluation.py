@@ -1,17 +1,28 @@
 """Evaluation: scores merged and paired by sample, whatever the order of the pass."""
 
+import gc
+import weakref
 from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
-from builders import batches, planted_variant, reward, right, toy_variant
+from builders import (
+    ONE_THREAD,
+    batches,
+    planted_variant,
+    reward,
+    right,
+    toy_subject,
+    toy_variant,
+)
 
 from pytest_quant import Metric, QuantStageError, Recipe
+from pytest_quant.store.open import open_store
 from pytest_quant.variant.evaluation import (
     BatchScores,
+    Gathered,
     class_numbers,
-    majority_rate,
     merged,
     numbered,
 )
@@ -30,7 +41,7 @@ def batch(names, scores):
 
 
 def evaluation(*parts, metric=TOP_1):
-    return merged(list(parts), (metric,), {}, None)
+    return merged(list(parts), (metric,), {})
 
 
 def scores_by_name(result):
@@ -150,7 +161,10 @@ def test_a_last_batch_without_scores_of_its_own_is_weighed_too():
     ],
 )
 def test_the_majority_rate_is_that_of_the_commonest_class(labels, rate):
-    assert majority_rate(class_numbers(labels)) == rate
+    gathered = Gathered((TOP_1,))
+    for index, each in enumerate(labels):
+        gathered.add(batch(f"{index}" * len(each), [1] * len(each)), class_numbers(each))
+    assert gathered.evaluation({}).majority_rate == rate
 
 
 def test_a_variant_is_paired_with_fp32_though_each_pass_is_shuffled():
@@ -274,3 +288,36 @@ def scores_of_one(check):
         return outputs[:, 1]
 
     return scores
+
+
+class Masks:
+    """Dense targets, made batch by batch; counts those that are still alive."""
+
+    def __init__(self, batches=12):
+        self.batches = batches
+        self.alive = weakref.WeakSet()
+        self.most = 0
+
+    def __iter__(self):
+        for index in range(self.batches):
+            targets = torch.full((4, 8, 8), index % 3)
+            self.alive.add(targets)
+            self.most = max(self.most, len(self.alive))
+            yield torch.rand(4, 1, 8, 8), targets
+            del targets
+
+
+def pixels(outputs, targets):
+    return (outputs.argmax(1) == targets).double().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize("metric", [None, Metric(pixels, "pixels", higher_is_better=True)])
+def test_targets_are_let_go_batch_by_batch(metric):
+    torch.manual_seed(0)
+    data = Masks()
+    model = torch.nn.Conv2d(1, 3, 1).eval()
+    fp32 = open_store(ONE_THREAD).fp32(toy_subject(model, eval_data=data, metric=metric))
+    gc.collect()
+    data.most = 0
+    assert len(fp32.evaluation) == 48
+    assert data.most <= 4  # the first, kept to be scored again, and the one at work
