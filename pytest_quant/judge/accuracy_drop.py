@@ -16,6 +16,7 @@ from pytest_quant.judge.honesty import (
     not_quantized,
     refusal,
 )
+from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
@@ -58,11 +59,12 @@ def judge_drop(
 
     Raises:
         ValueError: for a drop of 1 or more of a metric in fractions, a relative drop of a baseline
-            that is not positive, an unknown metric or scope.
+            that is not positive, an unknown metric or scope, an alpha outside (0, 0.05].
         QuantStageError: when the evaluation fails.
     """
     asked = _Asked(metric_named(variant, metric), max_drop, relative)
     check_drop_limit(asked.metric, max_drop)
+    alpha = check_alpha(alpha)
     if scope not in SCOPES:
         raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
     if reason := not_quantized(variant):
@@ -163,17 +165,19 @@ def _in_the_population(variant: Variant, asked: _Asked, alpha: float, verdict: V
     relative = asked.relative and metric.unit != "perplexity"
     margin = math.log1p(asked.max_drop) if metric.unit == "perplexity" else asked.max_drop
     bound = bound_drop(variant, metric, margin, relative, alpha)
+    proven = _bounded(metric, bound, relative, alpha, len(variant.evaluation))
     evidence = {
         "scope": "population",
         "alpha": alpha,
         "bounds": [bound.lower, bound.upper],
         "method": bound.method,
         "samples_needed": bound.need,
+        "inputs": bound.inputs,
     }
     return replace(
         verdict,
         outcome=bound.outcome,
-        clause=f"{verdict.clause} in the population; {_bounded(metric, bound, relative, alpha)}",
+        clause=f"{verdict.clause} in the population; {proven}",
         evidence={**verdict.evidence, **evidence},
     )
 
@@ -218,12 +222,13 @@ def _early_verdict(variant: Variant, asked: _Asked, early: Early) -> Verdict:
     )
 
 
-def _bounded(metric: Metric, bound: Bound, relative: bool, alpha: float) -> str:
+def _bounded(metric: Metric, bound: Bound, relative: bool, alpha: float, samples: int) -> str:
     what = "drop" if metric.higher_is_better else "rise"
     what += " beyond the allowed share" if relative else ""
     text = (
         f"{what} from {metric.shown_change(bound.lower)} to {metric.shown_change(bound.upper)} "
-        f"({bound.method}, alpha {alpha:g})"
+        f"({bound.method}, alpha {alpha:g}"
+        + (f", {bound.inputs:,} distinct inputs)" if bound.inputs < samples else ")")
     )
     if bound.why:
         text += f"; {bound.why}"

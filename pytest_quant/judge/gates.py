@@ -42,7 +42,7 @@ def assert_max_accuracy_drop(
         min_baseline: FP32 itself must reach this value.
         scope: ``dataset``: the eval set as given, exactly; ``population``: all inputs of which the
             eval set is a random sample, as far as it can prove anything about them.
-        alpha: probability of a wrong verdict in the population, at most.
+        alpha: probability of a wrong verdict in the population, at most; up to 0.05.
 
     Returns:
         The Verdict, with flips and sample count as evidence.
@@ -87,7 +87,7 @@ def assert_min_speedup(
         min_speedup: ratio of the times of one call; leave 5 % of headroom below what you usually see.
         baseline: ``given``: FP32 as `quant_model` gave it; ``best``: the faster of that and
             channels_last.
-        alpha: probability of a wrong verdict, at most.
+        alpha: probability of a wrong verdict, at most; up to 0.05.
 
     Returns:
         The Verdict, with interval, rounds and seconds as evidence. INCONCLUSIVE when neither

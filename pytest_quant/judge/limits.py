@@ -43,6 +43,24 @@ LIMITS: Mapping[str, Limit] = {
 }
 
 
+MOST_ALPHA = 0.05
+
+
+def check_alpha(alpha: Any) -> float:
+    """An error probability that a verdict may have.
+
+    Raises:
+        TypeError, ValueError: for anything outside (0, 0.05], by which nothing would be proven.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        raise TypeError(f"alpha is {alpha!r}; expected an error probability, as in alpha=0.01")
+    if not 0 < alpha <= MOST_ALPHA:
+        raise ValueError(
+            f"alpha is {alpha!r}; an error probability above 0 and of at most {MOST_ALPHA:g} is meant"
+        )
+    return float(alpha)
+
+
 def checked(name: str, value: Any, own: Iterable[str] = ()) -> float:
     """A limit as a float.
 

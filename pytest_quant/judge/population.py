@@ -19,6 +19,7 @@ import numpy as np
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.approximate import MINIMUM_ALPHA, MINIMUM_SAMPLES, approximate_drop
 from pytest_quant.judge.betting import population_drop
+from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.score_bound import (
     drop_bounds,
     proves_above,
@@ -27,7 +28,6 @@ from pytest_quant.judge.score_bound import (
 )
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant.evaluation import counted
 from pytest_quant.variant.variant import Variant
 
 UNSEEN_RISK = 0.05  # a set so small that a drop of the margin may show in no sample proves nothing
@@ -41,6 +41,7 @@ class Bound:
         outcome: PASS, FAIL or INCONCLUSIVE.
         lower, upper: one-sided bounds of the drop in the population.
         method: in words.
+        inputs: that differ from one another; only these count.
         need: samples that would decide, where that can be said.
         why: for INCONCLUSIVE.
     """
@@ -49,6 +50,7 @@ class Bound:
     lower: float
     upper: float
     method: str
+    inputs: int
     need: int | None = None
     why: str = ""
 
@@ -67,10 +69,9 @@ def bound_drop(
 
     Raises:
         QuantStageError: when the metric gives no score for each sample.
-        ValueError: alpha is outside (0, 1), or below 0.01 for scores that are not bounded.
+        ValueError: alpha is outside (0, 0.05], or below 0.01 for scores that are not bounded.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha!r}; an error probability between 0 and 1 is meant")
+    alpha = check_alpha(alpha)
     own = variant.evaluation
     if metric.name not in own.scores:
         raise QuantStageError(
@@ -79,9 +80,9 @@ def bound_drop(
             "number for a batch or the whole set; let it return a tensor of shape [batch], or judge "
             "the eval set itself (scope='dataset').",
         )
-    before, after = map(
-        counted, (variant.fp32.evaluation.scores[metric.name], own.scores[metric.name])
-    )
+    before, after = variant.fp32.evaluation.scores[metric.name], own.scores[metric.name]
+    some = ~np.isnan(before)
+    before, after, which = before[some], after[some], own.which_input[some]
     scores = np.concatenate([before, after])
     is_bounded = bool(((scores >= 0) & (scores <= 1)).all())
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -90,11 +91,19 @@ def bound_drop(
         margin = 0.0
     else:
         differences, margin = sign * (before - after), max_drop
-    if is_bounded and not relative and ((scores == 0) | (scores == 1)).all():
+    differences = _of_inputs(differences, which)
+    are_hits = not relative and ((scores == 0) | (scores == 1)).all()
+    if is_bounded and are_hits and np.isin(differences, (-1, 0, 1)).all():
         return _of_hits(differences, margin, alpha)
     if is_bounded and np.abs(differences).max(initial=0) <= 1:
         return _of_bounded(differences, margin, alpha)
     return _of_unbounded(differences, margin, alpha)
+
+
+def _of_inputs(differences: Any, which: Any) -> Any:
+    """One difference for each distinct input, the mean of its copies', since copies prove nothing more."""
+    _, index, copies = np.unique(which, return_inverse=True, return_counts=True)
+    return differences if len(copies) == len(which) else np.bincount(index, differences) / copies
 
 
 def fewest_samples(margin: float) -> int:
@@ -109,14 +118,16 @@ def _of_hits(differences: Any, margin: float, alpha: float) -> Bound:
     method = "score bound (Tango 1998)"
     if n < fewest_samples(margin):
         why = f"{n} samples cannot show a drop of {100 * margin:g} pt"
-        return Bound(Outcome.INCONCLUSIVE, lower, upper, method, fewest_samples(margin), why)
+        return Bound(Outcome.INCONCLUSIVE, lower, upper, method, n, fewest_samples(margin), why)
     if proves_at_most(lost, won, n, margin, alpha):
-        return Bound(Outcome.PASS, lower, upper, method)
+        return Bound(Outcome.PASS, lower, upper, method, n)
     if proves_above(lost, won, n, margin, alpha):
-        return Bound(Outcome.FAIL, lower, upper, method)
+        return Bound(Outcome.FAIL, lower, upper, method, n)
     drop = (lost - won) / n
     need = samples_needed(max((lost + won) / n, 1 / n), margin, drop, alpha)
-    return Bound(Outcome.INCONCLUSIVE, lower, upper, method, need, "the bound includes the limit")
+    return Bound(
+        Outcome.INCONCLUSIVE, lower, upper, method, n, need, "the bound includes the limit"
+    )
 
 
 def _of_bounded(differences: Any, margin: float, alpha: float) -> Bound:
@@ -127,7 +138,7 @@ def _of_bounded(differences: Any, margin: float, alpha: float) -> Bound:
     method = "betting bound (Waudby-Smith and Ramdas 2024)"
     why = "the bound includes the limit" if outcome is Outcome.INCONCLUSIVE else ""
     need = _by_variance(differences, margin, alpha) if why else None
-    return Bound(outcome, found.lower, found.upper, method, need, why)
+    return Bound(outcome, found.lower, found.upper, method, len(differences), need, why)
 
 
 def _of_unbounded(differences: Any, margin: float, alpha: float) -> Bound:
@@ -141,15 +152,15 @@ def _of_unbounded(differences: Any, margin: float, alpha: float) -> Bound:
     if n < MINIMUM_SAMPLES or not differences.any():
         why = f"an approximate bound needs {MINIMUM_SAMPLES} samples that are not all equal"
         lower = upper = float(differences.mean())
-        return Bound(Outcome.INCONCLUSIVE, lower, upper, method, MINIMUM_SAMPLES, why)
+        return Bound(Outcome.INCONCLUSIVE, lower, upper, method, n, MINIMUM_SAMPLES, why)
     found = approximate_drop(differences, alpha)
     if found.is_at_most(margin):
-        return Bound(Outcome.PASS, found.lower, found.upper, method)
+        return Bound(Outcome.PASS, found.lower, found.upper, method, n)
     if found.is_above(margin):
-        return Bound(Outcome.FAIL, found.lower, found.upper, method)
+        return Bound(Outcome.FAIL, found.lower, found.upper, method, n)
     need = _by_variance(differences, margin, alpha)
     why = "the bound includes the limit"
-    return Bound(Outcome.INCONCLUSIVE, found.lower, found.upper, method, need, why)
+    return Bound(Outcome.INCONCLUSIVE, found.lower, found.upper, method, n, need, why)
 
 
 def _by_variance(differences: Any, margin: float, alpha: float) -> int | None:

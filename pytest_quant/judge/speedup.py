@@ -15,12 +15,14 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.honesty import not_quantized, refusal
+from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.sign_test import fewest_rounds, is_proven, median_interval
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.rounds import Pair
 from pytest_quant.variant.variant import Variant
 
 GATE = "min_speedup"
+ALPHA = 1e-3
 GUARD = 0.03  # of the log ratio; a process moved the ratio by up to 1.6 %, so a FAIL needs more
 MOST_ROUNDS = 300  # more rounds narrow the interval by little
 LEAST_BUDGET_ROUNDS = 15  # a slow model gets these, as long as they fit into MOST_SECONDS
@@ -52,7 +54,7 @@ def judge_speedup(
     min_speedup: float,
     *,
     baseline: str = "given",
-    alpha: float = 1e-3,
+    alpha: float = ALPHA,
     budget: float = 30.0,
 ) -> Verdict:
     """Whether the variant is at least `min_speedup` times as fast as FP32.
@@ -71,13 +73,12 @@ def judge_speedup(
             confirmed. The sentence says why where that takes longer.
 
     Raises:
-        ValueError: for another baseline, or an alpha outside (0, 1).
+        ValueError: for another baseline, or an alpha outside (0, 0.05].
         QuantStageError: when a model cannot be timed.
     """
     if baseline not in ("given", "best"):
         raise ValueError(f"baseline is {baseline!r}; allowed: 'given', 'best'")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha!r}; an error probability between 0 and 1 is meant")
+    alpha = check_alpha(alpha)
     if reason := not_quantized(variant):
         return refusal(GATE, "speed-up", variant, min_speedup, reason)
     pair = variant.pair(baseline)
@@ -208,6 +209,8 @@ def _verdict(
         f"{pair.baseline} ({own_ms:.2f} ms against {fp32_ms:.2f} ms for a batch of {pair.batch}), "
         f"required {min_speedup:g}x"
     )
+    if alpha != ALPHA:
+        sentence += f", alpha {alpha:g}"
     if timing.outcome is Outcome.INCONCLUSIVE:
         sentence += f"; {timing.why}"
     if why := _why_so_long(timing, confirmed, alpha, budget):

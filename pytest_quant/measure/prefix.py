@@ -8,7 +8,7 @@ import numpy as np
 
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.accuracy import score_one
-from pytest_quant.subject.batches import DATASET_BATCH, each_batch
+from pytest_quant.subject.batches import batches_of, each_batch
 from pytest_quant.subject.digests import digests
 from pytest_quant.variant.evaluation import BatchScores, Evaluation, merged
 from pytest_quant.variant.variant import Variant
@@ -61,31 +61,61 @@ class ScoredPrefix:
 
 
 def prefix_of(variant: Variant, conditions: Conditions) -> ScoredPrefix | None:
-    """The variant's prefix, or None for data that cannot be read in another order.
+    """The variant's prefix, or None for data that cannot be read in another order, which is noted.
 
     The order is random but not open to choice: its seed is a digest of the data's size and first
-    sample, so that nobody can draw until the gate is green.
+    sample, so that nobody can draw until the gate is green. It holds what the loader gives: the samples
+    that its sampler names.
     """
-    from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+    from torch.utils.data import DataLoader, Subset
 
-    data = variant.subject.eval_data
-    settings: dict[str, Any] = {"batch_size": DATASET_BATCH}
-    if isinstance(data, DataLoader):
-        settings = {
+    data = batches_of(variant.subject.eval_data, "quant_eval_data")
+    with variant.isolated((data,)):
+        indices = _indices(data)
+        if isinstance(indices, str):
+            note = f"not stopped early, but evaluated whole: {indices}"
+            if not variant.is_fp32 and note not in variant.notes:
+                variant.notes.append(note)
+            return None
+        settings: dict[str, Any] = {
             "batch_size": data.batch_size,
             "collate_fn": data.collate_fn,
             "num_workers": data.num_workers,
+            "worker_init_fn": data.worker_init_fn,
         }
-        data = data.dataset
-    if isinstance(data, IterableDataset) or not isinstance(data, Dataset):
-        return None
-    if settings["batch_size"] is None or not hasattr(data, "__len__") or not len(data):
-        return None
-    samples = len(data)
-    with variant.isolated():
-        single: Any = DataLoader(Subset(data, [0]), **{**settings, "batch_size": 1})
-        first = digests(next(each_batch(single, "quant_eval_data")), 1)[0]
+        one: Any = DataLoader(Subset(data.dataset, indices[:1]), **{**settings, "batch_size": 1})
+        first = digests(next(each_batch(one, "quant_eval_data")), 1)[0]
+    samples = len(indices)
     seed = int.from_bytes(hashlib.blake2b(first + b"%d" % samples, digest_size=4).digest(), "big")
     order = np.random.default_rng(seed).permutation(samples).tolist()
-    loader: Any = DataLoader(Subset(data, order), shuffle=False, **settings)
+    loader: Any = DataLoader(
+        Subset(data.dataset, [indices[i] for i in order]), shuffle=False, **settings
+    )
     return ScoredPrefix(variant, conditions, loader, samples, seed)
+
+
+def _indices(data: Any) -> list[Any] | str:
+    """The samples of the dataset that a loader gives, in an order of their own; or why these cannot be
+    named."""
+    from torch.utils.data import DataLoader, IterableDataset
+
+    if not isinstance(data, DataLoader):
+        return f"quant_eval_data is a {type(data).__name__}, no DataLoader or Dataset to draw from"
+    if type(data).__iter__ is not DataLoader.__iter__:
+        return f"{type(data).__name__} has an __iter__ of its own, which may give other samples"
+    if isinstance(data.dataset, IterableDataset):
+        return "an IterableDataset can be read in one order only"
+    if data.batch_size is None:
+        return "quant_eval_data has a batch_sampler of its own, or no batches"
+    indices, again = list(data.sampler), list(data.sampler)
+    if data.drop_last and len(indices) % data.batch_size:
+        if indices != again:
+            return "quant_eval_data drops its last batch, which holds other samples each time"
+        indices = again = indices[: len(indices) - len(indices) % data.batch_size]
+    try:
+        indices, again = sorted(indices), sorted(again)
+    except TypeError:
+        return "the sampler of quant_eval_data gives indices without an order"
+    if indices != again:
+        return "the sampler of quant_eval_data draws other samples each time"
+    return indices or "quant_eval_data has no samples"

@@ -135,6 +135,65 @@ def test_samples_of_which_nothing_counts_have_no_score():
     assert (flips.outcome, flips.observed) == (PASS, 0.25)
 
 
+@pytest.mark.parametrize("scope", ["dataset", "population"])
+@pytest.mark.parametrize("alpha", [0, -0.01, 0.0501, 0.5, 1, math.nan])
+def test_an_alpha_that_proves_nothing_is_refused_at_once(alpha, scope):
+    with pytest.raises(ValueError, match=r"alpha is .*above 0 and of at most 0\.05"):
+        assert_max_accuracy_drop(toy_variant(), 0.5, scope=scope, alpha=alpha)
+    with pytest.raises(TypeError, match=r"alpha is '0.01'"):
+        assert_max_accuracy_drop(toy_variant(), 0.5, scope=scope, alpha="0.01")
+
+
+def copies_of(fp32, own, times, **more):
+    """The same samples again and again."""
+    variant = planted_variant(fp32, own, **more)
+    data = variant.subject.eval_data
+    return toy_variant(
+        variant.recipe,
+        model=variant.subject.model,
+        eval_data=data * times,
+        metric=variant.subject.metric,
+    )
+
+
+def test_copies_of_an_input_prove_nothing_more():
+    """400 different samples without a loss prove two points; ten samples forty times do not."""
+    different = judge_drop(drop_of(400, 400, 400), 0.02, scope="population")
+    same = judge_drop(copies_of([1] * 10, [1] * 10, 40), 0.02, scope="population")
+    ten = judge_drop(drop_of(10, 10, 10), 0.02, scope="population")
+    assert (different.outcome, same.outcome) == (PASS, Outcome.INCONCLUSIVE)
+    assert "alpha 0.01, 10 distinct inputs)" in same.sentence
+    assert "400 samples" in same.sentence
+    assert "distinct" not in different.sentence
+    assert same.evidence["bounds"] == ten.evidence["bounds"]
+
+
+def test_some_copies_count_once_each():
+    """By hand: of 500 inputs ten are there twice, with the same scores; 505 prove what 500 prove."""
+    fp32, own = right(500, 500), right(497, 500)
+    variant = planted_variant(fp32, own)
+    doubled = toy_variant(
+        variant.recipe,
+        model=variant.subject.model,
+        eval_data=[
+            *variant.subject.eval_data,
+            *((x[:5], y[:5]) for x, y in variant.subject.eval_data[:2]),
+        ],
+    )
+    one, two = (judge_drop(each, 0.05, scope="population") for each in (variant, doubled))
+    assert len(doubled.evaluation) == 510
+    assert two.evidence["bounds"] == pytest.approx(one.evidence["bounds"])
+    assert "500 distinct inputs" in two.sentence
+
+
+def test_one_input_with_two_targets_is_one_input():
+    inputs = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(300) % 3
+    data = [(inputs, labels), (inputs, (labels + 1) % 3)]
+    verdict = judge_drop(toy_variant("dynamic", eval_data=data), 0.5, scope="population")
+    assert "300 distinct inputs" in verdict.sentence
+
+
 def test_a_set_of_which_nothing_counts_is_an_error():
     targets = torch.full((4,), -100)
     variant = planted_variant([1] * 4, [0] * 4, metric=Metric.top_k(1), targets=targets)

@@ -276,7 +276,8 @@ def test_the_evidence_is_plain():
     ("wrong", "sentence"),
     [
         ({"baseline": "fastest"}, "baseline is 'fastest'; allowed: 'given', 'best'"),
-        ({"alpha": 0}, "alpha is 0; an error probability between 0 and 1"),
+        ({"alpha": 0}, "alpha is 0; an error probability above 0 and of at most 0.05"),
+        ({"alpha": 0.051}, "alpha is 0.051; an error probability"),
         ({"alpha": 1}, "alpha is 1; an error probability"),
         ({"alpha": 5}, "alpha is 5; an error probability"),
     ],
