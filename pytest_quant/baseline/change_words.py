@@ -68,7 +68,8 @@ def metric_words(metric: Mapping[str, Any]) -> str:
         return ""
     before, now = metric["value"]
     if before == now:
-        return f"{label} {metric['flips']} flips" if metric["flips"] else ""
+        what = "flips" if metric["unit"] == "fraction" else "samples differ"
+        return f"{label} {metric['flips']} {what}" if metric["flips"] else ""
     if metric["unit"] == "fraction":
         return f"{label} {_signed(100 * (now - before), 2)} pt"
     if metric["unit"] == "perplexity":

@@ -1,6 +1,7 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
 from pytest_quant.machine.engines import must_reduce_range
+from pytest_quant.variant.evaluation import has_flips
 from pytest_quant.variant.variant import Variant
 
 NOTEWORTHY_GAIN = 1.03
@@ -25,9 +26,8 @@ def notes_on(variant: Variant) -> list[str]:
                 "min_baseline"
             )
         if samples < FEW_SAMPLES:
-            notes.append(
-                f"the eval set is small ({samples} samples): one flip is {100 / samples:.2f} pt"
-            )
+            one = f": one flip is {100 / samples:.2f} pt" if has_flips(main) else ""
+            notes.append(f"the eval set is small ({samples} samples){one}")
     prefix = variant.measured("prefix")
     if evaluation is None and prefix is not None and prefix.seen:
         notes.append(f"evaluated on {prefix.seen:,} of {prefix.samples:,} samples, drawn at random")

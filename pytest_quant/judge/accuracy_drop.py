@@ -21,7 +21,7 @@ from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
-from pytest_quant.variant.evaluation import counted, flipped
+from pytest_quant.variant.evaluation import counted, flipped, has_flips, worst_change
 from pytest_quant.variant.variant import Variant
 
 SCOPES = ("dataset", "population")
@@ -146,8 +146,10 @@ def _on_the_set(variant: Variant, asked: _Asked) -> Verdict:
         "relative": asked.relative and metric.unit != "perplexity",
         "scope": "dataset",
     }
-    if metric.name in own.scores:
+    if metric.name in own.scores and has_flips(metric):
         evidence["flips"] = len(flipped(own, fp32, metric.name))
+    elif (worst := worst_change(own, fp32, metric)) is not None:
+        evidence["worst"] = rise_of(worst) if metric.unit == "perplexity" else worst
     outcome = Outcome.PASS if drop <= asked.limit(before) else Outcome.FAIL
     change = _change(variant, metric, before, after, drop, len(own))
     return asked.verdict(

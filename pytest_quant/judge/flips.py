@@ -6,7 +6,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.variant.evaluation import counted, flipped
+from pytest_quant.variant.evaluation import counted, flipped, has_flips
 from pytest_quant.variant.variant import Variant
 
 GATE = "max_flips"
@@ -19,11 +19,18 @@ def judge_flips(variant: Variant, max_flips: float) -> Verdict:
     (Dutta et al., "Accuracy is not all you need", NeurIPS 2024, arXiv 2407.09141).
 
     Raises:
-        QuantStageError: when the metric does not score each sample.
+        QuantStageError: when the metric does not score each sample, or is a loss or an error.
     """
     metric = metric_named(variant, None)
     if reason := not_quantized(variant) or broken_outputs(variant):
         return refusal(GATE, "flips", variant, max_flips, reason, metric.name)
+    if not has_flips(metric):
+        raise QuantStageError(
+            "evaluate",
+            f"flips of {metric.name} say nothing: it is no right or wrong, and any rounding changes every "
+            "sample's score. Limit how far the outputs are from FP32's (assert_min_sqnr(variant, 20)), or "
+            "the loss itself (assert_max_accuracy_drop).",
+        )
     own = variant.evaluation
     if metric.name not in own.scores:
         raise QuantStageError(

@@ -189,7 +189,8 @@ def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdic
 
     Raises:
         AssertionError: more flip.
-        QuantStageError: the metric does not score each sample.
+        QuantStageError: the metric does not score each sample, or is a loss or an error, of which every
+            sample's score differs; `assert_min_sqnr` limits that.
         TypeError, ValueError: a wrong argument.
     """
     __tracebackhide__ = hidden

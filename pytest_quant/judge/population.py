@@ -94,7 +94,7 @@ def bound_drop(
     differences = _of_inputs(differences, which)
     are_hits = not relative and ((scores == 0) | (scores == 1)).all()
     if is_bounded and are_hits and np.isin(differences, (-1, 0, 1)).all():
-        return _of_hits(differences, margin, alpha)
+        return _of_hits(differences, margin, alpha, metric)
     if is_bounded and np.abs(differences).max(initial=0) <= 1:
         return _of_bounded(differences, margin, alpha)
     return _of_unbounded(differences, margin, alpha)
@@ -111,13 +111,14 @@ def fewest_samples(margin: float) -> int:
     return math.ceil(math.log(UNSEEN_RISK) / math.log1p(-margin)) if 0 < margin < 1 else 1
 
 
-def _of_hits(differences: Any, margin: float, alpha: float) -> Bound:
+def _of_hits(differences: Any, margin: float, alpha: float, metric: Metric) -> Bound:
     n = len(differences)
     lost, won = int((differences > 0).sum()), int((differences < 0).sum())
     lower, upper = drop_bounds(lost, won, n, alpha)
     method = "score bound (Tango 1998)"
     if n < fewest_samples(margin):
-        why = f"{n} samples cannot show a drop of {100 * margin:g} pt"
+        shown = f"{100 * margin:g} pt" if metric.unit == "fraction" else f"{margin:g}"
+        why = f"{n} samples cannot show a drop of {shown}"
         return Bound(Outcome.INCONCLUSIVE, lower, upper, method, n, fewest_samples(margin), why)
     if proves_at_most(lost, won, n, margin, alpha):
         return Bound(Outcome.PASS, lower, upper, method, n)

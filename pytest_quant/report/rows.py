@@ -12,7 +12,7 @@ from pytest_quant.judge.speedup import shown_interval
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
-from pytest_quant.variant.evaluation import Evaluation, by_class, flipped
+from pytest_quant.variant.evaluation import Evaluation, by_class, flipped, has_flips
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
@@ -54,7 +54,7 @@ def _metrics(variant: Variant) -> list[MetricScore]:
             before, after = exact_values(variant, metric)
             drop = float(before - after if metric.higher_is_better else after - before)
             known["drop"] = rise_of(drop) if metric.unit == "perplexity" else drop
-            if metric.name in evaluation.scores:
+            if metric.name in evaluation.scores and has_flips(metric):
                 ids = flipped(evaluation, variant.fp32.evaluation, metric.name)
                 known |= {"flips": len(ids), "flipped": tuple(ids[:MOST_IDS])}
         if not any(each.classes for each in found):

@@ -111,6 +111,11 @@ def _parts(known: dict[str, Any], unit: str) -> Iterator[str]:
         yield f"{known['samples']:,}{of} samples"
     if isinstance(known.get("flips"), int):
         yield f"{known['flips']:,} flipped"
+    if _are_numbers(known.get("worst")):
+        amount = (
+            f"{100 * known['worst']:.4g} %" if unit == "perplexity" else f"{known['worst']:.4g}"
+        )
+        yield f"worst sample by {amount}"
     for name, words in (("interval_95", "95 % interval"), ("bounds", "bounds")):
         ends = known.get(name)
         if isinstance(ends, list | tuple) and len(ends) == 2 and _are_numbers(*ends):

@@ -165,6 +165,20 @@ def flipped(own: Evaluation, fp32: Evaluation, metric: str) -> list[int]:
     return sorted(fp32.order[(a != b) & ~(np.isnan(a) & np.isnan(b))].tolist())
 
 
+def has_flips(metric: Metric) -> bool:
+    """Whether it says something that a sample's score differs: of a loss or an error every one does."""
+    return metric.unit in ("fraction", None)
+
+
+def worst_change(own: Evaluation, fp32: Evaluation, metric: Metric) -> float | None:
+    """By how much the score of the one sample is worse that lost most; 0 where none lost; None without."""
+    a, b = own.scores.get(metric.name), fp32.scores.get(metric.name)
+    if a is None or b is None:
+        return None
+    lost = counted(b - a if metric.higher_is_better else a - b)
+    return float(lost.max(initial=0.0)) if np.isfinite(lost).all() else None
+
+
 def by_class(
     own: Evaluation, fp32: Evaluation, metric: Metric
 ) -> list[tuple[int, int, float, float]]:

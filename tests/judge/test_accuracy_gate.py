@@ -108,6 +108,30 @@ def test_a_mean_of_floats_is_exact(scores):
     assert exact_mean(np.array([*scores, np.nan])) == expected  # NaN is no score
 
 
+def test_a_loss_has_no_flips_but_a_worst_sample():
+    """By hand: the samples rise by 0.25, -0.5, 2 and 0."""
+    fp32, own = [1.0, 2.0, 3.0, 4.0], [1.25, 1.5, 5.0, 4.0]
+    variant = planted_variant(fp32, own, metric=loss())
+    verdict = judge_drop(variant, 1)
+    assert "flips" not in verdict.evidence
+    assert verdict.evidence["worst"] == 2.0
+    assert "pt" not in verdict.sentence
+    assert "%" not in verdict.sentence
+    with pytest.raises(QuantStageError, match=r"flips of loss say nothing.*assert_min_sqnr"):
+        assert_max_flips(variant, 0.5)
+    better = planted_variant(own, own, metric=loss())
+    assert judge_drop(better, 1).evidence["worst"] == 0.0
+    nats = planted_variant([1.0, 1.0], [1.0, 1.0 + math.log(1.5)], metric=loss("ppl", "perplexity"))
+    assert judge_drop(nats, 1).evidence["worst"] == pytest.approx(0.5)
+
+
+def test_too_few_samples_of_an_error_rate_are_told_in_its_own_unit():
+    variant = planted_variant([0.0] * 9 + [1.0], [0.0] * 9 + [1.0], metric=loss("wer"))
+    verdict = judge_drop(variant, 0.02, scope="population")
+    assert "10 samples cannot show a drop of 0.02," in verdict.sentence
+    assert "pt" not in verdict.sentence
+
+
 def test_a_variant_outside_the_range_that_fp32_kept_fails():
     variant = planted_variant([0.9, 0.8], [0.9, -3.5], metric=reward())  # the mean may drop by all
     verdict = judge_drop(variant, 0.99, relative=True)

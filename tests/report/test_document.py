@@ -249,6 +249,16 @@ def test_the_row_of_a_variant_is_plain_json_and_knows_what_was_measured():
     assert (metric["value"], metric["drop"], metric["flips"]) == (0.9, None, None)
 
 
+@pytest.mark.parametrize("unit", ["raw", "perplexity"])
+def test_a_loss_is_told_in_its_own_unit_without_flips(unit):
+    variant = planted_variant([1.0, 2.0], [1.5, 2.0], metric=loss("mine", unit))
+    _ = variant.evaluation
+    (metric,) = row_of(variant).to_dict()["metrics"]
+    assert (metric["unit"], metric["flips"], metric["flipped"]) == (unit, None, None)
+    notes = row_of(variant.fp32).to_dict()["notes"]
+    assert "the eval set is small (2 samples)" in notes
+
+
 def test_a_row_knows_fp32s_size_when_both_were_measured():
     variant = toy_variant("dynamic")
     _ = variant.size
