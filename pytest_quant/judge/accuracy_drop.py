@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from pytest_quant.errors import terminal_safe
 from pytest_quant.judge.early import ALPHA, Early, decide_early
+from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.judge.honesty import (
     broken_outputs,
     broken_sentence,
@@ -21,12 +20,11 @@ from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
-from pytest_quant.variant.evaluation import counted, flipped, has_flips, worst_change
+from pytest_quant.variant.evaluation import flipped, has_flips, worst_change
 from pytest_quant.variant.variant import Variant
 
 SCOPES = ("dataset", "population")
 DROP = "max_accuracy_drop"
-MANTISSA, HALF = 53, 26  # bits of a float64, and about half of them
 
 
 def judge_drop(
@@ -257,23 +255,6 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
     if metric.name not in own.scores:
         return Fraction(fp32.values[metric.name]), Fraction(own.values[metric.name])
     return exact_mean(fp32.scores[metric.name]), exact_mean(own.scores[metric.name])
-
-
-def exact_mean(scores: "np.ndarray[Any, Any]") -> Fraction:
-    """Of the samples that have a score, without rounding.
-
-    A float is a whole number of 53 bits times a power of two; those of one power are added up as whole
-    numbers, in two halves that 64 bits hold for 2**36 samples.
-    """
-    scores = counted(scores)
-    fractions, powers = np.frexp(scores)
-    wholes = np.ldexp(fractions, MANTISSA).astype(np.int64)
-    total = Fraction(0)
-    for power in np.unique(powers).tolist():
-        some = wholes[powers == power]
-        high, low = int((some >> HALF).sum()), int((some & (2**HALF - 1)).sum())
-        total += Fraction((high << HALF) + low) * Fraction(2) ** (power - MANTISSA)
-    return total / len(scores)
 
 
 def check_drop_limit(metric: Metric, max_drop: float) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.baseline.packing import Array, unpack_scores
-from pytest_quant.judge.accuracy_drop import exact_mean, quantity_of
+from pytest_quant.judge.accuracy_drop import quantity_of
+from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.judge.honesty import broken_outputs, impossible_score, refusal
 from pytest_quant.judge.stored import GATE, Stored, known_metric, refuse_other_samples, unusable
 from pytest_quant.judge.verdict import Outcome, Verdict

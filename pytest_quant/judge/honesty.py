@@ -5,7 +5,7 @@ import math
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.subject.trust import out_of_range
+from pytest_quant.subject.score_range import out_of_range
 from pytest_quant.variant.variant import Variant
 
 # dB of the outputs against FP32's: int8 lies between 6 and 50, FP32 in another runtime or memory format

@@ -20,9 +20,10 @@ from pytest_quant.subject.counted import check_samples
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.probe import Probe
+from pytest_quant.subject.score_range import out_of_range, refused_range
 from pytest_quant.subject.scoring import computed, fresh, gather, score
 from pytest_quant.subject.subject import forward
-from pytest_quant.subject.trust import out_of_range, refuse_memory, refused_range
+from pytest_quant.subject.trust import refuse_memory
 from pytest_quant.variant.evaluation import (
     BatchScores,
     Evaluation,

@@ -17,7 +17,8 @@ from pytest_quant import (
     assert_max_accuracy_drop,
     assert_max_flips,
 )
-from pytest_quant.judge.accuracy_drop import exact_mean, judge_drop
+from pytest_quant.judge.accuracy_drop import judge_drop
+from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.judge.flips import judge_flips
 from pytest_quant.variant.evaluation import by_class
 

@@ -16,7 +16,7 @@ import torch
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.remedies.trial import Limit, Trial
-from pytest_quant.judge.accuracy_drop import exact_mean
+from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.subject.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.scoring import score
