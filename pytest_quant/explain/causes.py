@@ -6,13 +6,16 @@ from typing import Protocol
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.lost.locate import explain
+from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.mending import mend
+from pytest_quant.explain.remedies.to_paste import more_of, to_paste
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed.slowness import slowness_of
 from pytest_quant.judge import recorder
 from pytest_quant.judge.gate import Gate
 from pytest_quant.judge.stored import stored_in
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 TABLE = 4  # layers that a failure message lists
@@ -78,15 +81,18 @@ def _worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str
 
 
 def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
-    return _told(lambda: variant.once("tensors", lambda: weigh(variant)))
+    return _told(verdict, variant, lambda: variant.once("tensors", lambda: weigh(variant)))
 
 
 def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
     if not variant.facts.is_dynamic:
         return None
-    return (
-        "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
-        "quantization and QAT also take convolutions."
+    return "\n".join(
+        [
+            "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
+            "quantization and QAT also take convolutions.",
+            *_pasted(Recipe("static"), verdict, variant),
+        ]
     )
 
 
@@ -99,7 +105,7 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
             "the usual speed-up, give the gate more time (quant_timing_seconds), or time on a "
             "quieter machine."
         )
-    return _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
+    return _told(verdict, variant, lambda: variant.once("slowness", lambda: slowness_of(variant)))
 
 
 class _Finding(Protocol):
@@ -107,29 +113,50 @@ class _Finding(Protocol):
     def sentences(self) -> tuple[str, ...]:
         """For a person."""
 
+    @property
+    def recipe(self) -> Recipe | None:
+        """The first that they propose."""
+
     def table(self) -> str:
         """The figures behind them."""
 
 
-def _told(find: Callable[[], _Finding]) -> str:
+def _told(verdict: Verdict, variant: Variant, find: Callable[[], _Finding]) -> str:
     try:
         found = find()
     except Exception as error:  # a gate that failed stays failed, whatever its cause does
         return f"The cause could not be looked for: {_brief(error)}"
-    return "\n".join([*found.sentences, found.table()])
+    return "\n".join([*found.sentences, found.table(), *_pasted(found.recipe, verdict, variant)])
+
+
+def _pasted(recipe: Recipe | None, verdict: Verdict, variant: Variant) -> list[str]:
+    """A recipe that nobody has measured, set off as lines to paste; nothing without one."""
+    if recipe is None or verdict.gate == "no_regression":
+        return []
+    more = more_of(verdict, variant.admitted.metrics[0].name)
+    code = to_paste(
+        recipe, variant, verdict.gate, verdict.limit, more=more, note="not measured yet"
+    )
+    return ["", code]
 
 
 def _inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
     if verdict.outcome is not Outcome.FAIL:
         return _usual(variant)
     lines = _where(variant, effort)
+    tried = _pasted(first_try(variant, variant.measured("explanation")), verdict, variant)
     is_drop = verdict.gate == "max_accuracy_drop"
     mendable = variant.recipe is not None and variant.facts.chooses_layers
     if not (is_drop and mendable):
-        return "\n".join([*lines, _usual(variant)])
+        return "\n".join([*lines, _usual(variant), *tried])
     if not effort.mend_seconds:
         return "\n".join(
-            [*lines, _usual(variant), "--quant-mend looks for a recipe that holds the limit."]
+            [
+                *lines,
+                _usual(variant),
+                "--quant-mend looks for a recipe that holds the limit.",
+                *tried,
+            ]
         )
     relative = bool(verdict.evidence.get("relative"))
     # tests that state the same limit share one search
@@ -171,10 +198,10 @@ def _usual(variant: Variant) -> str:
     kind = variant.recipe.kind if variant.recipe else ""
     remedies = {
         "dynamic": "Keep the most sensitive layers FP32 (keep_fp32), or try static or QAT.",
-        "static": "Keep the worst layers FP32 (Recipe('static', keep_fp32=[...])), calibrate on more "
-        "typical samples or with another observer, or try QAT.",
-        "qat": "Train longer or with another learning rate (Recipe('qat', epochs=..., lr=...)), or "
-        "give your own loop (quant_train).",
+        "static": "Keep the worst layers FP32 (keep_fp32), calibrate on more typical samples or with "
+        "another observer, or try QAT.",
+        "qat": "Train longer or with another learning rate (epochs and lr of its Recipe), or give your own "
+        "loop (quant_train).",
         "custom": "Look at the ranges and at which layers its build quantizes.",
     }
     return remedies.get(kind, "")

@@ -14,8 +14,10 @@ from pytest_quant.baseline.baseline import FOLDER
 from pytest_quant.baseline.row import Row
 
 if TYPE_CHECKING:
+    from pytest_quant.judge.asking import Asking
     from pytest_quant.judge.gate import Gate
     from pytest_quant.judge.verdict import Verdict
+    from pytest_quant.variant.key import RowKey
     from pytest_quant.variant.variant import Variant
 
 
@@ -34,6 +36,7 @@ class Running:
         saving: the name of the baseline that this run is saved as; None for none.
         variants: those it has looked up, in order.
         verdicts: those it was given, in order.
+        askings: how it asks for them, by row.
         failed: rows of the variants that could not be made.
         properties: what its verdicts have added to its item's properties.
         name: gives a variant of a store of the test's own what tells it from namesakes.
@@ -49,6 +52,7 @@ class Running:
     baselines: Path = FOLDER
     saving: str | None = None
     variants: list["Variant"] = field(default_factory=list)
+    askings: dict["RowKey", "Asking"] = field(default_factory=dict)
     verdicts: list["Verdict"] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
     properties: list[tuple[str, str]] = field(default_factory=list)

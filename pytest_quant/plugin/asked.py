@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.errors import terminal_safe
+from pytest_quant.judge.asking import Asking
 from pytest_quant.plugin.recipes import own_recipes
 from pytest_quant.variant.recipe import FIXTURE_KINDS, Recipe
 
@@ -65,6 +66,32 @@ def asked_for(
         f"quant_variant was parametrized with {param!r}; expected "
         f"{terminal_safe(', '.join([*FIXTURE_KINDS, *own]))}, a Recipe or (name, Recipe)"
     )
+
+
+def asking_of(request: pytest.FixtureRequest, param: Any) -> Asking:
+    """How a test asks for a variant.
+
+    Args:
+        request: the fixture's.
+        param: as `asked_for` takes it.
+    """
+    path, root = request.node.path, request.config.rootpath
+    folders = [path.parent, *path.parent.parents]
+    inside = [folder for folder in folders if folder.is_relative_to(root)] or folders[:1]
+    files = [folder / "conftest.py" for folder in inside]
+    file = next((file for file in files if file.is_file()), files[0])
+    hooks = request.node.ihook.pytest_quant_recipes.get_hookimpls()
+    return Asking(
+        str(request.fixturename),
+        param if isinstance(param, str) else None,
+        _shown(file, root),
+        any(Path(getattr(hook.plugin, "__file__", None) or "") == file for hook in hooks),
+        _shown(path, root),
+    )
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _relative(folder: Path, config: pytest.Config) -> str:

@@ -11,7 +11,7 @@ from pytest_quant.baseline.row import Row
 from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.plugin.asked import Asked, asked_for
+from pytest_quant.plugin.asked import Asked, asked_for, asking_of
 from pytest_quant.plugin.measuring import measure_all, remember
 from pytest_quant.plugin.origins import Origin, Origins
 from pytest_quant.plugin.recipes import own_recipes
@@ -57,6 +57,7 @@ class Lookup:
         if self.variants is not None and asked.name not in (*self.variants, "fp32"):
             pytest.skip(f"{asked.name} is not among --quant-variants")
         subject, asked = self._subject(request, asked)
+        recorder.current().askings[row_key(subject, asked)] = asking_of(request, param)
         try:
             variant = self._variant(subject, asked)
         finally:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_quant.errors import terminal_safe
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_quant.explain.speed.slowness import Slowness
     from pytest_quant.report.document import Report
 
+MOST_LINES = 60  # of code
 PARTS = ("explanation", "remedy", "slowness", "tensors")
 MOST = {
     "name": MOST_NAME,
@@ -99,12 +101,20 @@ def _known(noun: Any, plain: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: plain[field.name] for field in fields(noun) if field.name in plain}
 
 
+def _lines(code: Any) -> str:
+    """Code keeps its lines."""
+    shown = str(code).splitlines()[:MOST_LINES]
+    return "\n".join(terminal_safe(line[: MOST["line"]]) for line in shown)
+
+
 def _printable(value: Any, most: int = MOST_SENTENCE) -> Any:
     if isinstance(value, str):
         return clipped(value, most)
     if isinstance(value, Mapping):
         return {
-            clipped(str(key)): _printable(part, MOST.get(key, MOST_SENTENCE))
+            clipped(str(key)): (
+                _lines(part) if key == "paste" else _printable(part, MOST.get(key, MOST_SENTENCE))
+            )
             for key, part in value.items()
         }
     return [_printable(part, most) for part in value] if isinstance(value, list | tuple) else value

@@ -85,19 +85,23 @@ def test_the_failure_fits_on_a_screen(repo):
     assert end - start < 24
 
 
-def test_mending_ends_with_a_line_to_paste_that_holds(repo):
+def test_mending_ends_with_lines_to_paste_that_hold(repo):
     result = repo.runpytest("--quant", "--quant-mend")
     result.assert_outcomes(failed=1, passed=1)  # a remedy is proposed, not applied
     line = 'Recipe("static", keep_fp32=[[]"head"])  # drop * pt, *x smaller, *x as fast, measured'
-    result.stdout.fnmatch_lines([*CAUSE, line, "In conftest.py: *"])
-    shown = next(line for line in result.outlines if line.startswith('Recipe("static"'))
-    recipe = shown.partition("  #")[0]
-    repo.makeconftest(
-        CONFTEST + f"\ndef pytest_quant_recipes(config):\n    return {{'mended': {recipe}}}\n"
-    )
-    repo.makepyfile(test_gates=GATES.format(limit=0.05).replace("quant_static", "quant_variant"))
-    again = repo.runpytest("--quant", "--quant-variants=mended")
-    again.assert_outcomes(passed=2, deselected=6)
+    code = [
+        "# To paste into conftest.py: quant_static is then built so.",
+        "from pytest_quant import Recipe",
+        "",
+        "",
+        "def pytest_quant_recipes(config):",
+        '    return {"static": Recipe("static", keep_fp32=["head"])}',
+    ]
+    result.stdout.fnmatch_lines([*CAUSE, line, code[0]])
+    start = result.outlines.index(code[0])
+    assert result.outlines[start : start + len(code)] == code
+    repo.makeconftest("\n".join([CONFTEST, *code]))
+    repo.runpytest("--quant").assert_outcomes(passed=2)
 
 
 def test_tests_with_the_same_limit_share_one_search(repo):

@@ -37,18 +37,33 @@ def _otherwise(explanation: Explanation) -> list[str]:
     ]
 
 
+def worst_layers(explanation: Explanation) -> list[str]:
+    """The names of the layers that make most of the noise; empty where none stands out."""
+    names, _ = _noisiest(explanation)
+    return names if len(names) <= _few(explanation) else []
+
+
+def _noisiest(explanation: Explanation) -> tuple[list[str], float]:
+    """The layers that make most of the noise, and how much."""
+    names, total = list[str](), 0.0
+    for layer in explanation.ranked:
+        if layer.share and total < MOST:
+            names.append(layer.name)
+            total += layer.share
+    return names, total
+
+
+def _few(explanation: Explanation) -> int:
+    return max(3, len(explanation.layers) // 5)
+
+
 def _worst(explanation: Explanation) -> list[str]:
     ranked = [layer for layer in explanation.ranked if layer.share]
     if not ranked:
         return []
-    names, total = list[str](), 0.0
-    for layer in ranked:
-        names.append(layer.name)
-        total += layer.share or 0.0
-        if total >= MOST:
-            break
+    names, total = _noisiest(explanation)
     count = len(explanation.layers)
-    if len(names) > max(3, count // 5):
+    if len(names) > _few(explanation):
         return [
             f"No layer stands out: {len(names)} of {count} layers make {100 * total:.0f} % of the noise."
         ]
@@ -82,13 +97,14 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
             "other observers, more typical calibration samples, or the worst layers in FP32 "
             "(keep_fp32)"
         )
-        if variant.facts.is_calibrated and not recipe.equalize and _is_unequal(explanation):
+        if variant.facts.is_calibrated and not recipe.equalize and is_unequal(explanation):
             others = f"equalize=True, which evens out channels, {others}"
         return [f"It is the rounding of activations that costs ({pair}): {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
 
 
-def _is_unequal(explanation: Explanation) -> bool:
+def is_unequal(explanation: Explanation) -> bool:
+    """Whether the worst layers' ranges differ between channels."""
     faults = [fault for layer in explanation.ranked[:3] for fault in layer.faults]
     return any(isinstance(fault, Fault) and fault.kind in UNEQUAL for fault in faults)
 

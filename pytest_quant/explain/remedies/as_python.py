@@ -16,13 +16,18 @@ def as_python(recipe: Recipe) -> str:
     Args:
         recipe: with the flow and engine that were taken; left out where they would be taken again.
     """
+    return f"Recipe({', '.join(arguments_of(recipe))})"
+
+
+def arguments_of(recipe: Recipe) -> list[str]:
+    """The arguments of `as_python`, one by one."""
     said = [repr(recipe.kind).replace("'", '"')]
     for field in fields(Recipe):
         value = getattr(recipe, field.name)
         if field.name == "kind" or value == field.default or _is_obvious(recipe, field.name):
             continue
         said.append(f"{field.name}={_shown(value)}")
-    return f"Recipe({', '.join(said)})"
+    return said
 
 
 def _is_obvious(recipe: Recipe, name: str) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.explain.remedies.as_python import as_python
+from pytest_quant.explain.remedies.to_paste import to_paste
 from pytest_quant.explain.remedies.trial import Limit
 from pytest_quant.judge.honesty import not_quantized
 from pytest_quant.quantize.build import build
@@ -18,12 +19,14 @@ class Proposal:
     """A built candidate.
 
     Args:
+        of: the variant that it mends.
         variant: as built.
         recipe: to build it again.
         kept: layers that it keeps FP32, beyond those of the variant that it mends.
         drop: on the eval data, in the metric's unit.
     """
 
+    of: Variant
     variant: Variant
     recipe: Recipe
     kept: tuple[str, ...]
@@ -44,15 +47,20 @@ class Proposal:
         line = (
             f"{text}  # drop {drop}, {1 / size:.2f}x smaller, {pair.ratio:.2g}x as fast, measured"
         )
-        sentences = [
-            f'In conftest.py: def pytest_quant_recipes(config): return {{"mended": {text}}}; '
-            'then @pytest.mark.parametrize("quant_variant", ["mended"], indirect=True).'
-        ]
+        of = self.variant.admitted.metrics[0].name
+        more = ["relative=True"] if limit.relative else []
+        more += [] if limit.metric.name == of else [f'metric="{limit.metric.name}"']
         return {
             "line": line,
             "size_ratio": float(size),
             "speedup": float(pair.ratio),
-            "sentences": sentences,
+            "paste": to_paste(
+                self.recipe,
+                self.of,
+                "max_accuracy_drop",
+                limit.max_drop,
+                more=", ".join(more),
+            ),
         }
 
 
@@ -64,4 +72,4 @@ def proposed(variant: Variant, recipe: Recipe, kept: tuple[str, ...]) -> Proposa
     """
     built = build(variant.admitted, recipe, variant.conditions)
     made = variant.sibling("mended", built.module, built.recipe, tuned_on=built.tuned_on)
-    return Proposal(made, recipe, kept)
+    return Proposal(variant, made, recipe, kept)

@@ -23,6 +23,8 @@ class Remedy:
         seconds: that the search took.
         trials: what was tried and what came of it, in words, in order.
         sentences: what follows, for a person.
+        paste: the proposal as lines of Python for a conftest.py or a test file, with its imports; empty
+            when none was found.
     """
 
     variant: str
@@ -40,6 +42,7 @@ class Remedy:
     seconds: float
     trials: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
+    paste: str = ""
 
     @property
     def found(self) -> bool:
@@ -57,4 +60,9 @@ class Remedy:
         return cls(**{**plain, **{k: tuple(plain[k]) for k in ("kept", "trials", "sentences")}})
 
     def __str__(self) -> str:
-        return "\n".join([self.line, *self.sentences] if self.line else self.sentences)
+        return "\n".join([*filter(None, [self.line]), *self.sentences, *_block(self.paste)])
+
+
+def _block(paste: str) -> list[str]:
+    """Set off by an empty line."""
+    return ["", paste] if paste else []

@@ -211,7 +211,8 @@ class Search:
             builds=self.builds,
             seconds=time.perf_counter() - self.started,
             trials=tuple(self.trials),
-            sentences=(*sentences, *measured.get("sentences", ())),
+            sentences=tuple(sentences),
+            paste=str(measured.get("paste", "")),
         )
 
     def _check_time(self) -> None:
@@ -226,7 +227,7 @@ class Search:
         return {
             "static": "QAT is the next step (quant_qat).",
             "dynamic": "static quantization or QAT is the next step.",
-            "qat": "train longer or at another rate (Recipe('qat', epochs=..., lr=...)).",
+            "qat": "train longer or at another rate (epochs and lr of its Recipe).",
         }.get(self.recipe.kind, "another kind of quantization is the next step.")
 
 

@@ -40,6 +40,7 @@ class Tensors:
             it can; None where it is not known.
         sentences: what it means and what to do, for a person; three at most.
         notes: what could not be told, and why.
+        recipe: the first that the sentences propose; not kept in files.
     """
 
     variant: str
@@ -52,6 +53,7 @@ class Tensors:
     least_ratio: float | None = None
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recipe: Recipe | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -61,7 +63,9 @@ class Tensors:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         lists = {name: list(getattr(self, name)) for name in ("sentences", "notes")}
-        return {**asdict(self), **lists, "held": [held.to_dict() for held in self.held]}
+        plain = asdict(replace(self, recipe=None))
+        del plain["recipe"]
+        return {**plain, **lists, "held": [held.to_dict() for held in self.held]}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Tensors":
@@ -126,7 +130,10 @@ def _measured(variant: Variant, found: Tensors) -> Tensors:
     least = None if recipe is None else least_bytes(variant.facts, held)
     if least is not None:
         found = replace(found, least_ratio=least / found.fp32_bytes)
-    return replace(found, sentences=(_how_large(found), *_remedies(variant, found)))
+    remedies = [*_remedies(variant, found)]
+    proposed = (recipe for _, recipe in remedies if recipe is not None)
+    sentences = (_how_large(found), *(sentence for sentence, _ in remedies))
+    return replace(found, sentences=sentences, recipe=next(proposed, None))
 
 
 def _how_large(tensors: Tensors) -> str:
@@ -140,14 +147,15 @@ def _how_large(tensors: Tensors) -> str:
     return f"{text}; {_mb(still)} MB of it are still FP32, most in {listed}."
 
 
-def _remedies(variant: Variant, tensors: Tensors) -> Iterator[str]:
+def _remedies(variant: Variant, tensors: Tensors) -> Iterator[tuple[str, Recipe | None]]:
+    """Sentences, each with the recipe that it proposes."""
     recipe, fp32_bytes = variant.recipe, tensors.fp32_bytes or 1
     fp32 = held_by(variant.fp32)
     facts = {each: variant.facts_of(each) for each in OTHERS}
     others = {each: least_bytes(facts[each], fp32, unbuilt=True) or 0 for each in OTHERS}
     if recipe is None:
         listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each])} MB" for each in OTHERS)
-        yield f"Quantized it could come to about: {listed}."
+        yield f"Quantized it could come to about: {listed}.", None
         return
     if (tensors.float_bytes or 0) >= LITTLE * (tensors.bytes or 1):
         yield from _of_floats(variant, recipe, tensors)
@@ -163,10 +171,12 @@ def _remedies(variant: Variant, tensors: Tensors) -> Iterator[str]:
         best = smaller[0]
         text += f"; Recipe{_call(best)} could come to about {others[best] / fp32_bytes:.2f}"
         text += " (smaller, but no faster than FP32)" if facts[best].unpacks_weights else ""
-    yield f"{text}."
+    yield f"{text}.", smaller[0] if smaller else None
 
 
-def _of_floats(variant: Variant, recipe: Recipe, tensors: Tensors) -> Iterator[str]:
+def _of_floats(
+    variant: Variant, recipe: Recipe, tensors: Tensors
+) -> Iterator[tuple[str, Recipe | None]]:
     """What would take the layers whose weights are still FP32, where they are enough to matter."""
     facts, enough = variant.facts, LITTLE * (tensors.bytes or 1)
     names = kept(variant.fp32.model, recipe.keep_fp32)
@@ -174,13 +184,12 @@ def _of_floats(variant: Variant, recipe: Recipe, tensors: Tensors) -> Iterator[s
     by_choice = [held for held in weights if held.layer in names]
     if _bytes(by_choice) >= enough:
         saved = _bytes(by_choice) - (least_bytes(facts, by_choice) or 0)
-        yield (
-            f"keep_fp32 keeps {_layers(by_choice)}; without it the model would be {_mb(saved)} MB smaller."
-        )
+        text = f"keep_fp32 keeps {_layers(by_choice)}; without it the model would be"
+        yield f"{text} {_mb(saved)} MB smaller.", replace(recipe, keep_fp32=())
         return
     untaken = [held for held in weights if not facts.takes(held.type)]
     left = [held for held in weights if facts.takes(held.type)]
-    parts = []
+    parts, proposed = [], list[Recipe]()
     if not facts.is_known:
         parts.append(f"the recipe's own build has left {_layers(weights)} FP32")
     elif _bytes(untaken) >= enough:
@@ -190,13 +199,16 @@ def _of_floats(variant: Variant, recipe: Recipe, tensors: Tensors) -> Iterator[s
         taking = _taking(variant, (*same, *OTHERS), untaken)
         text = f"{variant.facts.name} does not take {types} layers"
         parts.append(f"{text}; Recipe{_call(taking)} does" if taking else text)
+        proposed += [taking] if taking else []
     if _bytes(left) >= enough:
         other = "fx" if facts.is_compiled else "pt2e"
         another = f"flow={other!r} or " if facts.is_observed else ""
         found = f"flow {recipe.flow} found no way to take {_layers(left)}"
         parts.append(f"{found}: {another}Recipe('weight_only') may")
+        of_flow = [replace(recipe, flow=other, engine=None)] if facts.is_observed else []
+        proposed += [*of_flow, Recipe("weight_only")]
     if parts:
-        yield f"{'; '.join(parts)}."
+        yield f"{'; '.join(parts)}.", proposed[0] if proposed else None
 
 
 def _taking(variant: Variant, recipes: Iterable[Recipe], parts: list[LayerBytes]) -> Recipe | None:

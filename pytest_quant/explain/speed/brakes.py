@@ -1,7 +1,8 @@
 """Brakes: what keeps a variant from being fast, in sentences with a remedy each."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_quant.explain.speed.operators import UNNAMED, Profile
 from pytest_quant.machine.conditions import available_cores
@@ -29,17 +30,30 @@ FAST_PATH = ("_transformer_encoder_layer_fwd", "_native_multi_head_attention")
 FOR_SPEED = "For speed take Recipe('static'), the fixture quant_static."
 
 
+class Brake(NamedTuple):
+    """What keeps a variant from being fast.
+
+    Args:
+        sentence: for a person.
+        recipe: that the sentence proposes, if it does.
+    """
+
+    sentence: str
+    recipe: Recipe | None = None
+
+
 def brakes_on(
     variant: Variant, slowness: "Slowness", own: Profile, fp32: Profile
-) -> tuple[str, ...]:
+) -> tuple[Brake, ...]:
     """Where the time goes, and the first causes that the measurement supports; three at most."""
     recipe = variant.recipe
     causes = [] if recipe is None else [*_causes(variant, recipe, slowness, own, fp32)]
     if not causes and recipe is not None and variant.facts.is_observed:
         share = own.share_of(*INT8)
         already = f"; {_percent(share)} of the time is in int8 layers already"
-        causes = [f"No single cause stands out{_others(recipe, variant.facts) or already}."]
-    return (_where(slowness, own), *causes)[:MOST]
+        others, other = _others(recipe, variant.facts)
+        causes = [Brake(f"No single cause stands out{others or already}.", other)]
+    return (Brake(_where(slowness, own)), *causes)[:MOST]
 
 
 def _where(slowness: "Slowness", own: Profile) -> str:
@@ -59,25 +73,28 @@ def _where(slowness: "Slowness", own: Profile) -> str:
 
 def _causes(
     variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profile, fp32: Profile
-) -> Iterator[str]:
+) -> Iterator[Brake]:
     """Each cause that applies, those first whose remedy gains most."""
     yield from _of_kind(variant, recipe, slowness)
     if slowness.threads > (cores := available_cores()):
-        yield (
+        yield Brake(
             f"{slowness.threads} threads share {cores} cores, so that they wait for each other: "
             f"--quant-threads={cores}."
         )
     if _has_fast_path(fp32) and not _has_fast_path(own):
-        yield (
+        yield Brake(
             "FP32 takes PyTorch's fast path for attention, which a model with int8 layers cannot; "
-            "Recipe('cast') can, in half precision."
+            "Recipe('cast') can, in half precision.",
+            Recipe("cast"),
         )
     if (slowness.conversion_share or 0) >= CONVERTING:
         yield _converting(variant, recipe, slowness)
     if without := getattr(variant.model, "without_kernel", 0):
-        yield (
+        other = "eager" if variant.facts.is_dynamic else "fx"
+        yield Brake(
             f"inductor found no int8 kernel for {without} uses of int8 weights and computes them in "
-            f"float: Recipe({recipe.kind!r}, flow='fx') takes other kernels."
+            f"float: Recipe({recipe.kind!r}, flow={other!r}) takes other kernels.",
+            replace(recipe, flow=other, engine=None),
         )
     calls = sum(each.calls for each in fp32.operators)
     if fp32.share_of(*FLOAT) < MUCH and fp32.ms < CALLING * calls:
@@ -89,15 +106,12 @@ def _causes(
     careful = not (own.is_distorted or fp32.is_distorted)
     if careful and before and int8 > NOT_FASTER * before:
         yield _no_faster(variant, recipe, slowness, int8, before)
-    if int8 and (sentence := _outside(variant, recipe, slowness, own)):
-        yield sentence + (
-            f" It could be {fp32.ms / (own.ms - int8):.2f}x as fast as FP32 at most."
-            if careful
-            else ""
-        )
+    if int8 and (found := _outside(variant, recipe, slowness, own)):
+        most = f" It could be {fp32.ms / (own.ms - int8):.2f}x as fast as FP32 at most."
+        yield found._replace(sentence=found.sentence + (most if careful else ""))
 
 
-def _outside(variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profile) -> str:
+def _outside(variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profile) -> Brake | None:
     """How much of the time int8 layers cannot shorten, and where it is."""
     others: dict[str, float] = {}
     for each in own.operators:
@@ -106,42 +120,45 @@ def _outside(variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profil
             others[name] = others.get(name, 0.0) + each.share
     share = sum(others.values())
     if share < OUTSIDE:
-        return ""
+        return None
     largest = sorted(others, key=lambda name: -others[name])[:NAMED]
     where = f", as {slowness.stretches[0]}" if slowness.stretches else ""
-    compiling = ""
-    if variant.facts.could_be_compiled:
-        compiling = f"; Recipe({recipe.kind!r}, flow='pt2e') compiles it"
-    return (
+    compiled = _compiled(recipe) if variant.facts.could_be_compiled else None
+    compiling = f"; Recipe({recipe.kind!r}, flow='pt2e') compiles it" if compiled else ""
+    return Brake(
         f"{_percent(share)} of the time is between the int8 layers ({', '.join(largest)}{where}), which "
-        f"faster int8 layers cannot shorten{compiling}."
+        f"faster int8 layers cannot shorten{compiling}.",
+        compiled,
     )
 
 
-def _of_kind(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Iterator[str]:
+def _of_kind(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Iterator[Brake]:
     """What no int8 kernel can mend, since the work is not done in int8."""
     facts = variant.facts
     if facts.unpacks_weights:
-        yield (
+        yield Brake(
             "weight_only makes a model smaller, not faster: it computes in float with weights that it "
-            f"unpacks at each call. {FOR_SPEED}"
+            f"unpacks at each call. {FOR_SPEED}",
+            Recipe("static"),
         )
     elif facts.is_in_half and not has_bfloat16():
-        yield (
+        yield Brake(
             "This CPU has no bfloat16 instructions, so that half precision makes a model smaller, not "
-            f"faster. {FOR_SPEED}"
+            f"faster. {FOR_SPEED}",
+            Recipe("static"),
         )
     elif slowness.int8_macs is not None and slowness.int8_macs < MUCH and not facts.is_in_half:
         yield _little_int8(variant, recipe, slowness)
 
 
-def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
+def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Brake:
     work, facts = work_of(variant) or {}, variant.facts
     if facts.is_dynamic and work.get("convolution", 0) >= MUCH:
-        return (
+        return Brake(
             "Dynamic quantization has no int8 convolutions, and they are "
             f"{_percent(work['convolution'])} of this model's multiply-adds: take Recipe('static') "
-            "(the fixture quant_static; it needs quant_calibration_data)."
+            "(the fixture quant_static; it needs quant_calibration_data).",
+            Recipe("static"),
         )
     listed = ", ".join(
         f"{each.name or 'the model itself'} ({_percent(each.macs)})"
@@ -150,36 +167,42 @@ def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
     int8 = _percent(slowness.int8_macs or 0)
     text = f"Only {int8} of the multiply-adds are in int8; FP32 stayed {listed}"
     if recipe.keep_fp32:
-        return f"{text}: name fewer layers in keep_fp32, which is {_names(recipe.keep_fp32)}."
+        fewer = f"name fewer layers in keep_fp32, which is {_names(recipe.keep_fp32)}"
+        return Brake(f"{text}: {fewer}.", replace(recipe, keep_fp32=()))
     if facts.is_observed and not facts.sees_inside:
         if work.get("recurrent", 0) >= MUCH:
-            return f"{text}: static quantization has no int8 LSTM or GRU; Recipe('dynamic') has."
-        return f"{text}: Recipe({recipe.kind!r}, flow='pt2e') may take more of them."
+            other = "static quantization has no int8 LSTM or GRU; Recipe('dynamic') has"
+            return Brake(f"{text}: {other}.", Recipe("dynamic"))
+        more = f"Recipe({recipe.kind!r}, flow='pt2e') may take more of them"
+        return Brake(f"{text}: {more}.", _compiled(recipe))
     if facts.is_dynamic:
-        return f"{text}: dynamic quantization takes Linear, recurrent and embedding layers only."
-    return f"{text}."
+        takes = "dynamic quantization takes Linear, recurrent and embedding layers only"
+        return Brake(f"{text}: {takes}.")
+    return Brake(f"{text}.")
 
 
-def _converting(variant: Variant, recipe: Recipe, slowness: "Slowness") -> str:
+def _converting(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Brake:
     text = (
         f"{_percent(slowness.conversion_share or 0)} of the time goes into {slowness.conversions:.3g} "
         "conversions between float and int8"
     )
     if not slowness.stretches:
-        return f"{text}; the fewer changes between int8 and FP32 layers, the fewer of them (keep_fp32)."
+        fewer = "the fewer changes between int8 and FP32 layers, the fewer of them (keep_fp32)"
+        return Brake(f"{text}; {fewer}.")
     text += f", around {slowness.stretches[0]}"
     if more := len(slowness.stretches) - 1:
         text += f" and in {more} more {'place' if more == 1 else 'places'}"
     names = {name for name, _ in variant.fp32.model.named_modules()}
     first = slowness.stretches[0]
     near = tuple(name for name in (*first.after[:1], *first.before[:1]) if name in names)
-    keep = f"keep the layers around them FP32 (keep_fp32={near!r}, ...)"
+    keep = f"keep the layers around them FP32 ({', '.join(near)}, ...)"
+    kept = replace(recipe, keep_fp32=(*recipe.keep_fp32, *near)) if near else None
     if variant.facts.could_be_compiled:
         keep += f", or let them be compiled into the loops (Recipe({recipe.kind!r}, flow='pt2e'))"
-    return f"{text}: {keep}."
+    return Brake(f"{text}: {keep}.", kept)
 
 
-def _small(variant: Variant, recipe: Recipe, slowness: "Slowness", calls: float) -> str:
+def _small(variant: Variant, recipe: Recipe, slowness: "Slowness", calls: float) -> Brake:
     larger, ms = max(32, 4 * slowness.batch), slowness.fp32_ms or 0.0
     text = (
         f"FP32's {ms:.2g} ms are {calls:.0f} operators of {1e3 * ms / calls:.1f} µs on average, mostly the "
@@ -188,32 +211,41 @@ def _small(variant: Variant, recipe: Recipe, slowness: "Slowness", calls: float)
     )
     if variant.facts.is_observed and not _is_compiled(variant):
         text += f", or compile the model (Recipe({recipe.kind!r}, flow='pt2e'))"
-    return f"{text}."
+        return Brake(f"{text}.", _compiled(recipe))
+    return Brake(f"{text}.")
 
 
 def _no_faster(
     variant: Variant, recipe: Recipe, slowness: "Slowness", int8: float, before: float
-) -> str:
+) -> Brake:
     text = f"The int8 layers take {int8:.3g} ms where FP32 takes {before:.3g} ms for the same"
     larger = 0 < slowness.batch < 8
-    if not (others := _others(recipe, variant.facts)) and not larger:
-        return f"{text}: this CPU gains little from int8 here."
+    others, other = _others(recipe, variant.facts)
+    if not others and not larger:
+        return Brake(f"{text}: this CPU gains little from int8 here.")
     if larger:
         batch = "a larger batch (--quant-latency-batch=32) if batches are larger in use"
         others = f"{others}, or {batch}" if others else f": try {batch}"
-    return f"{text}{others}."
+    return Brake(f"{text}{others}.", other)
 
 
-def _others(recipe: Recipe, facts: Facts) -> str:
-    """Other kernels than those that a recipe took, as the end of a sentence; empty without any."""
+def _compiled(recipe: Recipe) -> Recipe:
+    return replace(recipe, flow="pt2e", engine=None)
+
+
+def _others(recipe: Recipe, facts: Facts) -> tuple[str, Recipe | None]:
+    """Other kernels than those that a recipe took, as the end of a sentence, and the first recipe that
+    has them; nothing where there are none."""
     if facts.is_compiled or not (facts.is_dynamic or facts.is_observed):
-        return ""
+        return "", None
+    other = replace(recipe, engine="auto")
     measured = (
         f"Recipe({recipe.kind!r}, engine='auto'), which measures the engines ({recipe.engine} here)"
     )
     if facts.is_dynamic:
-        return f": try {measured}"
-    return f": try {measured}, or Recipe({recipe.kind!r}, flow='pt2e'), which compiles the model"
+        return f": try {measured}", other
+    compiling = f"or Recipe({recipe.kind!r}, flow='pt2e'), which compiles the model"
+    return f": try {measured}, {compiling}", other
 
 
 def _has_fast_path(profile: Profile) -> bool:

@@ -20,6 +20,7 @@ from pytest_quant.explain.speed.operators import (
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
 from pytest_quant.machine.conditions import alone_on_this_machine
 from pytest_quant.measure.one_call import multiply_adds
+from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 SHOWN = 6  # lines of the table, which is to fit on a screen
@@ -60,6 +61,7 @@ class Slowness:
         seconds: that it took to find out.
         sentences: where the time goes and what to do, for a person; three at most.
         notes: what could not be told, and why.
+        recipe: the first that the sentences propose; not kept in files.
     """
 
     variant: str
@@ -79,11 +81,14 @@ class Slowness:
     seconds: float = 0.0
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recipe: Recipe | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
+        plain = asdict(replace(self, recipe=None))
+        del plain["recipe"]
         return {
-            **{name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()},
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()},
             "operators": [operator.to_dict() for operator in self.operators],
             "fp32_operators": [operator.to_dict() for operator in self.fp32_operators],
             "stretches": [stretch.to_dict() for stretch in self.stretches],
@@ -174,7 +179,10 @@ def _measured(variant: Variant, found: Slowness) -> Slowness:
         int8_macs=int8_macs,
         notes=tuple(_notes(variant, own)),
     )
-    return replace(found, sentences=brakes_on(variant, found, own, fp32))
+    brakes = brakes_on(variant, found, own, fp32)
+    proposed = (brake.recipe for brake in brakes if brake.recipe is not None)
+    sentences = tuple(brake.sentence for brake in brakes)
+    return replace(found, sentences=sentences, recipe=next(proposed, None))
 
 
 def _largest(profile: Profile) -> tuple[Operator, ...]:

@@ -369,7 +369,7 @@ def sentences(
         stayed=(Stayed("conv", "Conv2d", 1 - int8_macs),),
         int8_macs=int8_macs,
     )
-    return brakes_on(variant, slowness, own, fp32)
+    return tuple(brake.sentence for brake in brakes_on(variant, slowness, own, fp32))
 
 
 def test_conversions_that_take_time_are_named_with_the_place_and_a_remedy():
