@@ -234,6 +234,14 @@ def explanation_cells(*layers, **known):
     } | known  # fmt: skip
 
 
+PASTE = """# To paste into conftest.py: quant_static is then built so.
+from pytest_quant import Recipe
+
+
+def pytest_quant_recipes(config):
+    return {"static": Recipe("static", keep_fp32=["features.0"])}"""
+
+
 def remedy_cells(found=True, **known):
     """What `mend` found for a variant, or that it found nothing."""
     line = 'Recipe("static", keep_fp32=["features.0"]) # drop 0.40 pt, 3.70x smaller, 1.8x as fast'
@@ -245,6 +253,7 @@ def remedy_cells(found=True, **known):
         "evaluations": 5, "builds": 2, "seconds": 34.2,
         "trials": ["1 layer FP32: drop 0.40 pt", "built: drop 0.40 pt"],
         "sentences": ["It holds the limit." if found else "Nothing that was tried holds the limit."],
+        "paste": PASTE if found else "",
     } | known  # fmt: skip
 
 

@@ -9,7 +9,9 @@ from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.mending import mend
 from pytest_quant.explain.remedies.to_paste import more_of, to_paste
+from pytest_quant.explain.size import size_cause
 from pytest_quant.explain.size.size_cause import weigh
+from pytest_quant.explain.speed import slowness
 from pytest_quant.explain.speed.slowness import slowness_of
 from pytest_quant.judge import recorder
 from pytest_quant.judge.gate import Gate
@@ -81,7 +83,8 @@ def _worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str
 
 
 def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
-    return _told(verdict, variant, lambda: variant.once("tensors", lambda: weigh(variant)))
+    told = _told(lambda: variant.once("tensors", lambda: weigh(variant)))
+    return "\n".join([told, *_pasted(variant.measured(size_cause.PROPOSED), verdict, variant)])
 
 
 def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
@@ -105,7 +108,8 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
             "the usual speed-up, give the gate more time (quant_timing_seconds), or time on a "
             "quieter machine."
         )
-    return _told(verdict, variant, lambda: variant.once("slowness", lambda: slowness_of(variant)))
+    told = _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
+    return "\n".join([told, *_pasted(variant.measured(slowness.PROPOSED), verdict, variant)])
 
 
 class _Finding(Protocol):
@@ -113,20 +117,16 @@ class _Finding(Protocol):
     def sentences(self) -> tuple[str, ...]:
         """For a person."""
 
-    @property
-    def recipe(self) -> Recipe | None:
-        """The first that they propose."""
-
     def table(self) -> str:
         """The figures behind them."""
 
 
-def _told(verdict: Verdict, variant: Variant, find: Callable[[], _Finding]) -> str:
+def _told(find: Callable[[], _Finding]) -> str:
     try:
         found = find()
     except Exception as error:  # a gate that failed stays failed, whatever its cause does
         return f"The cause could not be looked for: {_brief(error)}"
-    return "\n".join([*found.sentences, found.table(), *_pasted(found.recipe, verdict, variant)])
+    return "\n".join([*found.sentences, found.table()])
 
 
 def _pasted(recipe: Recipe | None, verdict: Verdict, variant: Variant) -> list[str]:

@@ -12,6 +12,7 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.plugin.outcomes import NOTE, uncollected
 from pytest_quant.report.told import Told
+from pytest_quant.report.width import fitted_text, terminal_columns
 
 CAUSE = "cause and remedy"  # a section of a report
 TOLD = ("error", "failed")  # in the order in which pytest tells of them
@@ -81,7 +82,7 @@ class Once:
         """The text of a section; of a cause that was told before only where."""
         if name == CAUSE and self.told.once(text, "", nodeid) != text:
             return f"as told of {self.told.by(text)}"
-        return text
+        return fitted_text(text, terminal_columns()) if name == CAUSE else text
 
 
 def shorten(terminalreporter: Any) -> None:

@@ -1,6 +1,7 @@
 """Width: how many columns a terminal has, and texts that are made to fit into them."""
 
 import os
+import re
 import sys
 import textwrap
 import unicodedata
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 
 from pytest_quant.report.text import printable
 
+RULE = re.compile("-+(  +-+)+")  # below the heads of a table
 NARROWEST = 40  # columns that are written for, also where there are fewer
 
 
@@ -67,10 +69,38 @@ def hung(table: str, head: str, columns: int | None) -> list[str]:
     """
     lines = table.splitlines()
     start = lines[0].find(head) if lines else 0
-    room = (columns or 0) - start
-    if columns is None or start <= 0 or room < len(head):
+    return lines if columns is None or start <= 0 else _hung(lines, start, len(head), columns)
+
+
+def fitted_text(text: str, columns: int | None) -> str:
+    """Sentences and tables of words in lines of at most this many columns; code keeps its lines.
+
+    Args:
+        text: lines of sentences, tables as tabulate makes them, and at its end code, which starts with a
+            comment.
+        columns: of a line; None for any number.
+    """
+    lines = text.splitlines()
+    if columns is None:
+        return text
+    found: list[str] = []
+    while lines and not lines[0].startswith("# "):
+        if len(lines) > 1 and RULE.fullmatch(lines[1]):
+            end = next((n for n, line in enumerate(lines) if "  " not in line), len(lines))
+            start = lines[1].rindex("  ") + 2
+            found += _hung(lines[:end], start, len(lines[0]) - start, columns)
+            lines = lines[end:]
+        else:
+            line = lines.pop(0)
+            is_code = line.startswith("Recipe(")
+            found += [line] if is_code else folded(line, columns, "  ").splitlines() or [""]
+    return "\n".join([*found, *lines])
+
+
+def _hung(lines: list[str], start: int, least: int, columns: int) -> list[str]:
+    room, found = columns - start, list[str]()
+    if room < least:
         return lines
-    found = []
     for line in lines:
         words = folded(line[start:], room) if set(line) - set("- ") else line[start:][:room]
         first, *others = words.splitlines() or [""]

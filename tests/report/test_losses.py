@@ -51,7 +51,11 @@ def test_sentences_remedy_and_layers_stand_under_the_variant(page):
     said = page.texts_in("li")
     for cells in (ALL["explanation"], ALL["slowness"], ALL["tensors"]):
         assert all(sentence in said for sentence in cells["sentences"])
-    assert page.texts_in("code") == [ALL["remedy"]["line"]]
+    line, code = page.texts_in("code")
+    assert line == ALL["remedy"]["line"]
+    assert code.split() == ALL["remedy"]["paste"].split()
+    (loss,), _ = losses_of(Report({}, [plain_row(**ALL)]))
+    assert loss.remedy.paste == ALL["remedy"]["paste"]  # code keeps its lines
     assert "What was tried (2 builds, 5 evaluations, 34 s):" in page.texts_in("p")
     assert all(trial in said for trial in ALL["remedy"]["trials"])
 

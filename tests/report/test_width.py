@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_quant.report.width import (
     cut_in_the_middle,
+    fitted_text,
     folded,
     hung,
     terminal_columns,
@@ -65,6 +66,33 @@ def test_the_words_of_the_last_column_hang_below_each_other():
     assert hung(table, "why it is", None) == table.splitlines()
     assert hung(table, "why it is", 10) == table.splitlines()
     assert hung("", "why", 10) == []
+
+
+CAUSE = """\
+one sentence that is too long for this
+layer  why it is
+-----  ----------------------
+fc     an outlier in a channel
+... and 3 layers more
+
+Recipe("static")  # a line of code that is too long
+# To paste into conftest.py: quant_static is then built so.
+from pytest_quant import Recipe, and_much_more"""
+
+
+def test_sentences_and_tables_of_a_text_are_folded_and_code_is_not():
+    assert fitted_text(CAUSE, 20).splitlines() == [
+        "one sentence that is",
+        "  too long for this",
+        "layer  why it is",
+        "-----  -------------",
+        "fc     an outlier in",
+        "       a channel",
+        "... and 3 layers",
+        "  more",
+        *CAUSE.splitlines()[5:],
+    ]
+    assert fitted_text(CAUSE, 100) == fitted_text(CAUSE, None) == CAUSE
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ OTHERS = (
     Recipe("weight_only", dtype="int4"),
 )
 MUCH_SMALLER = 0.9  # of what this kind can reach, from which on another kind is worth a sentence
+PROPOSED = (
+    "recipe to be smaller"  # under which a variant keeps the first that the sentences propose
+)
 HEADER = ("layer", "type", "stored as", "MB", "share")
 
 
@@ -40,7 +43,6 @@ class Tensors:
             it can; None where it is not known.
         sentences: what it means and what to do, for a person; three at most.
         notes: what could not be told, and why.
-        recipe: the first that the sentences propose; not kept in files.
     """
 
     variant: str
@@ -53,7 +55,6 @@ class Tensors:
     least_ratio: float | None = None
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    recipe: Recipe | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -63,9 +64,7 @@ class Tensors:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         lists = {name: list(getattr(self, name)) for name in ("sentences", "notes")}
-        plain = asdict(replace(self, recipe=None))
-        del plain["recipe"]
-        return {**plain, **lists, "held": [held.to_dict() for held in self.held]}
+        return {**asdict(self), **lists, "held": [held.to_dict() for held in self.held]}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Tensors":
@@ -131,9 +130,10 @@ def _measured(variant: Variant, found: Tensors) -> Tensors:
     if least is not None:
         found = replace(found, least_ratio=least / found.fp32_bytes)
     remedies = [*_remedies(variant, found)]
-    proposed = (recipe for _, recipe in remedies if recipe is not None)
-    sentences = (_how_large(found), *(sentence for sentence, _ in remedies))
-    return replace(found, sentences=sentences, recipe=next(proposed, None))
+    proposed = [recipe for _, recipe in remedies if recipe is not None]
+    if proposed:
+        variant.keep(PROPOSED, proposed[0])
+    return replace(found, sentences=(_how_large(found), *(sentence for sentence, _ in remedies)))
 
 
 def _how_large(tensors: Tensors) -> str:

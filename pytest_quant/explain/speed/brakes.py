@@ -195,7 +195,7 @@ def _converting(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Brake
     names = {name for name, _ in variant.fp32.model.named_modules()}
     first = slowness.stretches[0]
     near = tuple(name for name in (*first.after[:1], *first.before[:1]) if name in names)
-    keep = f"keep the layers around them FP32 ({', '.join(near)}, ...)"
+    keep = f"keep the layers around them FP32 (keep_fp32={near!r}, ...)"
     kept = replace(recipe, keep_fp32=(*recipe.keep_fp32, *near)) if near else None
     if variant.facts.could_be_compiled:
         keep += f", or let them be compiled into the loops (Recipe({recipe.kind!r}, flow='pt2e'))"

@@ -20,12 +20,12 @@ from pytest_quant.explain.speed.operators import (
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
 from pytest_quant.machine.conditions import alone_on_this_machine
 from pytest_quant.measure.one_call import multiply_adds
-from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 SHOWN = 6  # lines of the table, which is to fit on a screen
 LEAST = 0.005  # share of the time from which on an operator is kept by name
 REST = "(all others)"
+PROPOSED = "recipe to be faster"  # under which a variant keeps the first that the sentences propose
 HEADER = ("what", "ms", "share", "FP32 ms", "share", "by which operators of PyTorch")
 
 
@@ -61,7 +61,6 @@ class Slowness:
         seconds: that it took to find out.
         sentences: where the time goes and what to do, for a person; three at most.
         notes: what could not be told, and why.
-        recipe: the first that the sentences propose; not kept in files.
     """
 
     variant: str
@@ -81,14 +80,11 @@ class Slowness:
     seconds: float = 0.0
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    recipe: Recipe | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        plain = asdict(replace(self, recipe=None))
-        del plain["recipe"]
         return {
-            **{name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()},
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()},
             "operators": [operator.to_dict() for operator in self.operators],
             "fp32_operators": [operator.to_dict() for operator in self.fp32_operators],
             "stretches": [stretch.to_dict() for stretch in self.stretches],
@@ -180,9 +176,10 @@ def _measured(variant: Variant, found: Slowness) -> Slowness:
         notes=tuple(_notes(variant, own)),
     )
     brakes = brakes_on(variant, found, own, fp32)
-    proposed = (brake.recipe for brake in brakes if brake.recipe is not None)
-    sentences = tuple(brake.sentence for brake in brakes)
-    return replace(found, sentences=sentences, recipe=next(proposed, None))
+    proposed = [brake.recipe for brake in brakes if brake.recipe is not None]
+    if proposed:
+        variant.keep(PROPOSED, proposed[0])
+    return replace(found, sentences=tuple(brake.sentence for brake in brakes))
 
 
 def _largest(profile: Profile) -> tuple[Operator, ...]:
