@@ -1,5 +1,7 @@
 """Score range: what scores a metric may have, by its unit."""
 
+from typing import Any
+
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
