@@ -55,7 +55,7 @@ def test_one_model_is_one_table(repo, monkeypatch, columns):
     text = "\n".join(lines)
     assert not re.search("ms/batch|speed-up \\[|best FP32", text)
     assert "Sequential" in text
-    shown = r"dynamic .*1\.34x .* 98\.44 % .* 1\.56 pt .* 1 PASS"
+    shown = r"dynamic\s.* 1\.34x\s.* 98\.44 %\s.* 1\.56 pt\s.* 1 PASS"
     assert re.search(shown, text, 0 if columns > 80 else re.DOTALL)
 
 
