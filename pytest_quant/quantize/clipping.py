@@ -1,5 +1,6 @@
 """Clipping: how much of what calibration showed lies outside the ranges that a flow chose."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,12 @@ import torch
 
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
+from pytest_quant.quantize.parting import place_of
 from pytest_quant.quantize.rounding import Rounding, rounding
 
 CLIPPED = 0.01  # of an activation's values: more than an outlier's share
 CLIPPED_BY_CHOICE = 0.05  # by an observer that weighs clipping against rounding
+SATURATED = 0.05  # of an activation's values on eval data: more than unlike samples explain
 LITTLE = 0.1  # of the range: values that are clipped by less than that cost little
 # Observers whose range is the data's own, or fixed beforehand by PyTorch for an operation.
 WITHOUT_CHOICE = ("MinMaxObserver", "MovingAverageMinMaxObserver", "FixedQParamsObserver")
@@ -54,6 +57,41 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
         )
 
 
+def told_of_saturation(rehearsed: Any, run: Callable[[Any], Any]) -> tuple[str, ...]:
+    """A note where much of what a model is evaluated on lies outside the ranges it was calibrated to.
+
+    Each such value becomes the range's end, which a forgiving metric may not show. Calibration data of
+    another scale than the eval data is the usual reason.
+
+    Args:
+        rehearsed: rounds in float as the converted model does; left as it is.
+        run: calls a model with eval samples.
+    """
+    copied, shares = copy.deepcopy(rehearsed), dict[str, float]()
+    for name, child in copied.named_modules():
+        rounds = child if isinstance(child, Rounding) else _of_training(child)
+        if rounds is not None and rounds.axis is None:
+            slack = LITTLE * (rounds.most - rounds.least)
+            child.register_forward_pre_hook(_counting(name, rounds, slack, shares))
+    with torch.no_grad():
+        run(copied)
+    over = {name: share for name, share in shares.items() if share > SATURATED}
+    if not over:
+        return ()
+    most = max(over, key=over.__getitem__)
+    others = f", as more than {100 * SATURATED:.0f} % are elsewhere" if len(over) > 1 else ""
+    return (
+        f"its int8 ranges hold too little of the eval data: {100 * over[most]:.0f} % of the values of "
+        f"{_source(copied, most)} lie outside and are clipped{others}. Calibrate on inputs that are "
+        "scaled like those that the model is evaluated on",
+    )
+
+
+def _of_training(child: Any) -> Any:
+    is_fake_quantize = any(base.__name__ == "FakeQuantizeBase" for base in type(child).__mro__)
+    return rounding(child) if is_fake_quantize else None
+
+
 def _counting(
     name: str, rounds: Rounding, slack: float, shares: dict[str, float]
 ) -> Callable[..., None]:
@@ -71,11 +109,13 @@ def _counting(
 
 
 def _source(prepared: Any, name: str) -> str:
-    """What gives the values that an observer sees."""
-    if isinstance(prepared, torch.fx.GraphModule):
-        for node in prepared.graph.nodes:
-            if node.op == "call_module" and node.target == name:
-                return str(
-                    node.args[0].target if node.args[0].op == "call_module" else node.args[0]
-                )
+    """What gives the values that an observer sees, by the user's name where it is known."""
+    path, _, own = name.rpartition(".")
+    graph = prepared.get_submodule(path)
+    if not isinstance(graph, torch.fx.GraphModule):  # it stands in a module of the user's
+        return path or name
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and node.target == own:
+            source = node.args[0]
+            return "the inputs" if source.op == "placeholder" else str(place_of(source, graph))
     return name

@@ -57,7 +57,7 @@ def where_they_part(
         if wanted is None or given is None or wanted.shape != given.shape:
             continue
         if sqnr(wanted, given) < distance + NEAR:
-            return _place(node, second)
+            return place_of(node, second)
     return None
 
 
@@ -91,7 +91,8 @@ def _recorded(graph: Any) -> Iterator[dict[str, Any]]:
         del graph.forward
 
 
-def _place(node: Any, graph: Any) -> Place:
+def place_of(node: Any, graph: Any) -> Place:
+    """Where a graph's operation stands in the user's model."""
     if node.op == "call_module":
         return Place(node.target, type(graph.get_submodule(node.target)).__name__)
     return Place(

@@ -171,7 +171,7 @@ def test_a_function_at_fault_is_named_and_the_flow_refused():
 def test_a_fixed_range_that_does_not_hold_the_values_is_refused_by_name():
     what, norm = CHAINS["GroupNorm and sigmoid"]
     with pytest.raises(
-        QuantStageError, match=r"flow fx gives layers\.0 a range that does not hold"
+        QuantStageError, match=r"flow fx gives layers\.0 \(\w+\) a range that does not hold"
     ):
         variant_of(between(what, norm), Recipe("static", flow="fx"))
 

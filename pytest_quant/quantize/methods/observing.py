@@ -10,7 +10,7 @@ from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.batch_mates import told_of_mates
 from pytest_quant.quantize.built import Built
-from pytest_quant.quantize.clipping import refuse_clipping
+from pytest_quant.quantize.clipping import refuse_clipping, told_of_saturation
 from pytest_quant.quantize.equalize import equalize
 from pytest_quant.quantize.faithful import (
     AnotherModel,
@@ -122,8 +122,11 @@ class Observing:
             refuse_int8(converted, kept_names, recipe.flow)
             refuse_what_cannot_run(converted, admitted, recipe, facts)
             notes += told_of_mates(converted, admitted, recipe, facts)
+            largest = largest_inputs(admitted, conditions)
+            if rehearsal is not None:
+                own = admitted.subject.forward
+                notes += told_of_saturation(rehearsal, lambda model: call(model, largest, own))
             if rehearsal is not None and self.flow.OBSERVES_ALL:
-                largest = largest_inputs(admitted, conditions)
                 notes += refuse_unlike_rehearsal(
                     converted, rehearsal, admitted, recipe, facts, largest
                 )
