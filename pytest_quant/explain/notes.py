@@ -49,7 +49,8 @@ def notes_on(variant: Variant) -> list[str]:
             f"not show in how many bits it computes{at}"
         )
     few = share is not None and share.macs is not None and share.macs < FEW_MACS
-    if recipe and facts.is_observed and not facts.sees_inside and few:
+    is_open = variant.measured("flows weighed") is None
+    if recipe and facts.is_observed and not facts.sees_inside and few and is_open:
         notes.append(
             f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "
             f"{100 * share.macs:.1f} % of the multiply-adds became int8: "

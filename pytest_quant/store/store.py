@@ -9,6 +9,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.built import Built
 from pytest_quant.store.contest import fastest_engine, is_contest
+from pytest_quant.store.weighing import is_weighed, weighed
 from pytest_quant.subject.subject import Admitted, Subject, admit
 from pytest_quant.subject.weights_digest import weights_digest
 from pytest_quant.variant.measurements import Measures
@@ -62,7 +63,15 @@ class Store:
 
         def make() -> Variant:
             if not is_contest(recipe, self.conditions):
-                return self._made(subject, recipe, name, fp32, ids)
+                made = self._made(subject, recipe, name, fp32, ids)
+                if not is_weighed(recipe):
+                    return made
+                return weighed(
+                    made,
+                    recipe,
+                    lambda trial: self._made(subject, trial, name, fp32, ids),
+                    lambda static: self.variant(subject, static),
+                )
             engine, note = fastest_engine(
                 recipe, fp32, lambda trial: self._made(subject, trial, trial.label, fp32, "")
             )

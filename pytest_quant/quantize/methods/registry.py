@@ -27,6 +27,13 @@ def facts_of(recipe: Recipe) -> Facts:
     return method_of(recipe).facts(recipe)
 
 
+def flows_after(recipe: Recipe, module: Any, taken: str) -> tuple[str, ...]:
+    """The flows that come after one in the order in which flow ``auto`` tries them on a module."""
+    method = METHODS[recipe.kind, "auto"]
+    order = method.order(module) if isinstance(method, FirstThatCan) else ()
+    return order[order.index(taken) + 1 :] if taken in order else ()
+
+
 def _flows(module: Any) -> tuple[str, ...]:
     """The flows that are tried where observers are put in: eager for a model that is made for it."""
     return (*(("eager",) if eager.has_stubs(module) else ()), "fx", "pt2e", "parts")

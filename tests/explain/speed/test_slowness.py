@@ -148,7 +148,7 @@ def test_where_int8_begins_too_late_the_input_is_named():
         def forward(self, x):
             return self.last(torch.softmax(self.first(x), -1))  # what softmax takes stays float
 
-    stretches = found(Scored, "static", numbers).stretches
+    stretches = found(Scored, Recipe("static", flow="fx"), numbers).stretches
     assert stretches == (Stretch(("the input",), ("first", "softmax"), ("last",)),)
 
 

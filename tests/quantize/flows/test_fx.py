@@ -98,7 +98,7 @@ def test_functional_dropout_is_on_in_training_and_off_after_it(dropout):
         nudge(model)
 
     model = made(Dropping, drop=DROPOUTS[dropout])
-    variant = built(model, "qat", numbers, train=train)
+    variant = built(model, Recipe("qat", flow="fx"), numbers, train=train)
     assert rows_differ == [True]
     x = torch.randn(64, 8)
     for trained in (variant.model, variant.fake_quantized):
@@ -109,7 +109,7 @@ def test_functional_dropout_is_on_in_training_and_off_after_it(dropout):
 
 
 def test_attention_stays_whole_and_drops_nothing_after_training():
-    variant = built(made(Attending), "qat", numbers)
+    variant = built(made(Attending), Recipe("qat", flow="fx"), numbers)
     assert decibels_of_conversion(variant) > 25
     assert variant.int8_share.stayed_fp32 == ("attention", "attention.out_proj")
     x = torch.randn(8, 8)

@@ -1,0 +1,137 @@
+"""Weighing: whether another flow than the first that can takes more of a model, or is more exact."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.measure.nearness import nearness
+from pytest_quant.measure.one_call import multiply_adds, one_call
+from pytest_quant.quantize.methods.registry import facts_of, flows_after
+from pytest_quant.quantize.names import kept
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
+
+LEFT = 0.1  # of the multiply-adds: one flow that leaves no more FP32 is not weighed
+MORE = 0.1  # of the multiply-adds: another flow takes notably more
+INEXACT = 15.0  # dB: below it rounding alone explains little
+EXACT = 20.0  # dB: enough for a flow that takes more
+ONE_BIT = 6.02  # dB: another flow is notably more exact
+SECONDS = 300.0  # after which no further flow is tried, and no variant trained again
+WEIGHED = "flows weighed"  # under which a variant keeps that others were tried
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What one flow made of a model.
+
+    Args:
+        variant: as built.
+        share: of the multiply-adds that became int8, in [0, 1].
+        exactness: SQNR of the outputs against FP32's on the first eval batch, in dB.
+    """
+
+    variant: Variant
+    share: float
+    exactness: float
+
+    def is_better_than(self, other: "Weight") -> bool:
+        """Whether it takes notably more and is exact enough, or is notably more exact and takes no
+        less."""
+        enough = min(other.exactness - ONE_BIT, EXACT)
+        takes_more = self.share >= other.share + MORE and self.exactness >= enough
+        takes_as_much = self.share >= other.share - MORE / 2
+        return takes_more or (takes_as_much and self.exactness >= other.exactness + ONE_BIT)
+
+    def __str__(self) -> str:
+        assert self.variant.recipe is not None
+        return (
+            f"{self.variant.recipe.flow} takes {100 * self.share:.0f} % at {self.exactness:.0f} dB"
+        )
+
+
+def is_weighed(recipe: Recipe) -> bool:
+    """Whether the flow is left open, and more than one could be taken."""
+    return recipe.flow == "auto" and facts_of(recipe).is_observed
+
+
+def weighed(
+    first: Variant,
+    asked: Recipe,
+    make: Callable[[Recipe], Variant],
+    static: Callable[[Recipe], Variant],
+) -> Variant:
+    """The variant by the flow that is best for the model; the first one where no other is better.
+
+    Others are tried only where the first leaves more than a tenth of the multiply-adds FP32, beyond what
+    the recipe keeps FP32, or is less exact than rounding explains.
+
+    Args:
+        first: by the first flow that can.
+        asked: its recipe, with the flow left open.
+        make: builds the variant by another flow.
+        static: gives the static variant of a recipe. QAT's flow is found with it, since training takes
+            long and does not change what a flow takes.
+    """
+    start = time.perf_counter()
+    known = _weight(first)
+    if known is None or not _leaves_much(known, asked):
+        return first
+    best, others, failed = known, list[Weight](), dict[str, str]()
+    for flow in _others(first, asked, static):
+        took = sum(best.variant.seconds.values()) if best.variant.facts.trains else 0.0
+        if time.perf_counter() - start + took > SECONDS:
+            failed[flow] = "was not tried, since that takes long"
+            continue
+        try:
+            tried = _weight(make(replace(asked, flow=flow)))
+        except QuantStageError as error:
+            failed[flow] = getattr(error, "reason", str(error)).removeprefix(f"{flow} ").rstrip(".")
+            continue
+        if tried is None:
+            continue
+        if tried.is_better_than(best):
+            best, tried = tried, best
+        others.append(tried)
+        if not _leaves_much(best, asked):
+            break
+    best.variant.keep(WEIGHED, True)
+    if others or failed:
+        best.variant.notes.append(_told(best, others, failed))
+    return best.variant
+
+
+def _others(first: Variant, asked: Recipe, static: Callable[[Recipe], Variant]) -> Iterable[str]:
+    assert first.recipe is not None
+    if not first.facts.trains:
+        return flows_after(asked, first.fp32.model, first.recipe.flow)
+    fields = ("engine", "observer", "qscheme", "per_channel", "equalize", "keep_fp32")
+    try:
+        found = static(Recipe("static", **{name: getattr(asked, name) for name in fields}))
+    except QuantStageError:
+        return ()
+    assert found.recipe is not None
+    return () if found.recipe.flow == first.recipe.flow else (found.recipe.flow,)
+
+
+def _weight(variant: Variant) -> Weight | None:
+    try:
+        share = variant.int8_share.macs
+        return None if share is None else Weight(variant, share, nearness(variant))
+    except QuantStageError:  # which is told when it is judged
+        return None
+
+
+def _leaves_much(weight: Weight, asked: Recipe) -> bool:
+    names = kept(weight.variant.fp32.model, asked.keep_fp32)
+    macs, total = multiply_adds(weight.variant), one_call(weight.variant).total
+    wanted = sum(count for name, count in macs.items() if name in names) / max(total, 1)
+    return 1 - weight.share - wanted > LEFT or weight.exactness < INEXACT
+
+
+def _told(best: Weight, others: list[Weight], failed: dict[str, str]) -> str:
+    def parts() -> Iterator[str]:
+        yield from map(str, others)
+        yield from (f"{flow} {reason}" for flow, reason in failed.items())
+
+    return f"of the multiply-adds, flow {best} of the outputs; {', '.join(parts())}"
