@@ -1,6 +1,6 @@
 """int8 share: how much of a model is stored in, and computes with, fewer bits than FP32."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from pytest_quant.machine import torch_api
@@ -16,7 +16,8 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     import torch
 
     module, call = variant.fp32.model, one_call(variant)
-    owners = tuple(_weighted(module))
+    places = _places(module)
+    owners = tuple(places)
     if variant.is_fp32:
         return Int8Share(0.0, 0.0, owners)
     if not isinstance(variant.model, torch.nn.Module):
@@ -28,14 +29,16 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         functions = functional_int8(variant.model)
         own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
         if own is None:
-            own = {name for name in owners if _became_int8(variant.model, module, name, owners)}
+            in_int8 = _int8_places(variant.model, module, places)
         else:
             functions |= own
-        became = (own | functions) & set(owners)
+            in_int8 = set[str]()
+        in_int8.update(place for name in functions for place in places.get(name, ()))
         # what computes in int8 when it is called and in float when its weight is read is no int8 layer
-        both = {name for name in became & call.layers.keys() if name in call.functions}
-        became -= both - functions
-        fewer_bits -= _counted_twice(module, became, variant.model)
+        read = {name for name in call.layers if name in call.functions} - functions
+        in_int8.difference_update(place for name in read for place in places[name])
+        became = {name for name, known in places.items() if in_int8.issuperset(known)}
+        fewer_bits -= _counted_twice(variant.model, module, in_int8)
     total = sum(p.numel() for name, p in module.named_parameters() if not call.is_idle(name))
     parameters = min(1.0, fewer_bits / total) if total else 0.0
     macs = sum(call.layers.get(name, 0) for name in became)
@@ -48,24 +51,26 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     )
 
 
-def _counted_twice(module: Any, became: set[str], model: Any) -> int:
-    """What tied parameters add too much: they count once, and as int8 only if all their users are."""
+def _counted_twice(model: Any, fp32: Any, in_int8: set[str]) -> int:
+    """What tied parameters, and a layer in several places, add too much: they count once, and as int8 only
+    where all their users are."""
     users: dict[int, list[str]] = {}
     tied = dict[int, Any]()
-    for name, child in module.named_modules():
+    for name, child in fp32.named_modules(remove_duplicate=False):
         for parameter in child.parameters(recurse=False):
             users.setdefault(id(parameter), []).append(name)
             tied[id(parameter)] = parameter
-    narrow = [tensor.numel() for tensor in narrower(tensors_held(model), module)]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    narrow = [tensor.numel() for tensor in narrower(tensors_held(model), fp32)]
     too_many = 0
-    for key, names in users.items():
-        if len(names) < 2:
+    for key, places in users.items():
+        if len(places) < 2:
             continue
         count = int(tied[key].numel())
-        in_int8 = [name for name in names if name in became]
-        copies = min(len(in_int8), narrow.count(count))
-        too_many += count * (copies - (len(in_int8) == len(names)))
-    return max(0, too_many)
+        holders = {id(modules.get(place)) for place in places if place in in_int8}
+        copies = min(len(holders), narrow.count(count))
+        too_many += count * max(0, copies - in_int8.issuperset(places))
+    return too_many
 
 
 def functional_int8(model: Any) -> set[str]:
@@ -102,18 +107,27 @@ def in_fewer_bits(model: Any, fp32: Any = None, idle: tuple[str, ...] = ()) -> i
     return sum(packed.values()) + int(counted)
 
 
-def _weighted(module: Any) -> Iterator[str]:
-    """Names of the modules that own parameters of their own."""
-    for name, child in module.named_modules():
+def _places(module: Any) -> dict[str, list[str]]:
+    """Each module that owns parameters of its own, by its first name, and all the names that it has."""
+    first, found = dict[int, str](), dict[str, list[str]]()
+    for name, child in module.named_modules(remove_duplicate=False):
         if any(True for _ in child.parameters(recurse=False)):
-            yield name
+            found.setdefault(first.setdefault(id(child), name), []).append(name)
+    return found
 
 
-def _became_int8(model: Any, fp32: Any, name: str, owners: tuple[str, ...]) -> bool:
-    try:
-        module = model.get_submodule(name)
-    except AttributeError:
-        return False
+def _int8_places(model: Any, fp32: Any, places: dict[str, list[str]]) -> set[str]:
+    """The names under which layers are int8; one that the model has no more is as those it has."""
+    every = [place for known in places.values() for place in known]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found = set[str]()
+    for known in places.values():
+        left = {p: _became_int8(modules[p], fp32, p, every) for p in known if p in modules}
+        found.update(place for place in known if left.get(place, any(left.values())))
+    return found
+
+
+def _became_int8(module: Any, fp32: Any, name: str, owners: Iterable[str]) -> bool:
     prefix = f"{name}." if name else ""
     inner = tuple(
         owner[len(prefix) :] + "." for owner in owners if owner != name and owner.startswith(prefix)

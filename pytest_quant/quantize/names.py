@@ -5,19 +5,20 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.quantize.second_names import second_names
 
 
 def kept(module: Any, keep_fp32: Iterable[str | type]) -> frozenset[str]:
-    """Qualified names of all modules that `keep_fp32` covers, those inside a match included.
+    """Qualified names of all modules that `keep_fp32` covers, those inside a match included; the first
+    name of each.
 
     Raises:
         QuantStageError: for a pattern or type that matches no module.
     """
-    names = frozenset[str]()
+    names, first = frozenset[str](), second_names(module)
+    every = dict(module.named_modules(remove_duplicate=False))
     for pattern in keep_fp32:
-        roots = [
-            name for name, child in module.named_modules() if name and _is(name, child, pattern)
-        ]
+        roots = [name for name, child in every.items() if name and _is(name, child, pattern)]
         if not roots:
             shown = repr(pattern) if isinstance(pattern, str) else pattern.__name__
             some = ", ".join(name for name, _ in list(module.named_children())[:8])
@@ -26,9 +27,8 @@ def kept(module: Any, keep_fp32: Iterable[str | type]) -> frozenset[str]:
                 f"keep_fp32 {shown} matches no module of quant_model; its modules are named "
                 f"like {some}",
             )
-        names |= {
-            name for name, _ in module.named_modules() if any(_inside(name, r) for r in roots)
-        }
+        covered = [name for name in every if any(_inside(name, root) for root in roots)]
+        names |= {str(first.get(name, name)) for name in covered}
     return names
 
 

@@ -69,9 +69,17 @@ class TopK:
                 f"can be; if it marks what does not count, write Metric.top_k({self.k}, "
                 f"ignore_index={int(strange[0])})"
             )
-        best = logits.topk(self.k, dim=1).indices
-        hits = (best == targets.unsqueeze(1)).any(dim=1) & counted
+        hits = (self._best(logits) == targets.unsqueeze(1)).any(dim=1) & counted
         return _per_sample(hits) / _per_sample(counted)
+
+    def _best(self, logits: Any) -> Any:
+        """[batch, k, ...] the classes that are named.
+
+        Outputs of int8 are often equal, and `topk` takes any of them; the first wins, as in `argmax`.
+        """
+        if self.k == 1:
+            return logits.argmax(dim=1, keepdim=True)
+        return logits.sort(dim=1, descending=True, stable=True).indices[:, : self.k]
 
     def uncounted(self, targets: Any) -> Any:
         """[batch] whether nothing of a sample counts."""

@@ -46,6 +46,23 @@ def test_top_k_finds_the_target_among_the_k_best(k, hits):
     assert score(Metric.top_k(k), LOGITS, TARGETS, 4).tolist() == hits
 
 
+def test_of_equal_outputs_the_first_is_named_as_by_argmax():
+    """Int8 outputs are often equal; `topk` names any of them, and another one in another layout."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 4, (200, 12), generator=generator).float()
+    targets = torch.randint(0, 12, (200,), generator=generator)
+    first = logits.argmax(1) == targets
+    assert not torch.equal(logits.topk(1).indices[:, 0] == targets, first)
+    assert score(Metric.top_k(1), logits, targets, 200).tolist() == first.double().tolist()
+    # a class is named if less than k others are higher, or equal and before it
+    own = logits.gather(1, targets[:, None])
+    before = (logits > own) | ((logits == own) & (torch.arange(12) < targets[:, None]))
+    assert (
+        score(Metric.top_k(3), logits, targets, 200).tolist()
+        == (before.sum(1) < 3).double().tolist()
+    )
+
+
 def test_top_k_is_named_by_its_k():
     assert (Metric.top_k().name, Metric.top_k(5).name) == ("top-1", "top-5")
 

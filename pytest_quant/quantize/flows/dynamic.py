@@ -14,6 +14,7 @@ from pytest_quant.quantize.layer_types import (
     SCALES,
 )
 from pytest_quant.quantize.names import kept
+from pytest_quant.quantize.second_names import second_names, share_again
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
@@ -88,9 +89,11 @@ def convert(
 
 
 def _converted(module: Any, chosen: dict[str, Any]) -> Any:
-    ao = torch_api.ao()
+    ao, again = torch_api.ao(), second_names(module)
     try:
-        return ao.quantize_dynamic(module, chosen, inplace=True)
+        converted = ao.quantize_dynamic(module, chosen, inplace=True)
+        share_again(converted, again)
+        return converted
     except Exception as error:
         raise QuantStageError(
             "convert",

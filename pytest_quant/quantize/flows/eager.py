@@ -13,6 +13,7 @@ from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.qconfigs import facts_of_mapped, layer_observers, qconfig_mapping
+from pytest_quant.quantize.second_names import second_names, share_again
 from pytest_quant.subject.batches import mapped, tensors_in
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -48,11 +49,12 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
             child.qconfig = mapping.object_type_qconfigs.get(type(child), mapping.global_qconfig)
         for name in roots_of(fp32_names):
             _keep(module, name, mapping.global_qconfig)
-        return (
-            ao.prepare_qat(module.train(), inplace=True)
-            if qat
-            else ao.prepare(module, inplace=True)
-        )
+        if not qat:
+            return ao.prepare(module, inplace=True)
+        again = second_names(module)
+        prepared = ao.prepare_qat(module.train(), inplace=True)
+        share_again(prepared, again)
+        return prepared
     except QuantStageError:
         raise
     except Exception as error:
@@ -63,9 +65,11 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
 
 def convert(prepared: Any, example: Example) -> Any:
     """The quantized module."""
-    ao = torch_api.ao()
+    ao, again = torch_api.ao(), second_names(prepared)
     try:
-        return ao.convert(prepared.eval(), inplace=True)
+        converted = ao.convert(prepared.eval(), inplace=True)
+        share_again(converted, again)
+        return converted
     except Exception as error:
         raise FlowRefusal(
             "convert", NAME, f"could not convert quant_model: {in_brief(error)}{users_line(error)}"

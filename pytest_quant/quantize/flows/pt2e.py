@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import inspect
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -224,13 +225,27 @@ def _activation(recipe: Recipe) -> Any:
 
 
 def _int8_modules(graph: Any, owners: dict[str, str]) -> frozenset[str]:
-    """The user's names of the modules whose weights the graph holds in int8."""
+    """The user's names of the modules whose weights the graph holds in int8, and not in float too.
+
+    An embedding that shares its weight with a head stays float, and so does a layer that has no int8
+    kernel in one of its places.
+    """
     users = [user for node in weight_nodes(graph) for user in node.users]
-    return frozenset(
+    named = {
         name
         for u in users
         for name in (torch_api.owner_of(u), owners.get(u.name, torch_api.owner_of(u)))
-    )
+    }
+    in_float = {
+        str(node.target).rpartition(".")[0]
+        for node in graph.graph.find_nodes(op="get_attr")
+        if _is_float_matrix(attrgetter(node.target)(graph))
+    }
+    return frozenset(named - in_float)
+
+
+def _is_float_matrix(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.ndim > 1
 
 
 def _separate_weights(graph: Any) -> None:

@@ -26,8 +26,9 @@ from quantizable import (
 from torch import nn
 
 from pytest_quant import QuantStageError, Recipe
-from pytest_quant.machine.conditions import known_warnings_silenced
-from pytest_quant.quantize.flows import exported, kernel
+from pytest_quant.machine.conditions import engine_set, known_warnings_silenced
+from pytest_quant.quantize.flows import exported, kernel, pt2e
+from pytest_quant.quantize.flows.example import Example
 
 STATIC = Recipe("static", flow="pt2e")
 DYNAMIC = Recipe("dynamic", flow="pt2e")
@@ -289,3 +290,21 @@ def test_a_layer_kept_fp32_keeps_its_bits():
     assert "graph.first.weight" not in variant.model.state_dict()
     with pytest.raises(QuantStageError, match="flow pt2e found nothing to quantize"):
         built(model, Recipe("static", flow="pt2e", keep_fp32=nn.Linear), numbers)
+
+
+def test_an_embedding_that_shares_its_weight_with_an_int8_head_is_not_int8():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.head = nn.Embedding(20, 8), nn.Linear(8, 20, bias=False)
+            self.head.weight = self.words.weight
+
+        def forward(self, ids):
+            return self.head(self.words(ids))
+
+    model, ids = made(Tied), torch.arange(8).view(4, 2)
+    example = Example((ids,), {}, model(ids).detach())
+    with known_warnings_silenced(), engine_set("onednn"):
+        prepared = pt2e.prepare(model, STATIC, "onednn", example)
+        prepared(ids)
+        assert pt2e.convert(prepared, example).int8_modules == {"head"}
