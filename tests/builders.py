@@ -16,6 +16,7 @@ from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.sqnr import sqnr
 
 ONE_THREAD = Conditions(threads=1)
 
@@ -44,6 +45,15 @@ def toy_variant(recipe="dynamic", *, name=None, model=None, **parts):
     """A variant of the tiny model, built and measured as the plugin does it."""
     recipe = Recipe(recipe) if isinstance(recipe, str) else recipe
     return open_store(ONE_THREAD).variant(toy_subject(model, **parts), recipe, name)
+
+
+def kept_db(variant):
+    """The SQNR, in dB, of a variant's outputs beside FP32's on the first batch."""
+    inputs = variant.admitted.first_inputs
+    with torch.inference_mode():
+        expected = variant.fp32.forward(inputs)
+        with variant.running():
+            return sqnr(expected, variant.forward(inputs))
 
 
 def unquantized_variant(kind):

@@ -120,6 +120,16 @@ def is_compiled(model: Any) -> bool:
     return hasattr(model, "_orig_mod")
 
 
+def is_exported(model: Any) -> bool:
+    """Whether it is the graph of a program of torch.export, whose operations are ATen's alone."""
+    import torch
+
+    if not isinstance(model, torch.fx.GraphModule):
+        return False
+    called = [node.target for node in model.graph.nodes if node.op == "call_function"]
+    return bool(called) and all(isinstance(each, torch._ops.OpOverload) for each in called)
+
+
 def unsaved_buffers(child: Any) -> Iterator[tuple[str, Any]]:
     """A module's buffers that no state dict has, by name. Their bytes count all the same."""
     saved = child.state_dict(keep_vars=True)

@@ -11,6 +11,7 @@ from pytest_quant.subject.samples import taken as taken
 from pytest_quant.subject.samples import tensors_in as tensors_in
 
 DATASET_BATCH = 32  # batch size for a map-style Dataset, which brings none of its own
+OTHER_FLOATS = ("float64", "float16", "bfloat16")  # of inputs, which an FP32 model takes as float32
 
 Unpack = Callable[[Any], tuple[Any, Any]]
 Forward = Callable[[Any, Any], Any]
@@ -168,9 +169,15 @@ def on_cpu(value: Any) -> Any:
     import torch
 
     def move(tensor: Any) -> Any:
-        return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.float64 else None)
+        return tensor.detach().to("cpu", torch.float32 if other_float(tensor) else None)
 
     return mapped(value, move)
+
+
+def other_float(tensor: Any) -> str | None:
+    """The name of a tensor's floating point type where that is not float32, as a model may have too."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    return name if name in OTHER_FLOATS else None
 
 
 def described(batch: Any) -> str:

@@ -1,18 +1,16 @@
 """Subject: the FP32 model with its data, metric and training; checked once, at the door."""
 
-import copy
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.machine import torch_api
 from pytest_quant.subject.batches import (
     arrays_in,
     call,
-    described,
     each_batch,
     on_cpu,
+    other_float,
     size_of,
     taken,
     tensors_in,
@@ -21,6 +19,7 @@ from pytest_quant.subject.batches import (
 from pytest_quant.subject.counted import check_form, check_samples
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.door import MOVED, Door, distance
+from pytest_quant.subject.fp32_copy import fp32_copy
 from pytest_quant.subject.hooks import set_aside, set_global_aside
 from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
@@ -140,12 +139,12 @@ def admit(subject: Subject) -> Admitted:
         )
     raw_inputs, targets = unpack(first, "quant_eval_data", subject.batch)
     inputs = on_cpu(raw_inputs)
-    if any(tensor.dtype == torch.float64 for tensor in tensors_in(raw_inputs)):
-        notes.append("quant_eval_data gives float64 inputs; they are cast to float32")
+    if other := sorted(filter(None, set(map(other_float, tensors_in(raw_inputs))))):
+        notes.append(f"quant_eval_data gives {', '.join(other)} inputs; they are cast to float32")
     check_samples(inputs, targets)
     check_form(inputs, subject.forward)
     with torch.inference_mode():
-        outputs = forward(subject, module, inputs, "quant_model (FP32)")
+        outputs = _first_outputs(subject, module, inputs)
         again = unshared(
             subject.model, lambda: forward(subject, module, inputs, "quant_model (FP32)")
         )
@@ -161,6 +160,22 @@ def admit(subject: Subject) -> Admitted:
     metrics = tuple(metric for metric, _ in known)
     door = Door.of(module, inputs, subject.forward)
     return Admitted(subject, module, metrics, inputs, tuple(notes), door)
+
+
+def _first_outputs(subject: Subject, module: Any, inputs: Any) -> Any:
+    """Of FP32, with a word on types where the user's model has other ones."""
+    try:
+        return forward(subject, module, inputs, "quant_model (FP32)")
+    except QuantStageError as error:
+        theirs = sorted(filter(None, set(map(other_float, subject.model.parameters()))))
+        if not theirs or ("dtype" not in error.sentence and "type" not in error.sentence):
+            raise
+        raise QuantStageError(
+            error.stage,
+            f"{error.sentence} quant_model is in {', '.join(theirs)} and is measured as float32: where "
+            "forward or quant_forward casts by itself, let it cast to the type of the weights, as in "
+            "x.to(self.head.weight.dtype).",
+        ) from error
 
 
 def _probe(
@@ -184,47 +199,6 @@ def _probe(
     except QuantStageError:
         pass
     return probe
-
-
-def fp32_copy(model: Any) -> tuple[Any, list[str]]:
-    """A copy of the user's model on the CPU, in eval mode, as float32; and what had to be changed."""
-    import torch
-
-    notes: list[str] = []
-    if not isinstance(model, torch.nn.Module):
-        raise QuantStageError(
-            "fixture",
-            f"quant_model gave {described(model)}; expected a trained FP32 "
-            "torch.nn.Module, or Subject(model, name='...'). Override the fixture quant_model.",
-        )
-    if torch_api.is_compiled(model):
-        raise QuantStageError(
-            "fixture",
-            "quant_model gave a model compiled by torch.compile, which cannot be copied "
-            "and quantized; return the module that was compiled.",
-        )
-    if model.training:
-        notes.append("quant_model came in train mode; its copy was put into eval mode")
-    tensors = [*model.parameters(), *model.buffers()]
-    if any(tensor.device.type != "cpu" for tensor in tensors):
-        notes.append("quant_model came on another device; its copy was put on the CPU")
-    if any(tensor.dtype in (torch.float64, torch.float16, torch.bfloat16) for tensor in tensors):
-        notes.append("quant_model was not float32; its copy was cast to float32")
-    try:
-        copied = copy.deepcopy(model).cpu().float().eval()
-    except Exception as error:
-        remedy = (
-            "replace torch.nn.utils.weight_norm by torch.nn.utils.parametrizations.weight_norm, or "
-            "call remove_weight_norm"
-            if "deepcopy protocol" in str(error)
-            else "make copy.deepcopy(model) work"
-        )
-        raise QuantStageError(
-            "fixture",
-            f"quant_model cannot be copied ({in_brief(error)}), and we never change "
-            f"yours; {remedy}.",
-        ) from error
-    return copied, notes
 
 
 def forward(

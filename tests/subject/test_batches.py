@@ -231,7 +231,7 @@ def test_inputs_come_to_the_cpu_detached_and_as_float32():
         "x": torch.float32,
         "w": torch.float32,
         "i": torch.int64,
-        "h": torch.float16,
+        "h": torch.float32,
     }
     assert moved["w"].requires_grad is False
 
