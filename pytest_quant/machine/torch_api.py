@@ -25,6 +25,7 @@ MODULES = {
     AO: "flows eager, fx and parts, dynamic quantization, QConfigs, observers",
     FX: "flows fx and parts",
     FX_CONFIG: "modules that FX must not trace (keep_fp32)",
+    "torch.ao.nn.quantized": "int8 layers of flows eager, fx and parts, and of dynamic quantization",
     "torch.ao.quantization.observer": "observers of flows eager, fx and parts",
     PT2E: "flow pt2e",
     X86_QUANTIZER: "flow pt2e",
@@ -113,6 +114,12 @@ def attention_linear() -> Any:
     import torch
 
     return torch.nn.modules.linear.NonDynamicallyQuantizableLinear
+
+
+def quantized_embeddings() -> tuple[Any, Any]:
+    """The classes of int8 Embedding and EmbeddingBag."""
+    quantized = module("torch.ao.nn.quantized")
+    return quantized.Embedding, quantized.EmbeddingBag
 
 
 def is_compiled(model: Any) -> bool:

@@ -89,6 +89,12 @@ class OfTwoTypes(nn.Module):
         return self.head(self.body(self.cast(self, x)).float())
 
 
+def test_a_model_of_two_types_that_follows_its_weights_is_taken():
+    model = OfTwoTypes(lambda own, x: x.to(own.body.weight.dtype))
+    dynamic = open_store(ONE_THREAD).variant(toy_subject(model.eval()), Recipe("dynamic"))
+    assert kept_db(dynamic) > 15
+
+
 def test_a_model_that_casts_by_itself_is_told_to_follow_its_weights():
     model = OfTwoTypes(lambda own, x: x.half())
     with pytest.raises(QuantStageError, match=r"in float16 and is measured as float32.*x\.to\("):

@@ -2,10 +2,13 @@
 
 import copy
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from pytest_quant.errors import NothingToQuantizeError, QuantStageError, in_brief
 from pytest_quant.machine import torch_api
+from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
+from pytest_quant.quantize.flows.reads import answer, reads_of, with_values
 from pytest_quant.quantize.layer_types import (
     EMBEDDING_SCALES,
     EMBEDDINGS,
@@ -44,8 +47,8 @@ def convert(
 ) -> Any:
     """The module with every layer quantized for which PyTorch has dynamic kernels.
 
-    A layer that the model never calls, since it reads its weights itself, stays FP32 where the model
-    could not run otherwise: a quantized layer's weight is no tensor.
+    A layer whose weights the model computes with itself, besides calling it or instead, stays FP32: a
+    quantized layer's weight is no tensor.
 
     Args:
         module: our own copy of the FP32 model.
@@ -80,12 +83,31 @@ def convert(
             "quantization also covers convolutions.",
         )
     if "" in chosen:  # the model is itself such a layer, and quantize_dynamic only swaps children
-        return convert_alone(module, chosen[""])
-    uncalled = _uncalled(module, chosen, recipe, run) if run else set()
+        return take_any_ids(convert_alone(module, chosen[""]))
+    run_once = partial(_run_as_built, module, recipe, run) if run else None
+    found = reads_of(module, chosen, run_once) if run_once else {}
+    if read := with_values(found):
+        chosen = {name: qconfig for name, qconfig in chosen.items() if name not in read}
+        _refuse_none(chosen, read)
+    uncalled = _uncalled(module, chosen, run_once) if run_once else set()
     if run and uncalled and not _runs(_converted(copy.deepcopy(module), chosen), recipe, run):
         rest = {name: qconfig for name, qconfig in chosen.items() if name not in uncalled}
         chosen = rest or chosen  # with none left, let the model fail on its own
-    return _converted(module, chosen)
+    before = {name: module.get_submodule(name) for name in chosen}
+    converted = take_any_ids(_converted(module, chosen))
+    for name, layer in before.items():
+        answer(converted.get_submodule(name), layer, found.get(name, {}))
+    return converted
+
+
+def _refuse_none(chosen: Collection[str], read: Collection[str]) -> None:
+    if not chosen:
+        named = ", ".join(sorted(read)[:3]) + (", ..." if len(read) > 3 else "")
+        raise NothingToQuantizeError(
+            "prepare",
+            f"nothing to quantize: quant_model computes with the weights of {named} itself, and an int8 "
+            "layer has none to read. Call the layers, or use static quantization.",
+        )
 
 
 def _converted(module: Any, chosen: dict[str, Any]) -> Any:
@@ -102,9 +124,7 @@ def _converted(module: Any, chosen: dict[str, Any]) -> Any:
         ) from error
 
 
-def _uncalled(
-    module: Any, names: Collection[str], recipe: Recipe, run: Callable[[Any], object]
-) -> set[str]:
+def _uncalled(module: Any, names: Collection[str], run_once: Callable[[], object]) -> set[str]:
     """Which of these submodules the model does not call; off attention's fast path, which calls none."""
     called = set[str]()
     hooks = [
@@ -112,18 +132,21 @@ def _uncalled(
         for name in names
     ]
     try:
-        with running_as_built(module, recipe, facts(recipe)):
-            run(module)
+        run_once()
     finally:
         for hook in hooks:
             hook.remove()
     return set(names) - called
 
 
+def _run_as_built(model: Any, recipe: Recipe, run: Callable[[Any], object]) -> None:
+    with running_as_built(model, recipe, facts(recipe)):
+        run(model)
+
+
 def _runs(converted: Any, recipe: Recipe, run: Callable[[Any], object]) -> bool:
     try:
-        with running_as_built(converted, recipe, facts(recipe)):
-            run(converted)
+        _run_as_built(converted, recipe, run)
     except Exception:
         return False
     return True
@@ -139,9 +162,5 @@ def convert_alone(layer: Any, qconfig: Any) -> Any:
 
 
 def _has_kernel(module: Any) -> bool:
-    """PyTorch's int8 LSTM has no projection; its EmbeddingBag only sums, its Embedding no max_norm."""
-    if getattr(module, "proj_size", 0):
-        return False
-    if getattr(module, "mode", "sum") != "sum" and hasattr(module, "embedding_dim"):
-        return False
-    return getattr(module, "max_norm", None) is None
+    """PyTorch's int8 LSTM has no projection; of embeddings see `has_embedding_kernel`."""
+    return not getattr(module, "proj_size", 0) and has_embedding_kernel(module)

@@ -9,6 +9,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
@@ -47,6 +48,8 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
         _fuse(module, qat)
         for child in module.modules():
             child.qconfig = mapping.object_type_qconfigs.get(type(child), mapping.global_qconfig)
+            if not has_embedding_kernel(child):
+                child.qconfig = None
         for name in roots_of(fp32_names):
             _keep(module, name, mapping.global_qconfig)
         if not qat:
@@ -67,7 +70,7 @@ def convert(prepared: Any, example: Example) -> Any:
     """The quantized module."""
     ao, again = torch_api.ao(), second_names(prepared)
     try:
-        converted = ao.convert(prepared.eval(), inplace=True)
+        converted = take_any_ids(ao.convert(prepared.eval(), inplace=True))
         share_again(converted, again)
         return converted
     except Exception as error:

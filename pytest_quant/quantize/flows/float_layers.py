@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.quantize.flows.lookups import has_embedding_kernel
 from pytest_quant.quantize.layer_types import WEIGHTED
 
 # PyTorch's int8 kernel of PReLU multiplies positive values too where their sum with the scale asks for
@@ -19,7 +20,11 @@ WRONG_IN_INT8 = (
 
 def wrong_in_int8(module: Any) -> list[str]:
     """Names of the layers whose int8 kernels in PyTorch compute something else."""
-    return [name for name, child in module.named_modules() if type(child) in WRONG_IN_INT8]
+    return [
+        name
+        for name, child in module.named_modules()
+        if type(child) in WRONG_IN_INT8 or not has_embedding_kernel(child)
+    ]
 
 
 def hide(module: Any, names: Iterable[str]) -> None:

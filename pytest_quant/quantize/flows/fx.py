@@ -12,12 +12,15 @@ from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example, narrow
 from pytest_quant.quantize.flows.float_layers import hide, show, wrong_in_int8
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.graph_reads import own_reads
+from pytest_quant.quantize.flows.lookups import take_any_ids
 from pytest_quant.quantize.flows.mode_askers import (
     answer_eval,
     is_the_model,
     mode_askers,
     without_weights,
 )
+from pytest_quant.quantize.flows.observed_graph import take_off_integers
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
@@ -84,10 +87,11 @@ def _traced(
     custom = _custom_config(whole)
     values = example.by_name(module)
     rebuild = narrow(module, example)
-    inputs = (*example.args, *example.kwargs.values()) if values is None else values.values()
+    given = (*example.args, *example.kwargs.values()) if values is None else values.values()
+    inputs = tuple(given)
     prepare_fx = fx.prepare_qat_fx if recipe.kind == "qat" else fx.prepare_fx
     try:
-        prepared = prepare_fx(module, mapping, tuple(inputs), prepare_custom_config=custom)
+        prepared = prepare_fx(module, mapping, inputs, prepare_custom_config=custom)
     except Exception as error:
         raise FlowRefusal(
             "prepare",
@@ -98,6 +102,7 @@ def _traced(
         ) from error
     if recipe.kind == "qat":
         set_dropout(prepared, True)
+    take_off_integers(prepared, inputs)
     free_scores(prepared)
     part_ranges(prepared, mapping.global_qconfig.activation)
     free_tail(prepared, mapping.global_qconfig.activation)
@@ -113,8 +118,9 @@ def convert(prepared: Any, example: Example) -> Any:
     prepared.eval()
     set_dropout(prepared, False)
     functional = frozenset(weight_owners(prepared).values())
+    own_reads(prepared)
     try:
-        converted = fx.convert_fx(prepared).eval()
+        converted = take_any_ids(fx.convert_fx(prepared).eval())
     except Exception as error:
         raise FlowRefusal(
             "convert",

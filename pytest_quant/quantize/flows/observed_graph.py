@@ -4,6 +4,8 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
+
 
 def observer_at(prepared: Any, node: Any) -> Any:
     """The observer, or fake-quantize module, that a node calls; None where it calls another."""
@@ -36,3 +38,35 @@ def take_off(prepared: Any, nodes: Iterable[Any]) -> None:
         if "activation_post_process" in name and name not in used:
             prepared.delete_submodule(name)
     prepared.recompile()
+
+
+def take_off_integers(prepared: Any, inputs: Iterable[Any]) -> None:
+    """Take the observers off integers: FX lets them see ``ids.view(...)`` too, as if it could round them.
+
+    Args:
+        inputs: of one call, in order.
+    """
+    integers = list[Any]()
+
+    class Looks(torch.fx.Interpreter):
+        def run_node(self, node: Any) -> Any:
+            if observer_at(prepared, node) is None:
+                return super().run_node(node)
+            value = self.env[node.args[0]]
+            if isinstance(value, torch.Tensor) and not value.is_floating_point():
+                integers.append(node)
+            return value
+
+    if not any(isinstance(v, torch.Tensor) and not v.is_floating_point() for v in inputs):
+        return
+    training = {child: child.training for child in prepared.modules()}
+    prepared.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            Looks(prepared, garbage_collect_values=False).run(*inputs)
+    except Exception:  # what cannot run is refused where it is to run
+        return
+    finally:
+        for child, mode in training.items():
+            child.training = mode
+    take_off(prepared, integers)

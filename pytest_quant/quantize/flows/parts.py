@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.quantize.flows.flow import FlowRefusal, observers_of
+from pytest_quant.quantize.flows.reads import reads_of
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept
 from pytest_quant.variant.facts import Facts
@@ -33,6 +35,9 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     """The model as it is, with each outermost submodule replaced that FX can trace."""
     fp32_names = kept(module, recipe.keep_fp32)
     calls = example.parts or _calls(module, example)
+    layers = [name for name, child in module.named_modules() if name and fx.is_whole(child)]
+    # whose weight the model reads, if only its type; a traced part has none of that name
+    fp32_names |= reads_of(module, layers, lambda: _call(module, example)).keys()
     done: dict[int, tuple[Any, Any]] = {}
 
     def prepared(name: str, child: Any) -> Any:
@@ -106,14 +111,17 @@ def _is_called_by_name(example: Example) -> bool:
 
 def _calls(module: Any, example: Example) -> dict[str, Example]:
     """How the model calls each of its submodules; in eval mode, so that nothing is learned from it."""
+    run = partial(_call, module, example)
+    return calls_of(dict(module.named_modules()), run, alike=True)
+
+
+def _call(module: Any, example: Example) -> None:
+    """One call in eval mode."""
     training = {child: child.training for child in module.modules()}
     module.eval()
     try:
-        return calls_of(
-            dict(module.named_modules()),
-            lambda: module(*example.args, **example.kwargs),
-            alike=True,
-        )
+        with torch.no_grad():
+            module(*example.args, **example.kwargs)
     finally:
         for child, mode in training.items():
             child.training = mode
