@@ -43,6 +43,7 @@ KERNEL_COUNTERS = ("qconv_weight_prepack_matcher_count", "qlinear_weight_prepack
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 GLOBAL_HOOKS = tuple(f"_global{name}" for name in HOOKS)
 STACK = "nn_module_stack"  # of a traced node's meta: the user's modules that it lies in
+SOURCES = "source_fn_stack"  # of a traced node's meta: the layers and functions that it came from
 ROOT = "L['self']"  # what strict export calls the model itself
 
 
@@ -93,6 +94,17 @@ def transposed_base() -> Any:
     import torch
 
     return torch.nn.modules.conv._ConvTransposeNd
+
+
+def padding_of(layer: Any) -> tuple[int, ...]:
+    """What a convolution pads before and after, of the last dimension first."""
+    return tuple(layer._reversed_padding_repeated_twice)
+
+
+def set_padding(layer: Any, sizes: tuple[int, ...], mode: str) -> None:
+    """Let a convolution pad so; ``constant``, which is not offered, is what `F.pad` calls zeros."""
+    layer.padding_mode = mode
+    layer._reversed_padding_repeated_twice = list(sizes)
 
 
 def batchnorm_base() -> Any:
@@ -176,6 +188,16 @@ def refuse_unowned(graph: Any) -> None:
             "prepare",
             f"a graph that this PyTorch exports has no {STACK}, so that no layer has a name",
         )
+
+
+def part_paddings(graph: Any) -> None:
+    """Let padding count as an operation of its own, not as a part of the convolution that asked for it:
+    torchao looks for convolutions by the layer that a node came from."""
+    import torch
+
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.pad.default and node.meta.get(SOURCES):
+            node.meta[SOURCES] = [(node.name, torch.nn.functional.pad)]
 
 
 def form_of_outputs(graph: Any) -> Any:

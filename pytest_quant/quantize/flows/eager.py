@@ -10,6 +10,7 @@ from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
+from pytest_quant.quantize.flows.paddings import put_into_hooks, set_aside
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
@@ -45,7 +46,9 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     fp32_names = kept(module, recipe.keep_fp32)
     mapping = qconfig_mapping(recipe, engine)
     try:
+        paddings = set_aside(module)
         _fuse(module, qat)
+        put_into_hooks(module, paddings)
         for child in module.modules():
             child.qconfig = mapping.object_type_qconfigs.get(type(child), mapping.global_qconfig)
             if not has_embedding_kernel(child):

@@ -22,6 +22,7 @@ from pytest_quant.quantize.flows.mode_askers import (
 )
 from pytest_quant.quantize.flows.observed_graph import take_off_integers
 from pytest_quant.quantize.flows.owners import weight_owners
+from pytest_quant.quantize.flows.paddings import put_before_calls, set_aside
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
 from pytest_quant.quantize.flows.tail import free_tail
@@ -89,6 +90,7 @@ def _traced(
     rebuild = narrow(module, example)
     given = (*example.args, *example.kwargs.values()) if values is None else values.values()
     inputs = tuple(given)
+    paddings = set_aside(module)
     prepare_fx = fx.prepare_qat_fx if recipe.kind == "qat" else fx.prepare_fx
     try:
         prepared = prepare_fx(module, mapping, inputs, prepare_custom_config=custom)
@@ -102,6 +104,7 @@ def _traced(
         ) from error
     if recipe.kind == "qat":
         set_dropout(prepared, True)
+    put_before_calls(prepared, paddings)
     take_off_integers(prepared, inputs)
     free_scores(prepared)
     part_ranges(prepared, mapping.global_qconfig.activation)

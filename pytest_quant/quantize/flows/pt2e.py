@@ -25,6 +25,7 @@ from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.kernel import quietly
 from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, mode_askers
 from pytest_quant.quantize.flows.owners import weight_owners
+from pytest_quant.quantize.flows.paddings import in_numbers
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
 from pytest_quant.quantize.layer_types import CONVOLUTIONS, LINEAR
@@ -73,6 +74,7 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
 
 def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
     fp32_names = kept(module, recipe.keep_fp32)
+    in_numbers(module)
     values = example.by_name(module)
     if values is None:
         raise FlowRefusal(
@@ -92,6 +94,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
         try:
             graph, size = _exported(module, given, example.batch)
             torch_api.refuse_unowned(graph)
+            torch_api.part_paddings(graph)
             quantizer = x86.X86InductorQuantizer()
             if recipe.kind == "dynamic":  # only Linear has a dynamic kernel
                 quantizer.set_function_type_qconfig(
