@@ -11,6 +11,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.finite import irregular
 from pytest_quant.measure.overlap import refuse_overlap
 from pytest_quant.subject.batches import (
+    count_of,
     each_batch,
     on_cpu,
     size_of,
@@ -78,10 +79,12 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
         variant.timed("evaluate"),
         variant.running(),
         conditions.progress(
-            f"evaluate {subject.label} {who}", _length(subject.eval_data), "batches"
+            f"evaluate {subject.label} {who}",
+            count_of(subject.eval_data, "quant_eval_data", subject.batch),
+            "batches",
         ) as advance,
     ):
-        for batch in each_batch(subject.eval_data, "quant_eval_data"):
+        for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
             scores, outputs, targets = score_one(variant, model, who, batch)
             if variant.is_fp32 and first is None:
                 first = Probe((outputs,), (targets,), (len(scores.samples),))
@@ -202,10 +205,3 @@ def _note_conversion_gap(variant: Variant, own: Evaluation, before: dict[str, fl
                 f"{metric.name} is {metric.shown(was)} fake-quantized and {metric.shown(now)} "
                 "converted; the converted model is judged"
             )
-
-
-def _length(data: Any) -> int | None:
-    try:
-        return len(data)
-    except TypeError:
-        return None

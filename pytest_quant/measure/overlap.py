@@ -87,7 +87,7 @@ def _as_called(variant: Variant) -> Set[bytes]:
     hook = model.register_forward_pre_hook(look, with_kwargs=True, prepend=True)
     try:
         with variant.isolated((subject.eval_data,)), variant.fp32.running():
-            for batch in each_batch(subject.eval_data, "quant_eval_data"):
+            for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
                 inputs, _ = unpack(batch, "quant_eval_data", subject.batch)
                 try:
                     subject.forward(model, on_cpu(inputs))

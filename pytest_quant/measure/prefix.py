@@ -48,7 +48,9 @@ class ScoredPrefix:
             with variant.isolated(), variant.timed("evaluate"), variant.running():
                 if self._source is None:
                     variant.refuse_moved_fp32()
-                    self._source = each_batch(self._loader, "quant_eval_data")
+                    self._source = each_batch(
+                        self._loader, "quant_eval_data", variant.subject.batch
+                    )
                 batch = next(self._source)
                 scores, _, _ = score_one(variant, variant.model, variant.name, batch)
             self._batches.append(scores)

@@ -36,7 +36,7 @@ def calibrate(
         forward(subject, model, inputs, whose, stage="calibrate", fixture=fixture)
 
     with torch.no_grad(), progress(f"calibrate {who}", samples, "samples") as advance:
-        for batch in each_batch(data, fixture):
+        for batch in each_batch(data, fixture, subject.batch, like=admitted.first_inputs):
             inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
             count = min(size_of(inputs), samples - done) or 1
             inputs = taken(inputs, count)

@@ -1,6 +1,7 @@
 """Batches: what a loader yields, taken apart into inputs and targets, samples and their digests."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
@@ -9,6 +10,7 @@ from pytest_quant.subject.samples import is_packed
 from pytest_quant.subject.samples import size_of as size_of
 from pytest_quant.subject.samples import taken as taken
 from pytest_quant.subject.samples import tensors_in as tensors_in
+from pytest_quant.subject.singles import TOGETHER, is_single, together
 
 DATASET_BATCH = 32  # batch size for a map-style Dataset, which brings none of its own
 OTHER_FLOATS = ("float64", "float16", "bfloat16")  # of inputs, which an FP32 model takes as float32
@@ -60,8 +62,42 @@ def batches_of(data: Any, fixture: str) -> Any:
     return data
 
 
-def each_batch(data: Any, fixture: str) -> Iterator[Any]:
-    """The batches, with an error of the loader turned into one that names the fixture."""
+def each_batch(
+    data: Any, fixture: str, own: Unpack | None = None, *, like: Any = None
+) -> Iterator[Any]:
+    """The batches, with an error of the loader turned into one that names the fixture.
+
+    Data that clearly yields single samples (`is_single`) is put together to batches.
+
+    Args:
+        own: the user's `quant_batch`, which then gets what the data yields, as it is.
+        like: inputs of a batch, where it is known what one looks like.
+    """
+    items = _each_item(data, fixture)
+    first = next(items, items)
+    if first is items:
+        return
+    whole = chain([first], items)
+    yield from together(whole, fixture) if own is None and is_single(first, like) else whole
+
+
+def yields_singles(data: Any, fixture: str, own: Unpack | None = None) -> bool:
+    """Whether `each_batch` puts single samples together; reads the first one."""
+    return own is None and is_single(next(_each_item(data, fixture), None))
+
+
+def count_of(data: Any, fixture: str, own: Unpack | None = None) -> int | None:
+    """How many batches `each_batch` makes of data; None where it does not tell."""
+    try:
+        count = len(batches_of(data, fixture))
+    except TypeError:
+        return None
+    if isinstance(data, list | tuple) and yields_singles(data, fixture, own):
+        return -(-count // TOGETHER)
+    return count
+
+
+def _each_item(data: Any, fixture: str) -> Iterator[Any]:
     iterator = None
     while True:
         try:

@@ -15,6 +15,7 @@ from pytest_quant.subject.batches import (
     taken,
     tensors_in,
     unpack,
+    yields_singles,
 )
 from pytest_quant.subject.counted import check_form, check_samples
 from pytest_quant.subject.digests import digests
@@ -25,6 +26,7 @@ from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import score
+from pytest_quant.subject.singles import TOGETHER
 from pytest_quant.subject.trust import enough, trusted
 
 
@@ -129,13 +131,18 @@ def admit(subject: Subject) -> Admitted:
     module, notes = fp32_copy(subject.model)
     set_global_aside(notes)
     metrics = _metrics(subject)
-    batches = each_batch(subject.eval_data, "quant_eval_data")
+    batches = each_batch(subject.eval_data, "quant_eval_data", subject.batch)
     first = next(batches, None)
     if first is None:
         raise QuantStageError(
             "fixture",
             "quant_eval_data yielded nothing; accuracy needs labelled samples (some "
             "hundred at least). Override the fixture quant_eval_data.",
+        )
+    if yields_singles(subject.eval_data, "quant_eval_data", subject.batch):
+        notes.append(
+            f"quant_eval_data yields single samples, which are taken in batches of {TOGETHER}; wrap it in "
+            "a DataLoader for another size"
         )
     raw_inputs, targets = unpack(first, "quant_eval_data", subject.batch)
     inputs = on_cpu(raw_inputs)

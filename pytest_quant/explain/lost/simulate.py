@@ -65,7 +65,8 @@ def tuned_inputs(variant: Variant, samples: int) -> Iterator[Any]:
         yield variant.admitted.first_inputs
         return
     done = 0
-    for batch in each_batch(data, fixture):
+    like = variant.admitted.first_inputs
+    for batch in each_batch(data, fixture, subject.batch, like=like):
         inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
         count = min(size_of(inputs), samples - done) or 1
         yield taken(inputs, count)

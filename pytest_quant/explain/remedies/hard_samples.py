@@ -138,7 +138,7 @@ def _picked(variant: Variant, names: dict[bytes, str]) -> dict[str, list[Batch]]
     """Rows of the eval data, by the name that their digests have."""
     subject = variant.subject
     found: dict[str, list[Batch]] = {}
-    for batch in each_batch(subject.eval_data, "quant_eval_data"):
+    for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
         raw, targets = unpack(batch, "quant_eval_data", subject.batch)
         inputs, size = on_cpu(raw), size_of(raw)
         called = [names.get(d.hex()[:16].encode()) for d in digests((inputs, targets), size)]
