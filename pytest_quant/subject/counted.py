@@ -109,7 +109,7 @@ def _remedy(inputs: Any, size: int, count: int) -> str:
             "quant_batch returning ({'offsets': offsets, 'text': text}, targets) for an EmbeddingBag, "
             "whose forward takes these by name."
         )
-    return ""
+    return " Where it yields single samples, wrap it in a DataLoader."
 
 
 def _kind(item: Any) -> str:

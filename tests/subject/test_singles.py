@@ -98,7 +98,7 @@ def test_batches_are_counted_of_singles_and_of_datasets():
 
 def test_samples_that_make_no_batch_are_told_to_be_wrapped():
     data = [(torch.zeros(3, n, 8), 1) for n in (4, 5, 6)]
-    with pytest.raises(QuantStageError, match="quant_eval_data yields single.*in a DataLoader"):
+    with pytest.raises(QuantStageError, match=r"quant_eval_data yields single.*in a DataLoader"):
         list(each_batch(data, "quant_eval_data"))
 
 
