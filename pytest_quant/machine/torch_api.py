@@ -5,7 +5,7 @@ whose loss would be silent is checked where it is used, and its loss is an error
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,8 @@ MODULES = {
     PT2E_FAKE_QUANTIZE: "QAT with an own observer in flow pt2e",
     INDUCTOR: "flow pt2e, which compiles",
     "torch._dynamo.utils": "how many int8 kernels a compiled model has",
+    "torch._subclasses": "flow pt2e: inputs of several lengths",
+    "torch.fx.experimental.symbolic_shapes": "flow pt2e: inputs of several lengths",
     PYTREE: "flow pt2e: outputs that are no single tensor",
 }
 # What PyTorch logs though nobody asked; a logger that is gone logs nothing. The last one writes
@@ -203,6 +205,51 @@ def part_paddings(graph: Any) -> None:
 def form_of_outputs(graph: Any) -> Any:
     """How an exported graph's outputs are nested: a pytree's spec."""
     return graph._out_spec
+
+
+def sizes_of_inputs(graph: Any) -> list[tuple[int | None, ...]]:
+    """The sizes of each tensor that an exported graph takes; None where it takes any.
+
+    A symbol that a guard has bound to a number reads like that number.
+    """
+    values = [node.meta.get("val") for node in graph.graph.find_nodes(op="placeholder")]
+    return [
+        tuple(int(str(size)) if str(size).isdigit() else None for size in value.shape)
+        for value in values
+        if hasattr(value, "shape")
+    ]
+
+
+def free_sizes(
+    inputs: list[Any], free: list[tuple[bool, ...]]
+) -> tuple[list[Any], Callable[[list[Any]], bool]]:
+    """Stand-ins of tensors with sizes that are symbols, for inductor to compile a graph for all of them.
+
+    Args:
+        inputs: contiguous tensors.
+        free: of each one, which of its sizes are.
+
+    Returns:
+        The stand-ins, and what tells afterwards whether the compiled graph takes other tensors: not if it
+        asked for something of the sizes that these do not fulfil.
+    """
+    fakes = module("torch._subclasses")
+    symbolic = module("torch.fx.experimental.symbolic_shapes")
+    dynamic, static = symbolic.DimDynamic.DYNAMIC, symbolic.DimDynamic.STATIC
+    environment = symbolic.ShapeEnv()
+    mode = fakes.FakeTensorMode(shape_env=environment)
+    made = []
+    for tensor, sizes in zip(inputs, free, strict=True):
+        context = symbolic.StatelessSymbolicContext(
+            dynamic_sizes=[dynamic if size else static for size in sizes]
+        )
+        made.append(mode.from_tensor(tensor, symbolic_context=context))
+
+    def takes(others: list[Any]) -> bool:
+        code = environment.produce_guards_expression(made, ignore_static=False)
+        return code is None or bool(environment.evaluate_guards_expression(code, others))
+
+    return made, takes
 
 
 def kernels_found() -> int | None:

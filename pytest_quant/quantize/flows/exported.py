@@ -12,6 +12,8 @@ from pytest_quant.quantize.flows.example import Rebuild, holds_no_tensor
 from pytest_quant.quantize.flows.kernel import Kernel, compiled
 from pytest_quant.subject.batches import mapped, size_of, taken, tensors_in
 
+VARIES = "more than the batch's size varies"  # no name of a node
+
 
 class Exported(torch.nn.Module):
     """A graph with observers or fake-quantize modules.
@@ -20,13 +22,25 @@ class Exported(torch.nn.Module):
         graph: takes the arguments of one call by name.
         call: how the user's model is called.
         size: the one batch size that the graph takes; None when it takes any.
+        sizes: of each tensor that the graph takes; None where it takes any.
+
+    Attributes:
+        lengths: sizes beyond the batch's that it has seen.
     """
 
-    def __init__(self, graph: Any, call: "NamedCall", size: int | None) -> None:
+    def __init__(
+        self,
+        graph: Any,
+        call: "NamedCall",
+        size: int | None,
+        sizes: list[tuple[int | None, ...]],
+    ) -> None:
         super().__init__()
         self.graph = graph
         self.call = call
         self.size = size
+        self.sizes = sizes
+        self.lengths = set[tuple[Any, ...]]()
         self.keeps_statistics = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -39,7 +53,24 @@ class Exported(torch.nn.Module):
 
     def run(self, values: dict[str, Any]) -> Any:
         """What the graph returns for a batch of a size that it takes."""
+        self.lengths.add(_lengths(values))
         return self.graph(**values)
+
+    def misfit(self, args: Any, kwargs: Any) -> str | None:
+        """Which sizes beyond the batch's it is bound to and a call, which is noted, does not have; None
+        where it has."""
+        values = self.call.arguments(args, kwargs)
+        self.lengths.add(_lengths(values))
+        batch = _size(values)
+        for own, tensor in zip(self.sizes, tensors_in(values), strict=True):
+            places = enumerate(zip(own, tensor.shape, strict=True))
+            if not all(
+                size in (None, here) or (not place and here == batch)
+                for place, (size, here) in places
+            ):
+                bound = ", ".join("any" if size is None else str(size) for size in own[1:])
+                return f"[batch, {bound}] and none of {list(tensor.shape)}"
+        return None
 
     def train(self, mode: bool = True) -> "Exported":
         self.training = mode
@@ -53,10 +84,11 @@ class Exported(torch.nn.Module):
 
 
 class Compiled(Exported):
-    """A converted graph, compiled by inductor for the size of the first batch it sees.
+    """A converted graph, compiled by inductor for the shapes of the first batch it sees.
 
-    Smaller batches are filled up to that size, since each new size costs seconds to compile. A deep
-    copy has seen no batch yet. There is nothing to train in it: `train` and `eval` change nothing.
+    Smaller batches are filled up to that size, since each new size costs seconds to compile. Where other
+    sizes vary, such as the length of texts, it is compiled for all of them at once. A deep copy has seen
+    no batch yet. There is nothing to train in it: `train` and `eval` change nothing.
 
     It is compiled without dynamo, whose guards cost a fifth of a millisecond a call, and which forgets
     all that it compiled at the next export in the process and would silently compile it anew.
@@ -68,6 +100,7 @@ class Compiled(Exported):
         int8_modules: the user's names of the modules that became int8.
 
     Attributes:
+        varies: whether more than the batch's size does, as far as calibration or training showed.
         without_kernel: how many uses of int8 weights inductor found no int8 kernel for when it last
             compiled: they run in FP32, on dequantized weights.
     """
@@ -75,12 +108,13 @@ class Compiled(Exported):
     def __init__(
         self, exported: Exported, graph: Any, form: Any, int8_modules: frozenset[str]
     ) -> None:
-        super().__init__(graph, exported.call, exported.size)
+        super().__init__(graph, exported.call, exported.size, exported.sizes)
         self.form = form
         self.int8_modules = int8_modules
         self.training = False
-        self._largest = self.size or 0
+        self.varies = getattr(exported, "varies", len(exported.lengths) > 1)
         self.without_kernel = 0
+        self._largest = self.size or 0
         self._kernels: dict[tuple[Any, ...], Kernel] = {}
 
     def outputs(self, values: dict[str, Any]) -> Any:
@@ -94,20 +128,37 @@ class Compiled(Exported):
         inputs = list(tensors_in(values))
         key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         if key not in self._kernels:
-            self._kernels[key], found = compiled(self.graph, inputs, self.form)
-            if found is not None:  # else this PyTorch does not tell
-                self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
+            self.lengths.add(_lengths(values))
+            self._kernels[key] = self._kernel(inputs)
         return self._kernels[key](inputs)
+
+    def _kernel(self, inputs: list[Any]) -> Kernel:
+        """One that takes these inputs, compiled where there is none."""
+        for known in self._kernels.values():
+            if known.takes(inputs):
+                return known
+        free = None
+        if self.varies or len(self.lengths) > 1:
+            if not self.varies:  # from now on, so that copies and files give the same bits
+                self.varies = True
+                self._kernels.clear()
+            free = [tuple(size is None for size in sizes) for sizes in self.sizes]
+        kernel, found = compiled(self.graph, inputs, self.form, free)
+        if found is not None:  # else this PyTorch does not tell
+            self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
+        return kernel
 
     def train(self, mode: bool = True) -> "Compiled":
         return self
 
     def get_extra_state(self) -> dict[str, list[float]]:
-        """Scales and zero points of activations, which the graph holds as literals."""
-        return {
+        """Scales and zero points of activations, which the graph holds as literals, and whether more than
+        the batch's size varies, which decides what it is compiled for."""
+        literals = {
             node.name: [arg for arg in node.args[1:] if isinstance(arg, int | float)]
             for node in quantizing_nodes(self.graph)
         }
+        return literals | ({VARIES: [1.0]} if self.varies else {})
 
     def set_extra_state(self, state: dict[str, list[float]]) -> None:
         """Take over the literals of another graph of the same model.
@@ -115,6 +166,8 @@ class Compiled(Exported):
         Raises:
             ValueError: when it is no such graph.
         """
+        state = dict(state)
+        self.varies = bool(state.pop(VARIES, None))
         nodes = {node.name: node for node in quantizing_nodes(self.graph)}
         if nodes.keys() != state.keys():
             raise ValueError("the quantized graph has other nodes")
@@ -221,6 +274,11 @@ def set_training(graph: Any, batchnorm: bool, dropout: bool) -> None:
 
 def _size(values: dict[str, Any]) -> int:
     return size_of(list(values.values()))
+
+
+def _lengths(values: dict[str, Any]) -> tuple[Any, ...]:
+    """All sizes of a call's tensors but that of the batch."""
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors_in(values))
 
 
 def _rows(nest: Any, start: int, stop: int, total: int) -> Any:

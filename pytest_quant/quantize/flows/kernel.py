@@ -22,16 +22,35 @@ class Kernel:
         run: takes the tensors one by one.
         inputs: that it was compiled for.
         form: of its outputs, a pytree's spec; inductor may give them as a flat list.
+        takes: whether it takes other tensors; None when it takes those of just these shapes.
     """
 
-    def __init__(self, run: Callable[..., Any], inputs: list[Any], form: Any) -> None:
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        inputs: list[Any],
+        form: Any,
+        takes: Callable[[list[Any]], bool] | None = None,
+    ) -> None:
         self.run = run
         self.strides = [tensor.stride() for tensor in inputs]
         self.form = form
+        self.types = [tensor.dtype for tensor in inputs]
+        self._takes = takes
+
+    def takes(self, inputs: list[Any]) -> bool:
+        """Whether it was compiled for sizes that these tensors have too."""
+        if self._takes is None or [tensor.dtype for tensor in inputs] != self.types:
+            return False
+        return self._takes([tensor.contiguous() for tensor in inputs])
 
     def __call__(self, inputs: list[Any]) -> Any:
         pytree = torch_api.module(torch_api.PYTREE)
-        leaves = pytree.tree_leaves(self.run(*map(_laid_out, inputs, self.strides)))
+        if self._takes is None:
+            inputs = list(map(_laid_out, inputs, self.strides))
+        else:
+            inputs = [tensor.contiguous() for tensor in inputs]
+        leaves = pytree.tree_leaves(self.run(*inputs))
         return leaves[0] if self.form.is_leaf() else pytree.tree_unflatten(leaves, self.form)
 
 
@@ -41,25 +60,34 @@ def _laid_out(tensor: Any, stride: tuple[int, ...]) -> Any:
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
 
 
-def compiled(graph: Any, inputs: list[Any], form: Any) -> tuple[Kernel, int | None]:
-    """The graph compiled by inductor for inputs of just these shapes, and its int8 kernels with weights.
+def compiled(
+    graph: Any, inputs: list[Any], form: Any, free: list[tuple[bool, ...]] | None = None
+) -> tuple[Kernel, int | None]:
+    """The graph compiled by inductor for inputs like these, and its int8 kernels with weights.
 
     Weights are frozen, without which inductor finds no int8 kernel. Its own harmless warnings would
     become errors under ``-W error``.
+
+    Args:
+        free: of each tensor, which of its sizes may be others; None to compile for just these shapes.
 
     Raises:
         QuantStageError: when the graph cannot be compiled, with what is missing.
     """
     inductor = torch_api.module(torch_api.INDUCTOR)
-    inputs = [tensor if _is_dense(tensor) else tensor.contiguous() for tensor in inputs]
+    is_fixed = free is None
+    inputs = [t if is_fixed and _is_dense(t) else t.contiguous() for t in inputs]
     before = torch_api.kernels_found()
     try:
         with warnings.catch_warnings(), quietly(), torch.no_grad():
             warnings.simplefilter("ignore")
             with inductor.config.patch(freezing=True):
                 # a copy, since inductor leaves marks on a graph and could not compile it once more
-                made = inductor.compile(copy.deepcopy(graph), inputs)
-                kernel = Kernel(made, inputs, form)
+                stand_ins, takes = (
+                    (inputs, None) if free is None else torch_api.free_sizes(inputs, free)
+                )
+                made = inductor.compile(copy.deepcopy(graph), stand_ins)
+                kernel = Kernel(made, inputs, form, takes)
                 kernel(inputs)  # what is wrong with a kernel shows when it runs
                 found = torch_api.kernels_found()
                 return kernel, None if found is None else found - (before or 0)

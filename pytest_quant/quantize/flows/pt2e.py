@@ -93,6 +93,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
         pt2e = torch_api.module(torch_api.PT2E)
         try:
             graph, size = _exported(module, given, example.batch)
+            sizes = torch_api.sizes_of_inputs(graph)
             torch_api.refuse_unowned(graph)
             torch_api.part_paddings(graph)
             quantizer = x86.X86InductorQuantizer()
@@ -117,7 +118,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
                 f"cannot export quant_model: {in_brief(error)}{users_line(error)}",
                 "Rewrite it without control flow that depends on values.",
             ) from error
-    return Exported(graph, call, size)
+    return Exported(graph, call, size, sizes)
 
 
 def convert(prepared: Any, example: Example) -> Any:
@@ -179,16 +180,24 @@ def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int 
 
     Strict export gives each call of a shared module (one ReLU for a whole block) a place of its own,
     without which torchao cannot take a ResNet; not strict is for what strict cannot take. A batch of
-    one sample would be fixed in the graph, so that two are exported.
+    one sample would be fixed in the graph, so that two are exported. Texts and other sequences may be of
+    any length where the model takes that; images keep their height and width.
     """
 
     size = max(2, batch)
     inputs = {name: taken(value, size) for name, value in given.items()}
     free = torch.export.Dim.AUTO
-    shapes = mapped(inputs, lambda t: {0: free} if t.ndim and t.shape[0] == size else None)
+
+    def all_free(tensor: Any) -> Any:
+        is_image = tensor.ndim > 3 and tensor.is_floating_point()
+        return only_batch(tensor) if is_image else dict.fromkeys(range(tensor.ndim), free)
+
+    def only_batch(tensor: Any) -> Any:
+        return {0: free} if tensor.ndim and tensor.shape[0] == size else None
+
     errors = []
     for strict in (True, False):
-        for dynamic in (shapes, None):
+        for dynamic in (mapped(inputs, all_free), mapped(inputs, only_batch), None):
             try:
                 program = torch.export.export(
                     module, (), inputs, dynamic_shapes=dynamic, strict=strict
@@ -196,7 +205,11 @@ def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int 
             except Exception as error:
                 errors.append(error)
                 continue
-            return program.module(), None if program.range_constraints else size
+            graph = program.module()
+            takes_any = any(
+                each[0] is None for each in torch_api.sizes_of_inputs(graph) if len(each)
+            )
+            return graph, None if takes_any else size
     raise errors[0]
 
 

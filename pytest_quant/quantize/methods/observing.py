@@ -22,6 +22,7 @@ from pytest_quant.quantize.flows.example import Example, example_of
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, refuse
 from pytest_quant.quantize.flows.mode_askers import mode_askers, told
 from pytest_quant.quantize.layer_observers import LayerObservers
+from pytest_quant.quantize.lengths import refuse_other_lengths
 from pytest_quant.quantize.names import kept, refuse_int8
 from pytest_quant.quantize.rehearsal import rehearsed
 from pytest_quant.quantize.stages import refuse_what_cannot_run, refuse_what_cannot_train, stage
@@ -146,6 +147,7 @@ class Observing:
             )
         if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
             refuse_another_model(prepared, admitted, self.flow)
+        refuse_other_lengths(prepared, admitted, recipe)
         if self.trains:
             refuse_what_cannot_train(prepared, admitted, recipe)
         return prepared
