@@ -57,6 +57,11 @@ def in_brief(error: BaseException, lines: int = 1) -> str:
     return terminal_safe(text if len(text) <= 300 else text[:297] + "...")
 
 
+def brief(error: Exception) -> str:
+    """The sentence of an error of ours, or another one's in brief."""
+    return error.sentence if isinstance(error, QuantStageError) else in_brief(error)
+
+
 def is_sentence(error: BaseException) -> bool:
     """Whether an error was raised on purpose by this package, so that what it says is all there is to know:
     a stage that could not be carried out, a gate that FAILed, a wrong argument. What else goes wrong in

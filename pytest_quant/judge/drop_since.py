@@ -57,7 +57,10 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
         f"{metric.shown(float(after))} now; {len(own)} samples{paired}), allowed {allowed}"
     )
     if outcome is Outcome.FAIL:
-        sentence = _words_on_fp32(stored, metric) + sentence
+        of_fp32 = _lost_by_fp32(stored, metric)
+        sentence = _words_on_fp32(stored, of_fp32) + sentence
+        if of_fp32 is not None:
+            evidence["fp32_drop"] = rise_of(of_fp32[0]) if relative else float(of_fp32[0])
     if outcome is Outcome.FAIL and (differ := stored.differences()):
         sentence += (
             f"; between {', '.join(differ)} a few samples may flip: max_drop allows for them"
@@ -75,11 +78,11 @@ def judge_drop_since(stored: Stored, metric: Metric, max_drop: float) -> Verdict
     )
 
 
-def _words_on_fp32(stored: Stored, metric: Metric) -> str:
+def _words_on_fp32(stored: Stored, of_fp32: tuple[Fraction, str] | None) -> str:
     """What is known to have changed of FP32 itself, for which no variant is to blame; else nothing."""
     changed = stored.has_other_weights
     weights = f"FP32's weights changed since {stored.name}" if changed else ""
-    lost = _lost_by_fp32(stored, metric)
+    lost = "" if of_fp32 is None else of_fp32[1]
     if not lost:
         return f"{weights}; " if weights else ""
     if weights:
@@ -89,23 +92,23 @@ def _words_on_fp32(stored: Stored, metric: Metric) -> str:
     return f"FP32 itself {lost} since {stored.name}{same}, so look at {look} first; "
 
 
-def _lost_by_fp32(stored: Stored, metric: Metric) -> str:
-    """How much worse FP32 itself got on the same samples, in words; empty where it did not, or nobody
-    knows."""
+def _lost_by_fp32(stored: Stored, metric: Metric) -> tuple[Fraction, str] | None:
+    """How much worse FP32 itself got on the same samples, as a figure and in words; None where it did not,
+    or nobody knows."""
     row, own = stored.fp32_row, stored.variant.fp32.evaluation
     if stored.variant.is_fp32 or row is None or row.eval_set != stored.row.eval_set:
-        return ""
+        return None
     packed = stored.baseline.scores_of(row)
     if metric.name not in own.scores or metric.name not in packed:
-        return ""
+        return None
     scores, then = own.scores[metric.name], unpack_scores(packed[metric.name], len(own))
     if not _fits(then, scores):
-        return ""
+        return None
     drop = _drop(exact_mean(then), exact_mean(scores), metric)
     if drop <= 0:
-        return ""
+        return None
     worse, better = _counts(then, scores, metric)
-    return f"{_verb(metric, drop)} ({worse} samples worse and {better} better)"
+    return drop, f"{_verb(metric, drop)} ({worse} samples worse and {better} better)"
 
 
 def _fits(then: Array, now: Array) -> bool:

@@ -44,6 +44,8 @@ class Conditions:
         seed: of PyTorch's, NumPy's and Python's generators at the start of each stage.
         latency_batch: samples in one timed call; None is the first batch as it comes.
         timing_seconds: what one speed gate may take before it is undecided.
+        calibration_shift: what calibration or training inputs that are unlike the eval inputs do: warn,
+            error, or off for no look at them.
         progress: shows how far a long step is.
         tell: says one line at once to whoever watches.
     """
@@ -53,6 +55,7 @@ class Conditions:
     seed: int = 0
     latency_batch: int | None = None
     timing_seconds: float = 30.0
+    calibration_shift: str = "warn"
     progress: Progress = silent
     tell: Callable[[str], None] = _unheard
 

@@ -58,6 +58,13 @@ OPTIONS = (
     ),
     Option("timing_seconds", "float", "what one speed gate may take; default 30", "S"),
     Option(
+        "calibration_shift",
+        "string",
+        "what calibration or training inputs do that are unlike the eval inputs: warn, error, or off; "
+        "default warn",
+        "warn|error|off",
+    ),
+    Option(
         "early_stop",
         "bool",
         "decide accuracy on a random part of a map-style eval set where that is enough",

@@ -4,7 +4,8 @@ from typing import Any
 
 from pytest_quant.baseline.row import Row
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.explain.causes import Effort, cause, topic_of
+from pytest_quant.explain.causes import cause, topic_of
+from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.judge.recorder import Running
 from pytest_quant.measure.work import work_of

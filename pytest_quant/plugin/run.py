@@ -51,6 +51,7 @@ class Run:
             engine=settings.engine,
             latency_batch=settings.latency_batch,
             timing_seconds=settings.timing_seconds,
+            calibration_shift=settings.calibration_shift,
             progress=shown.progress,
             tell=shown.tell,
             **given,

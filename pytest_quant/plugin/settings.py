@@ -13,6 +13,7 @@ from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.variant.recipe import ENGINES
 
 INCONCLUSIVE = ("auto", "fail", "report")
+SHIFT_CHECKS = ("warn", "error", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Settings:
         report: folder to write to.
         junit: whether verdicts become properties of their tests.
         format: tabulate's table format.
+        calibration_shift: what tuning inputs that are unlike the eval inputs do.
         early_stop: whether accuracy may be decided on a part of the eval set; never in a run that is
             saved, since a baseline has the scores of all samples.
         baselines: folder of the saved baselines.
@@ -46,6 +48,7 @@ class Settings:
     threads: int | None = None
     latency_batch: int | None = None
     timing_seconds: float = 30.0
+    calibration_shift: str = "warn"
     early_stop: bool = False
     inconclusive: str = "auto"
     baselines: Path = FOLDER
@@ -82,6 +85,9 @@ class Settings:
             threads=_positive("threads", get("threads")),
             latency_batch=_positive("latency_batch", get("latency_batch")),
             timing_seconds=_positive("timing_seconds", get("timing_seconds")) or 30.0,
+            calibration_shift=_one_of(
+                "calibration_shift", get("calibration_shift") or "warn", SHIFT_CHECKS
+            ),
             early_stop=bool(get("early_stop")) and save is None,
             inconclusive=_one_of("inconclusive", get("inconclusive") or "auto", INCONCLUSIVE),
             baselines=folder,

@@ -18,6 +18,7 @@ class Built:
         tuned_on: digests of the inputs that calibrated or trained it.
         seconds: of each stage.
         notes: which flow was taken where another one could not, and why.
+        refused: the flows that could not.
     """
 
     module: Any
@@ -26,3 +27,4 @@ class Built:
     tuned_on: frozenset[bytes] = frozenset()
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()

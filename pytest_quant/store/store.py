@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.measure.shifted import shifted
 from pytest_quant.quantize.built import Built
 from pytest_quant.store.contest import fastest_engine, is_contest
 from pytest_quant.store.weighing import is_weighed, weighed
@@ -97,8 +98,14 @@ class Store:
         self, subject: Subject, recipe: Recipe, name: str, fp32: Variant, ids: str
     ) -> Variant:
         admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
-        built = self._build(admitted, recipe, self.conditions)
-        return Variant(
+        shift = shifted(fp32, subject, recipe)
+        try:
+            built = self._build(admitted, recipe, self.conditions)
+        except QuantStageError:
+            fp32.failures.add((recipe.kind, recipe.flow))
+            raise
+        fp32.failures.update((recipe.kind, flow) for flow in built.refused)
+        variant = Variant(
             name,
             admitted,
             built.module,
@@ -109,8 +116,10 @@ class Store:
             fake_quantized=built.fake_quantized,
             tuned_on=built.tuned_on,
             seconds=built.seconds,
-            notes=built.notes,
+            notes=[shift, *built.notes] if shift else built.notes,
         )
+        variant.keep("shift", shift)
+        return variant
 
     def _admitted(self, subject: Subject) -> Variant:
         with isolated(self.conditions, loaders=(subject.eval_data,)):

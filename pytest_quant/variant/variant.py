@@ -37,6 +37,7 @@ class Variant:
         fp32: the FP32 variant of the same Subject (of FP32: itself).
         fake_quantized: of QAT, the trained model before conversion; else None.
         seconds: of each stage of its making, of evaluation, size and timing.
+        failures: of an FP32 variant: kind and flow of the recipes that could not be built of it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Variant:
         self.tuned_on = tuned_on
         self.seconds = dict(seconds or {})
         self.notes: list[str] = list(notes if fp32 else admitted.notes)
+        self.failures: set[tuple[str, str]] = fp32.failures if fp32 else set()
         self._measures = measures
         self._modes = [
             (each, Modes.of(each)) for each in (model, fake_quantized) if each is not None
@@ -207,6 +209,11 @@ class Variant:
         finally:
             spent = time.perf_counter() - start
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def has_failed(self, kind: str, flow: str = "auto") -> bool:
+        """Whether a variant of this kind, by this flow, is known not to be built of this model, so that
+        nobody is sent there."""
+        return (kind, "auto") in self.failures or (kind, flow) in self.failures
 
     def sibling(
         self,

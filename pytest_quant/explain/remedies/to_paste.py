@@ -137,3 +137,16 @@ def _word(name: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def pasted(recipe: Recipe | None, verdict: Verdict, variant: Variant) -> list[str]:
+    """A recipe that nobody has measured, set off as lines to paste; nothing without one."""
+    if recipe is None or verdict.gate == "no_regression":
+        return []
+    if variant.has_failed(recipe.kind, recipe.flow):
+        return []
+    more = more_of(verdict, variant.admitted.metrics[0].name)
+    code = to_paste(
+        recipe, variant, verdict.gate, verdict.limit, more=more, note="not measured yet"
+    )
+    return ["", code]

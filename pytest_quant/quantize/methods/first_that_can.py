@@ -52,7 +52,8 @@ class FirstThatCan:
                     raise
                 refused[name] = error
                 continue
-            return replace(built, notes=(*built.notes, *_notes(name, refused)))
+            notes = (*built.notes, *_notes(name, refused))
+            return replace(built, notes=notes, refused=tuple(refused))
         raise _none_of(refused)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:

@@ -1,0 +1,134 @@
+"""Inaccuracy: why a gate on accuracy does not hold, and what would mend it.
+
+A cause is known before a remedy is named: first what else than rounding can be at fault (`premises`), then
+rounding, where it is lost. What too few samples leave open is no fault at all.
+"""
+
+from pytest_quant.errors import brief
+from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.lost.locate import explain
+from pytest_quant.explain.premises import premise, shifted
+from pytest_quant.explain.remedies.first_try import first_try
+from pytest_quant.explain.remedies.mending import mend
+from pytest_quant.explain.remedies.to_paste import pasted
+from pytest_quant.judge.stored import stored_in
+from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.variant.variant import Variant
+
+TABLE = 4  # layers that a failure message lists
+OBSERVING = 2.0  # times the calibration: what looking into a model takes before the first layer
+MOST = 0.5  # of a loss since a baseline, from which on FP32's own is the cause
+
+
+def inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    """Cause and remedy of a FAIL or INCONCLUSIVE."""
+    if verdict.outcome is not Outcome.FAIL:
+        return "\n".join(_undecided(verdict, variant))
+    found = premise(verdict, variant, effort)
+    if found is not None:
+        return "\n".join([*found.sentences, *pasted(found.recipe, verdict, variant)])
+    lines = _where(variant, effort)
+    tried = pasted(first_try(variant, variant.measured("explanation")), verdict, variant)
+    is_drop = verdict.gate == "max_accuracy_drop"
+    mendable = variant.recipe is not None and variant.facts.chooses_layers
+    if not (is_drop and mendable):
+        return "\n".join([*lines, _usual(variant), *tried])
+    if not effort.mend_seconds:
+        hint = "--quant-mend looks for a recipe that holds the limit."
+        return "\n".join([*lines, _usual(variant), hint, *tried])
+    return "\n".join([*lines, *_mended(verdict, variant, effort)])
+
+
+def worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    """Of a FAIL against a baseline."""
+    name = verdict.evidence["baseline"]
+    save = f"save the baseline again by --quant-save={name}, and commit it"
+    drop, of_fp32 = verdict.observed or 0.0, verdict.evidence.get("fp32_drop", 0.0)
+    if of_fp32 > 0 and of_fp32 >= MOST * drop:
+        return (
+            f"FP32 itself got worse since {name}, by as much as makes most of it: no recipe of "
+            f"{variant.name} mends that. Look at the checkpoint, the code and the data of FP32; or, if "
+            f"it is meant, {save}."
+        )
+    changed = stored_in(variant, name).changes()
+    what = f"Changed since {name}: {', '.join(changed)}." if changed else (
+        f"Neither recipe nor environment changed since {name}: it is the model or its data."
+    )  # fmt: skip
+    data = shifted(variant) if verdict.metric is not None else None
+    lines = [*(data.sentences[:1] if data else ()), f"{what} Mend it; or, if it is meant, {save}."]
+    return "\n".join(lines)
+
+
+def _undecided(verdict: Verdict, variant: Variant) -> list[str]:
+    """What would decide: samples, of which too few leave open what a better variant would not close."""
+    data = shifted(variant)
+    need, seen = verdict.evidence.get("samples_needed"), verdict.evidence.get("samples")
+    if verdict.evidence.get("scope") != "population" or seen is None:
+        return [*(data.sentences if data else ()), _usual(variant)]
+    inputs = verdict.evidence.get("inputs", seen)
+    alike = f" ({inputs:,} of them distinct)" if inputs < seen else ""
+    more = f"about {need:,} would decide" if need is not None else "take several times as many"
+    return [
+        *(data.sentences[:1] if data else ()),
+        f"There are too few samples: {seen:,}{alike} leave open whether the limit holds for all "
+        f"inputs; {more}, drawn at random as these were.",
+        "Nothing is known to be wrong with the variant, and a better one is no more certain on so few. "
+        "To judge this eval set alone, leave out scope='population'.",
+    ]
+
+
+def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
+    """The remedy that a search finds; tests that state the same limit share one."""
+    relative = bool(verdict.evidence.get("relative"))
+    asked = f"remedy {verdict.limit} {relative} {verdict.metric}"
+    try:
+        remedy = variant.measured(asked) or mend(
+            variant,
+            verdict.limit,
+            relative=relative,
+            metric=verdict.metric,
+            seconds=effort.mend_seconds,
+        )
+        variant.keep(asked, remedy)
+    except Exception as error:
+        return [f"No remedy could be looked for: {brief(error)}"]
+    return ["", str(remedy)]
+
+
+def _where(variant: Variant, effort: Effort) -> list[str]:
+    """Where it is lost, if there is the time to see it."""
+    known = variant.measured("explanation")
+    needed = OBSERVING * variant.seconds.get("calibrate", 0.0)
+    if known is None and effort.explain_seconds < max(needed, 1e-9):
+        hint = f" (about {2 * needed:.0f} s)" if needed else ""
+        return [f"--quant-explain says which layers lose it{hint}."]
+    try:
+        explanation = explain(variant, seconds=max(1.0, effort.explain_seconds - needed))
+    except Exception as error:
+        return [f"Which layers lose it could not be found out: {brief(error)}"]
+    return [*explanation.sentences, explanation.table(TABLE)]
+
+
+def _usual(variant: Variant) -> str:
+    """What helps variants of this kind in general, without what could not be built."""
+    kind = variant.recipe.kind if variant.recipe else ""
+    others = [
+        name
+        for each, name in (("static", "static"), ("qat", "QAT"))
+        if not variant.has_failed(each)
+    ]
+    if kind == "dynamic":
+        more = f", or try {' or '.join(others)}" if others else ""
+        return f"Keep the most sensitive layers FP32 (keep_fp32){more}."
+    if kind == "static":
+        more = ", or try QAT" if "QAT" in others else ""
+        return (
+            "Keep the worst layers FP32 (keep_fp32), calibrate on more typical samples or with another "
+            f"observer{more}."
+        )
+    remedies = {
+        "qat": "Train longer or with another learning rate (epochs and lr of its Recipe), or give your own "
+        "loop (quant_train).",
+        "custom": "Look at the ranges and at which layers its build quantizes.",
+    }
+    return remedies.get(kind, "")

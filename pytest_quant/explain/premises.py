@@ -1,0 +1,171 @@
+"""Premises: what else can be at fault than rounding, looked at before rounding is blamed.
+
+In this order: is FP32 worth to be compared with, is the data right, was it trained right, is the built
+model the trained one. Each tells what is known, and what to do about just that.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.explain.effort import Effort
+from pytest_quant.judge.accuracy_drop import metric_named
+from pytest_quant.judge.verdict import Verdict
+from pytest_quant.machine import torch_api
+from pytest_quant.subject.metrics import Metric
+from pytest_quant.variant.evaluation import Evaluation
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
+
+MOST = 0.5  # of what is lost, from which on it is the cause
+SLOWER = 0.1  # times the learning rate
+OFF = 'quant_calibration_shift = "off" takes no notice of it'
+
+
+@dataclass(frozen=True, slots=True)
+class Premise:
+    """Something else than rounding that is at fault.
+
+    Args:
+        sentences: what is known, then what to do.
+        recipe: that does it, unmeasured; None where no recipe can.
+    """
+
+    sentences: tuple[str, ...]
+    recipe: Recipe | None = None
+
+
+def premise(verdict: Verdict, variant: Variant, effort: Effort) -> Premise | None:
+    """The first that does not hold; None where all do, so that it is rounding."""
+    try:
+        return next(_premises(verdict, variant, effort), None)
+    except (QuantStageError, ValueError):  # what cannot be measured is no cause
+        return None
+
+
+def shifted(variant: Variant) -> Premise | None:
+    """Whether it was tuned on inputs of another kind than those that judge it."""
+    told = variant.measured("shift")
+    if told is None:
+        return None
+    if variant.facts.trains:
+        what, fixture = "Trained", "quant_train_data"
+    else:
+        own = variant.subject.calibration_data is not None
+        what, fixture = "Calibrated", "quant_calibration_data" if own else "quant_train_data"
+    told = f"{told[0].upper()}{told[1:]}"
+    return Premise(
+        (
+            told if told.endswith((".", "?")) else f"{told}.",
+            f"{what} on such inputs a model is tuned for something else than it is judged by: prepare "
+            f"{fixture} as quant_eval_data is, then look again. No remedy is looked for before ({OFF}).",
+        )
+    )
+
+
+def _premises(verdict: Verdict, variant: Variant, effort: Effort) -> Iterator[Premise]:
+    metric = metric_named(variant, verdict.metric)
+    if (found := _without_skill(variant, metric)) is not None:
+        yield found
+    if (found := shifted(variant)) is not None:
+        yield found
+    if variant.fake_quantized is not None:
+        yield from _of_training(variant, metric, effort)
+
+
+def _without_skill(variant: Variant, metric: Metric) -> Premise | None:
+    """FP32 that is no better than chance."""
+    fp32 = variant.fp32.evaluation
+    rate = fp32.majority_rate
+    if metric.name != "top-1" or rate is None or fp32.values[metric.name] > rate:
+        return None
+    value = metric.shown(fp32.values[metric.name])
+    return Premise(
+        (
+            f"FP32 itself is no better ({value}) than always naming the commonest class "
+            f"({metric.shown(rate)}), so a drop from it means nothing.",
+            "Check the weights that quant_model loads, and that quant_eval_data has the labels and the "
+            "preprocessing that it was trained with.",
+        )
+    )
+
+
+def _of_training(variant: Variant, metric: Metric, effort: Effort) -> Iterator[Premise]:
+    """What the stages of QAT lost: training, then rounding, then conversion."""
+    own, recipe = variant.evaluation, variant.recipe
+    before, prepared = variant.fp32.evaluation.values[metric.name], own.fake_quantized
+    if prepared is None or recipe is None:
+        return
+    sign = 1.0 if metric.higher_is_better else -1.0
+    lost = sign * (before - own.values[metric.name])
+    if lost <= 0:
+        return
+    fake = prepared[metric.name]
+    if sign * (before - fake) < MOST * lost:
+        yield Premise(
+            (
+                f"The conversion lost it, not the training: {metric.name} is {metric.shown(fake)} "
+                f"fake-quantized and {metric.shown(own.values[metric.name])} converted "
+                f"({metric.shown(before)} in FP32).",
+                f"What flow {recipe.flow} has made is not what was trained: another flow or engine may "
+                "do what this one does not; more training will not.",
+            ),
+            next(other_flows(variant, recipe), None),
+        )
+        return
+    if not effort.explain_seconds:
+        return
+    trained = _without_rounding(variant).values[metric.name]
+    if sign * (before - trained) < MOST * lost:
+        return
+    yield Premise(
+        (
+            f"Training lost it, not int8: with all rounding switched off the trained model is at "
+            f"{metric.shown(trained)} of {metric.name}, FP32 was at {metric.shown(before)}.",
+            _on_training(variant, recipe),
+        ),
+        _gentler(variant, recipe),
+    )
+
+
+def _without_rounding(variant: Variant) -> Evaluation:
+    """The evaluation of what QAT has trained, in float."""
+
+    def evaluated() -> Evaluation:
+        module = copy.deepcopy(variant.fake_quantized)
+        torch_api.round_nothing(module)
+        return variant.sibling("trained, in float", module).evaluation
+
+    return variant.once("trained in float", evaluated)
+
+
+def _on_training(variant: Variant, recipe: Recipe) -> str:
+    look = "the labels and the preprocessing of quant_train_data"
+    if variant.subject.train is not None:
+        return f"Look at quant_train: its learning rate, {look}, and its loss from step to step."
+    if recipe.lr > Recipe("qat").lr:
+        return (
+            f"The learning rate is too high (lr={recipe.lr:g}; fine-tuning takes {Recipe('qat').lr:g} "
+            f"or so): lower it; then look at {look}."
+        )
+    loss = (
+        "quant_loss"
+        if variant.subject.loss is not None
+        else "cross-entropy, unless quant_loss says"
+    )
+    return f"Look at {look}, and at the loss ({loss}); then lower the learning rate (lr={recipe.lr:g})."
+
+
+def _gentler(variant: Variant, recipe: Recipe) -> Recipe | None:
+    if variant.subject.train is not None or recipe.lr <= Recipe("qat").lr:
+        return None
+    return replace(recipe, lr=min(SLOWER * recipe.lr, Recipe("qat").lr))
+
+
+def other_flows(variant: Variant, recipe: Recipe) -> Iterator[Recipe]:
+    """The recipe by other flows than its own, those left out that are known to refuse the model."""
+    for flow in ("fx", "pt2e", "parts"):
+        if flow != recipe.flow and not variant.has_failed(recipe.kind, flow):
+            own = None if "pt2e" in (flow, recipe.flow) else recipe.engine
+            yield replace(recipe, flow=flow, engine=own)

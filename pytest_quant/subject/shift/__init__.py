@@ -1,0 +1,1 @@
+"""Whether a variant is tuned on inputs like those that judge it."""
