@@ -1,30 +1,50 @@
-"""Which kind: dynamic, static or QAT for a model on this CPU, from what was measured of each."""
+"""Which kind: dynamic, static, QAT or a recipe of one's own for a model on this CPU, or FP32 as it is; from
+what was measured of each."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_quant.baseline.row import Row
+from pytest_quant.report.kind_words import (
+    change,
+    drop_of,
+    figures,
+    listed,
+    notable_of,
+    percent,
+    size_of,
+    speed_of,
+)
 from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 NAMES = {"dynamic": "dynamic", "static": "static", "qat": "QAT"}
 NEEDS = {
     "dynamic": "it needs no data",
+    "weight_only": "it needs no data",
+    "cast": "it needs no data",
     "static": "it needs calibration data, which was at hand",
     "qat": "it needs training, which was done",
 }
+ORDER = (
+    "dynamic",
+    "cast",
+    "weight_only",
+    "static",
+    "custom",
+    "qat",
+)  # by what they ask of the user
 FASTER, SMALLER = 1.1, 0.9  # from which on another kind is worth what it asks
-NOTABLE = {
-    "fraction": 0.002,
-    "perplexity": 0.005,
-}  # differences of a drop that count; raw: of the value
 MOST_LOST = 0.01  # that a faster variant may lose more, where no gate has judged the accuracy
-FEWEST_SAMPLES = 2  # of which a difference must be more than one
+MUCH = {"fraction": 0.05, "perplexity": 0.2}  # lost, that nobody takes for granted
+SHORT = 60  # characters of an error that is told once more
+TOLD = 4  # variants beside the chosen one
+
+Judged = Mapping[str, list[str]]  # outcome -> the quantities that were judged so
 
 
 def which_kind(rows: Iterable[Row], verdicts: Iterable[Mapping[str, Any]] = ()) -> str:
-    """One paragraph for a person: which kind of quantization to take here, and why.
+    """One paragraph for a person: which kind of quantization to take here, and why; or to keep FP32.
 
     Args:
         rows: of one model, as `row_of` gives them; FP32's may tell its ``work``.
@@ -34,31 +54,32 @@ def which_kind(rows: Iterable[Row], verdicts: Iterable[Mapping[str, Any]] = ()) 
         Sentences without the model's name. Only what was measured, and what is missing; empty when no
         quantized variant was measured.
     """
-    rows = list(rows)
+    rows, verdicts = list(rows), list(verdicts)
     fp32 = next((row for row in rows if row.is_fp32), None)
-    known = {kind: row for kind in FIXTURE_KINDS if (row := _row_of_kind(rows, kind)) is not None}
+    known = _known(rows)
     if not known:
         return ""
-    judged = {kind: _judged(row, verdicts := list(verdicts)) for kind, row in known.items()}
-    able = [
-        kind
-        for kind, row in known.items()
-        if "FAIL" not in judged[kind] and _is_worth_it(row) and _drop(row) is not None
-    ]
+    judged = [_judged(row, verdicts) for row in known]
+    able = [i for i, row in enumerate(known) if _is_able(row, judged[i], _asked_for_size(verdicts))]
     chosen = _best(able, known, judged)
-    sentences = [_choice(chosen, known, judged)]
-    sentences += (_rejected(kind, known, judged, chosen, fp32) for kind in known if kind != chosen)
+    sentences = [_choice(chosen, known, judged, _asked_for_size(verdicts))]
+    others = [i for i in range(len(known)) if i != chosen]
+    sentences += [_rejected(known[i], judged[i], known, fp32) for i in others[:TOLD]]
+    if more := len(others) - TOLD:
+        sentences += (
+            [f"{more} more {'is' if more == 1 else 'are'} in the table."] if more > 0 else []
+        )
     return " ".join([*sentences, *_missing(rows, known)])
 
 
-def _row_of_kind(rows: Iterable[Row], kind: str) -> Row | None:
-    """The variant of a kind that was measured: the one of its name, else the first of own recipes."""
+def _known(rows: list[Row]) -> list[Row]:
+    """The quantized variants that were measured, those first that ask least of the user."""
     found = [
         row
         for row in rows
-        if row.kind == kind and (row.size or _drop(row) is not None or row.latency)
+        if row.kind in ORDER and (row.size or drop_of(row) is not None or row.latency)
     ]
-    return min(found, key=lambda row: row.variant != kind, default=None)
+    return sorted(found, key=lambda row: (ORDER.index(str(row.kind)), row.variant != row.kind))
 
 
 def _judged(row: Row, verdicts: list[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -70,35 +91,46 @@ def _judged(row: Row, verdicts: list[Mapping[str, Any]]) -> dict[str, list[str]]
     return found
 
 
-def _best(
-    able: list[str], known: Mapping[str, Row], judged: Mapping[str, Mapping[str, list[str]]]
-) -> str | None:
-    """The kind that asks least of the user, but for those that give notably more."""
-    best: str | None = None
-    for kind in able:
-        if best is None or _is_better(
-            known[kind], known[best], "accuracy" in judged[kind].get("PASS", ())
-        ):
-            best = kind
+def _asked_for_size(verdicts: list[Mapping[str, Any]]) -> bool:
+    return any(verdict["quantity"] == "size" for verdict in verdicts)
+
+
+def _is_able(row: Row, judged: Judged, for_size: bool) -> bool:
+    """Whether it may be taken: no gate FAILed, and it is worth it, or may be, for all that was measured."""
+    if "FAIL" in judged or drop_of(row) is None or _loses_much(row, judged):
+        return False
+    speed, size = speed_of(row), size_of(row)
+    if speed is None or _gains_speed(row) or "speed-up" in judged.get("PASS", ()):
+        return True
+    return for_size and (size is None or size <= SMALLER)
+
+
+def _gains_speed(row: Row) -> bool:
+    """Whether it is notably faster than FP32, and surely faster at all."""
+    speed, interval = speed_of(row), row.latency.interval if row.latency else None
+    return speed is not None and speed >= FASTER and (interval is None or interval[0] > 1.0)
+
+
+def _best(able: list[int], known: list[Row], judged: list[dict[str, list[str]]]) -> int | None:
+    """The one that asks least of the user, but for those that give notably more."""
+    best: int | None = None
+    for i in able:
+        is_accurate = "accuracy" in judged[i].get("PASS", ())
+        if best is None or _is_better(known[i], known[best], is_accurate):
+            best = i
     return best
 
 
-def _is_worth_it(row: Row) -> bool:
-    """Whether a variant is faster or smaller than FP32, or may be, for all that was measured."""
-    speed, size = _speed(row), _size(row)
-    return speed is None or size is None or speed >= FASTER or size <= SMALLER
-
-
 def _is_better(row: Row, than: Row, accurate: bool) -> bool:
-    drop, other = _drop(row), _drop(than)
+    drop, other = drop_of(row), drop_of(than)
     if drop is not None and other is not None:
         if drop - other > MOST_LOST and not accurate:
             return False
-        if max(0.0, other) - max(0.0, drop) >= _notable(row):  # what training adds is no reason
+        if max(0.0, other) - max(0.0, drop) >= notable_of(row):  # what training adds is no reason
             return True
-    if _speed(row) and _speed(than):
+    if speed_of(row) and speed_of(than):
         return _is_faster(row, than)
-    size, other_size = _size(row), _size(than)
+    size, other_size = size_of(row), size_of(than)
     return bool(size and other_size and size <= SMALLER * other_size)
 
 
@@ -110,40 +142,69 @@ def _is_faster(row: Row, than: Row) -> bool:
 
 
 def _choice(
-    chosen: str | None, known: Mapping[str, Row], judged: Mapping[str, Mapping[str, list[str]]]
+    chosen: int | None, known: list[Row], judged: list[dict[str, list[str]]], for_size: bool
 ) -> str:
-    if chosen is None and all(_drop(row) is None for row in known.values()):
+    if chosen is not None:
+        return _take(known[chosen], judged[chosen])
+    if all(drop_of(row) is None for row in known):
         return "Which kind to take is open, since the accuracy of none was measured."
-    if chosen is None:
-        why = (
-            "holds all its gates"
-            if any("FAIL" in each for each in judged.values())
-            else "is worth it"
+    if all("FAIL" in each for each in judged):
+        return "No kind that was measured holds all its gates on this CPU."
+    return _keep(known, judged, for_size)
+
+
+def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) -> str:
+    """Why FP32 stays, and what could be had were it for size."""
+    rest = [(row, each) for row, each in zip(known, judged, strict=True) if "FAIL" not in each]
+    lossy = [row for row, each in rest if _loses_much(row, each)]
+    slow = [row for row, _ in rest if row not in lossy]
+    reasons = list[str]()
+    if slow:
+        is_one = len(slow) == 1
+        reasons.append(
+            f"{listed(row.variant for row in slow)} {'is' if is_one else 'are'} no faster"
         )
-        return f"No kind that was measured {why} on this CPU."
-    row, outcomes = known[chosen], judged[chosen]
-    text = f"Take {NAMES[chosen]} on this CPU: {row.variant} {_figures(row)}"
-    if passed := len(outcomes.get("PASS", ())):
+        reasons[0] += " nor much smaller" if for_size else ", and no test asks for size"
+    for row in lossy:
+        reasons.append(
+            f"{row.variant} loses {change(row, drop_of(row) or 0.0)}, which no gate allows"
+        )
+    for row, each in zip(known, judged, strict=True):
+        if "FAIL" in each:
+            reasons.append(f"{row.variant} fails its gate on {listed(each['FAIL'])}")
+    text = f"Keep FP32 on this CPU: {'; '.join(reasons)}"
+    sizes = [size for row in slow if (size := size_of(row)) is not None and size <= SMALLER]
+    if sizes and not for_size:
+        text += f". Were it for size, {min(sizes):.2f} of FP32's could be had"
+    return f"{text}."
+
+
+def _loses_much(row: Row, judged: Judged) -> bool:
+    """Whether it loses more than anybody would give for speed, unless a gate allows it."""
+    is_judged = any(q not in ("speed-up", "size", "int8 share") for q in judged.get("PASS", ()))
+    unit = row.metrics[0].unit if row.metrics else ""
+    return not is_judged and unit in MUCH and (drop_of(row) or 0.0) > MUCH[unit]
+
+
+def _take(row: Row, judged: Judged) -> str:
+    kind = str(row.kind)
+    name = NAMES[kind] if kind in NAMES and row.variant == kind else row.variant
+    text = f"Take {name} on this CPU: {row.variant} {figures(row)}"
+    if passed := len(judged.get("PASS", ())):
         text += f", and holds {'its gate' if passed == 1 else f'{passed} gates'}"
-    if undecided := outcomes.get("INCONCLUSIVE"):
-        text += f"; {_listed(undecided)} {'is' if len(set(undecided)) == 1 else 'are'} undecided"
-    return f"{text}; {NEEDS[chosen]}."
+    if undecided := judged.get("INCONCLUSIVE"):
+        text += f"; {listed(undecided)} {'is' if len(set(undecided)) == 1 else 'are'} undecided"
+    return f"{text}; {NEEDS[kind]}." if kind in NEEDS else f"{text}."
 
 
-def _rejected(
-    kind: str,
-    known: Mapping[str, Row],
-    judged: Mapping[str, Mapping[str, list[str]]],
-    chosen: str | None,
-    fp32: Row | None,
-) -> str:
-    row = known[kind]
-    text = f"{row.variant} {_figures(row)}"
-    if failed := judged[kind].get("FAIL"):
-        text += f", and fails its gate on {_listed(failed)}"
-    if kind == "dynamic" and (why := _why_dynamic(fp32)):
+def _rejected(row: Row, judged: Judged, known: list[Row], fp32: Row | None) -> str:
+    text = f"{row.variant} {figures(row)}"
+    if failed := judged.get("FAIL"):
+        text += f", and fails its gate on {listed(failed)}"
+    if row.kind == "dynamic" and (why := _why_dynamic(fp32)):
         return f"{text}: {why}."
-    if kind == "qat" and (static := known.get("static")) is not None:
+    static = next((each for each in known if each.kind == "static"), None)
+    if row.kind == "qat" and static is not None:
         return f"{text}: {_bought(row, static)}."
     return f"{text}."
 
@@ -154,95 +215,41 @@ def _why_dynamic(fp32: Row | None) -> str:
         return ""
     own = work["linear"] + work["recurrent"]
     rest = " and ".join(k for k in ("convolution", "attention") if work[k] >= 0.01)
-    taken = (
-        f"it has int8 kernels for Linear and recurrent layers only, which do {_percent(own)} of the "
-        "multiply-adds"
+    if not rest:
+        return ""
+    return (
+        f"it has int8 kernels for Linear and recurrent layers only, which do {percent(own)} of the "
+        f"multiply-adds ({rest} the rest)"
     )
-    return f"{taken} ({rest} the rest)" if rest else taken
 
 
 def _bought(qat: Row, static: Row) -> str:
     """What training bought over calibration, in the metric."""
-    drop, other = _drop(qat), _drop(static)
+    drop, other = drop_of(qat), drop_of(static)
     if drop is None or other is None:
-        return "what training buys over static in accuracy was not measured"
+        return f"what training buys over {static.variant} in accuracy was not measured"
     gain = other - drop
-    if abs(gain) < _notable(qat):
-        return "training bought no accuracy over static that counts here"
+    if abs(gain) < notable_of(qat):
+        return f"training bought no accuracy over {static.variant} that counts here"
     word, metric = "bought" if gain > 0 else "cost", qat.metrics[0]
     count = f" ({abs(gain) * metric.samples:.0f} of {metric.samples} samples)"
-    text = f"training {word} {_change(qat, abs(gain))} over static"
+    text = f"training {word} {change(qat, abs(gain))} over {static.variant}"
     return text + (count if metric.unit == "fraction" else "")
 
 
-def _missing(rows: Iterable[Row], known: Mapping[str, Row]) -> Iterator[str]:
-    rows = list(rows)
+def _missing(rows: Iterable[Row], known: list[Row]) -> Iterator[str]:
+    rows, kinds = list(rows), {str(row.kind) for row in known}
     for row in rows:
-        if row.error and row.variant in FIXTURE_KINDS and row.variant not in known:
-            yield f"{row.variant} could not be made: {row.error}"
+        if row.error and row.variant in FIXTURE_KINDS and row.variant not in kinds:
+            stage = row.error.partition(":")[0]
+            why = row.error if len(row.error) <= SHORT else f"{stage}, as told of it."
+            yield f"{row.variant} could not be made: {why}"
     failed = {row.variant for row in rows if row.error}
-    gaps = [NAMES[kind] for kind in FIXTURE_KINDS if kind not in known and kind not in failed]
-    for row in known.values():
-        lacking = {"accuracy": _drop(row), "speed": _speed(row), "size": _size(row)}
+    gaps = [NAMES[kind] for kind in FIXTURE_KINDS if kind not in kinds and kind not in failed]
+    for row in known:
+        lacking = {"accuracy": drop_of(row), "speed": speed_of(row), "size": size_of(row)}
         named = [what for what, value in lacking.items() if value is None]
         if named:
-            gaps.append(f"the {_listed(named)} of {row.variant}")
+            gaps.append(f"the {listed(named)} of {row.variant}")
     if gaps:
-        yield f"Not measured: {_listed(gaps)}; --quant-all builds and measures all three kinds."
-
-
-def _figures(row: Row) -> str:
-    """What was measured of a variant: ``loses 0.37 pt of top-1, is 2.00x as fast as FP32 ...``."""
-    found, drop = [], _drop(row)
-    if drop is not None:
-        name = row.metrics[0].name
-        if abs(drop) < 1e-9:
-            found.append(f"loses nothing of {name}")
-        else:
-            found.append(f"{'loses' if drop > 0 else 'gains'} {_change(row, abs(drop))} of {name}")
-    speed, size = _speed(row), _size(row)
-    if speed is not None:
-        found.append(f"is {speed:.2f}x as fast as FP32")
-    if size is not None:
-        whose = "FP32's" if speed is None else "its"
-        found.append(f"has {size:.2f} of {whose} size")
-    return _listed(found) if found else "was built"
-
-
-def _drop(row: Row) -> float | None:
-    drop = row.metrics[0].drop if row.metrics else None
-    return drop if drop is not None and math.isfinite(drop) else None
-
-
-def _speed(row: Row) -> float | None:
-    return row.latency.speedup if row.latency else None
-
-
-def _size(row: Row) -> float | None:
-    return row.size.tensor_bytes / row.fp32_size if row.size and row.fp32_size else None
-
-
-def _notable(row: Row) -> float:
-    """How much of a drop counts: more than one sample, and more than noise of the last digits."""
-    metric = row.metrics[0]
-    least = NOTABLE.get(metric.unit, 0.01 * abs(metric.value or 0.0))
-    if metric.unit == "fraction":
-        least = max(least, (FEWEST_SAMPLES - 0.5) / max(1, metric.samples))
-    return float(least)
-
-
-def _change(row: Row, change: float) -> str:
-    unit = row.metrics[0].unit
-    if unit == "fraction":
-        return f"{100 * change:.2f} pt"
-    return f"{100 * change:.2f} %" if unit == "perplexity" else f"{change:.4g}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
-
-
-def _listed(words: Iterable[str]) -> str:
-    """``a, b and c``, each once."""
-    *most, last = dict.fromkeys(words)
-    return f"{', '.join(most)} and {last}" if most else last
+        yield f"Not measured: {listed(gaps)}; --quant-all builds and measures all three kinds."

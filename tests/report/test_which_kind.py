@@ -48,12 +48,11 @@ def test_nothing_is_said_where_no_quantized_variant_was_measured():
     assert which_kind([]) == ""
     assert which_kind([fp32(CONVOLUTIONAL)]) == ""
     assert which_kind([fp32(), Row.blank(RowKey("", "Net", "static"))]) == ""
-    assert which_kind([fp32(), row("weight_only")]) == ""
 
 
 def test_static_for_a_convolutional_net_since_dynamic_gives_nothing():
     text = which_kind([fp32(CONVOLUTIONAL), DYNAMIC, STATIC])
-    assert text.startswith("Take static on this CPU: static loses 0.10 pt of top-1, is 2.00x")
+    assert text.startswith("Take static on this CPU: static loses 0.10 pt of top-1 (1 of 1,000 ")
     assert "calibration data, which was at hand" in text
     assert "do 0.5 % of the multiply-adds (convolution the rest)" in text
     assert "Not measured: QAT; --quant-all" in text
@@ -147,10 +146,53 @@ def test_where_none_holds_its_gates_none_is_taken():
     assert "fails its gate on speed-up" in text
 
 
-def test_a_kind_that_is_neither_faster_nor_smaller_is_not_taken():
+def test_where_nothing_is_faster_fp32_is_kept():
     text = which_kind([fp32(CONVOLUTIONAL), DYNAMIC])
-    assert text.startswith("No kind that was measured is worth it on this CPU.")
+    assert text.startswith(
+        "Keep FP32 on this CPU: dynamic is no faster, and no test asks for size. dynamic loses nothing"
+    )
     assert "Not measured: static and QAT" in text
+
+
+def test_a_half_of_the_speed_is_taken_only_for_size_that_is_asked_for():
+    rows = [fp32(), row("dynamic", speed=0.44, size=0.38), row("static", speed=0.41, size=0.37)]
+    text = which_kind(rows)
+    assert text.startswith(
+        "Keep FP32 on this CPU: dynamic and static are no faster, and no test asks for size. Were it for "
+        "size, 0.37 of FP32's could be had."
+    )
+    assert taken(*rows, verdicts=[plain_verdict(rows[1], quantity="size")]) == "dynamic"
+
+
+def test_a_speed_that_a_gate_was_content_with_is_enough():
+    rows = [fp32(), row("static", speed=1.05)]
+    assert taken(*rows) is None
+    assert taken(*rows, verdicts=[plain_verdict(rows[1], quantity="speed-up")]) == "static"
+
+
+def test_a_speed_whose_interval_holds_one_is_no_gain():
+    rows = [fp32(), with_interval(1.2, [0.9, 1.6])]
+    text = which_kind(rows)
+    assert text.startswith("Keep FP32")
+    assert "is 1.20x as fast as FP32 (0.90 to 1.60)" in text
+
+
+def test_what_loses_much_is_not_taken_unless_a_gate_allows_it():
+    rows = [fp32(), row("static", drop=0.7, speed=3.0)]
+    text = which_kind(rows)
+    assert text.startswith(
+        "Keep FP32 on this CPU: static loses 70.00 pt, which no gate allows. static loses 70.00 pt of"
+    )
+    assert taken(*rows, verdicts=[plain_verdict(rows[1], quantity="accuracy")]) == "static"
+
+
+def test_reasons_of_several_kinds_stand_beside_each_other():
+    rows = [fp32(), row("dynamic", speed=0.9), row("static", speed=3.0)]
+    text = which_kind(rows, [plain_verdict(rows[2], "FAIL", "accuracy")])
+    assert text.startswith(
+        "Keep FP32 on this CPU: dynamic is no faster, and no test asks for size; static fails its gate "
+        "on accuracy."
+    )
 
 
 def test_what_is_undecided_is_named():
@@ -165,14 +207,34 @@ def test_what_could_not_be_made_says_why():
     assert "Not measured: QAT;" in text
 
 
+def test_a_long_error_is_not_told_twice():
+    failed = Row.blank(RowKey("", "Net", "qat"), f"train ERROR: {'the loss raised ' * 20}.")
+    text = which_kind([fp32(), row("dynamic"), failed])
+    assert "qat could not be made: train ERROR, as told of it." in text
+
+
 def test_work_that_is_unknown_is_left_out():
     assert "multiply-adds" not in which_kind([fp32(), DYNAMIC, STATIC])
 
 
-def test_an_own_recipe_stands_for_its_kind_only_where_there_is_no_other():
-    own = row("static", speed=9.0, name="static-minmax")
-    assert "static-minmax" in which_kind([fp32(), own])
-    assert "static-minmax" not in which_kind([fp32(), own, STATIC])
+def own(speed, interval=None, **more):
+    plain = row("static", speed=speed, name="static-minmax", **more).to_dict()
+    return Row.from_dict(plain | {"latency": latency_cells(speed, interval_95=interval)})
+
+
+def test_own_recipes_are_weighed_too():
+    assert taken(fp32(), own(9.0, [8.8, 9.2])) == "static-minmax"
+    assert taken(fp32(), own(9.0, [8.8, 9.2]), STATIC) == "static-minmax"
+    assert taken(fp32(), own(2.1, [2.0, 2.2]), STATIC) == "static"  # no more than chance
+    assert taken(fp32(), own(2.0, [1.9, 2.1]), row("static", drop=0.02)) == "static-minmax"
+    assert taken(fp32(), row("weight_only", speed=0.9, name="w8"), STATIC) == "static"
+
+
+def test_of_many_recipes_some_are_told():
+    many = [row("static", name=f"s{i}", speed=2.0) for i in range(9)]
+    text = which_kind([fp32(), *many])
+    assert text.startswith("Take s0 on this CPU")
+    assert "4 more are in the table." in text
 
 
 @pytest.mark.parametrize(
