@@ -53,9 +53,7 @@ def notes_on(variant: Variant) -> list[str]:
     if recipe and facts.is_observed and not facts.sees_inside and few and is_open:
         notes.append(
             f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "
-            f"{100 * share.macs:.1f} % of the multiply-adds became int8: "
-            f"Recipe({recipe.kind!r}, flow='pt2e') takes the feed-forward layers of "
-            "nn.TransformerEncoder, dynamic quantization LSTM and GRU"
+            f"{100 * share.macs:.1f} % of the multiply-adds became int8{_who_takes_more(variant)}"
         )
     if without := getattr(variant.model, "without_kernel", 0):
         notes.append(
@@ -70,3 +68,24 @@ def notes_on(variant: Variant) -> list[str]:
     if gain is not None and gain > NOTEWORTHY_GAIN:
         notes.append(f"FP32 itself is {gain:.2f}x as fast in channels_last as given")
     return notes
+
+
+def _who_takes_more(variant: Variant) -> str:
+    """What takes the layers of this model that stay outside, as the end of a sentence."""
+    import torch
+
+    recipe, modules = variant.recipe, list(variant.fp32.model.modules())
+    able = []
+    has_attention = any(
+        isinstance(each, torch.nn.TransformerEncoderLayer | torch.nn.TransformerDecoderLayer)
+        for each in modules
+    )
+    if recipe and has_attention and not variant.has_failed(recipe.kind, "pt2e"):
+        able.append(
+            f"Recipe({recipe.kind!r}, flow='pt2e') takes the feed-forward layers of "
+            "nn.TransformerEncoder"
+        )
+    recurrent = sorted({type(m).__name__ for m in modules if isinstance(m, torch.nn.RNNBase)})
+    if recurrent and not variant.has_failed("dynamic"):
+        able.append(f"dynamic quantization takes {' and '.join(recurrent)}")
+    return f": {', '.join(able)}" if able else ""

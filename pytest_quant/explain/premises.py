@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.verdict import Verdict
 from pytest_quant.machine import torch_api
@@ -161,11 +162,3 @@ def _gentler(variant: Variant, recipe: Recipe) -> Recipe | None:
     if variant.subject.train is not None or recipe.lr <= Recipe("qat").lr:
         return None
     return replace(recipe, lr=min(SLOWER * recipe.lr, Recipe("qat").lr))
-
-
-def other_flows(variant: Variant, recipe: Recipe) -> Iterator[Recipe]:
-    """The recipe by other flows than its own, those left out that are known to refuse the model."""
-    for flow in ("fx", "pt2e", "parts"):
-        if flow != recipe.flow and not variant.has_failed(recipe.kind, flow):
-            own = None if "pt2e" in (flow, recipe.flow) else recipe.engine
-            yield replace(recipe, flow=flow, engine=own)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.fault import UNEQUAL, Fault
+from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.variant.variant import Variant
@@ -15,26 +16,35 @@ CLEAN = 30.0  # dB; at which a classifier seldom changes its mind
 
 def sentences_on(explanation: Explanation, variant: Variant) -> Explanation:
     """The explanation with its sentences."""
-    found = [
-        *_otherwise(explanation),
-        *_worst(explanation),
-        *_side(explanation, variant),
-        *_range(explanation, variant),
-    ]
+    if is_another_model(explanation):  # of which the layers' rounding says nothing
+        found = [_otherwise(explanation, variant)]
+    else:
+        found = [
+            *_worst(explanation),
+            *_side(explanation, variant),
+            *_range(explanation, variant),
+        ]
     return replace(explanation, sentences=tuple(found))
 
 
-def _otherwise(explanation: Explanation) -> list[str]:
-    """Where the built model is not what its layers' rounding makes of FP32."""
+def is_another_model(explanation: Explanation) -> bool:
+    """Whether the built model is not what its layers' rounding makes of FP32."""
     built, whole = explanation.sqnr.get("built"), explanation.sqnr["whole"]
-    if built is None or whole is None or built > CLEAN or built + CLEAR > whole:
-        return []
-    return [
+    if built is None or whole is None:
+        return False
+    return built <= CLEAN and built + CLEAR <= whole
+
+
+def _otherwise(explanation: Explanation, variant: Variant) -> str:
+    built, whole = explanation.sqnr["built"], explanation.sqnr["whole"]
+    flows = [] if variant.recipe is None else [r.flow for r in other_flows(variant, variant.recipe)]
+    other = f"another flow ({', '.join(flows)}) or engine" if flows else "another engine"
+    return (
         f"It is not rounding alone that costs: the outputs of the model as built keep {built:.0f} dB, of "
         f"which rounding its layers would leave {whole:.0f} dB. The conversion changed what it computes, "
         "as it may do to in-place operations and to layers that are called twice, or an int8 kernel "
-        "computes otherwise: try another flow (parts, pt2e) or engine."
-    ]
+        f"computes otherwise: try {other}."
+    )
 
 
 def worst_layers(explanation: Explanation) -> list[str]:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
-from pytest_quant.explain.lost.sentences import CLEAR, is_unequal, worst_layers
+from pytest_quant.explain.lost.sentences import CLEAR, is_another_model, is_unequal, worst_layers
+from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -16,6 +17,8 @@ def first_try(variant: Variant, explanation: Explanation | None) -> Recipe | Non
     recipe = variant.recipe
     if recipe is None or not variant.facts.chooses_layers:
         return None
+    if explanation is not None and is_another_model(explanation):
+        return next(other_flows(variant, recipe), None)
     if explanation is not None:
         weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]
         more = 0.0 if weights is None or activations is None else activations - weights

@@ -6,6 +6,8 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.locate import explain
+from pytest_quant.explain.lost.sentences import is_another_model
+from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.explain.remedies.candidates import cheap_candidates
 from pytest_quant.explain.remedies.hard_samples import HardSamples, hard_samples_of
 from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
@@ -65,7 +67,12 @@ class Search:
             )
         try:
             self.screen = hard_samples_of(self.variant, self.limit)
-            proposal = self._by_settings() if cheap else None
+            proposal = None
+            if is_another_model(explain(self.variant)):
+                self.hint = "It is not the rounding that costs, so other flows were tried. "
+                proposal = self._by_flows()
+            elif cheap:
+                proposal = self._by_settings()
             if proposal is None:
                 proposal = self._by_layers()
         except _Expired:
@@ -77,6 +84,22 @@ class Search:
         if proposal is None:
             return self._made(None, [f"{self.hint}None found {self._spent()}; {self._next()}"])
         return self._made(proposal, [])
+
+    # where it is not rounding
+
+    def _by_flows(self) -> Proposal | None:
+        """The first other flow whose variant holds the limit."""
+        for recipe in other_flows(self.variant, self.recipe):
+            self._check_time()
+            try:
+                proposal = self._built(recipe, ())
+            except QuantStageError as error:
+                self.variant.failures.add((recipe.kind, recipe.flow))
+                self.trials.append(f"flow {recipe.flow}: {error}")
+                continue
+            if proposal is not None:
+                return proposal
+        return None
 
     # remedies that keep no layer in FP32
 
@@ -224,11 +247,15 @@ class Search:
 
     def _next(self) -> str:
         """The sentence's end."""
-        return {
-            "static": "QAT is the next step (quant_qat).",
-            "dynamic": "static quantization or QAT is the next step.",
-            "qat": "train longer or at another rate (epochs and lr of its Recipe).",
-        }.get(self.recipe.kind, "another kind of quantization is the next step.")
+        kinds = {"static": "static quantization", "qat": "QAT"}
+        after = {"dynamic": ("static", "qat"), "static": ("qat",)}.get(self.recipe.kind, ())
+        left = [kinds[kind] for kind in after if not self.variant.has_failed(kind)]
+        if left:
+            fixture = " (quant_qat)" if after == ("qat",) else ""
+            return f"{' or '.join(left)} is the next step{fixture}."
+        if self.recipe.kind == "qat":
+            return "train longer or at another rate (epochs and lr of its Recipe)."
+        return "another kind of quantization is the next step."
 
 
 def _to_build(found: list[tuple[str, ...]], order: list[str]) -> list[tuple[str, ...]]:

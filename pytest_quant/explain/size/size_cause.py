@@ -154,7 +154,8 @@ def _remedies(variant: Variant, tensors: Tensors) -> Iterator[tuple[str, Recipe 
     facts = {each: variant.facts_of(each) for each in OTHERS}
     others = {each: least_bytes(facts[each], fp32, unbuilt=True) or 0 for each in OTHERS}
     if recipe is None:
-        listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each])} MB" for each in OTHERS)
+        able = [each for each in OTHERS if not variant.has_failed(each.kind)]
+        listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each])} MB" for each in able)
         yield f"Quantized it could come to about: {listed}.", None
         return
     if (tensors.float_bytes or 0) >= LITTLE * (tensors.bytes or 1):
@@ -166,7 +167,11 @@ def _remedies(variant: Variant, tensors: Tensors) -> Iterator[tuple[str, Recipe 
         f"With all that {variant.facts.name} can take it would be {tensors.least_ratio:.3f} of FP32 "
         f"({_mb(least)} MB): it cannot meet a limit below that"
     )
-    smaller = [each for each in OTHERS if others[each] < MUCH_SMALLER * least]
+    smaller = [
+        each
+        for each in OTHERS
+        if others[each] < MUCH_SMALLER * least and not variant.has_failed(each.kind)
+    ]
     if smaller:
         best = smaller[0]
         text += f"; Recipe{_call(best)} could come to about {others[best] / fp32_bytes:.2f}"
@@ -202,10 +207,11 @@ def _of_floats(
         proposed += [taking] if taking else []
     if _bytes(left) >= enough:
         other = "fx" if facts.is_compiled else "pt2e"
-        another = f"flow={other!r} or " if facts.is_observed else ""
+        is_open = facts.is_observed and not variant.has_failed(recipe.kind, other)
+        another = f"flow={other!r} or " if is_open else ""
         found = f"flow {recipe.flow} found no way to take {_layers(left)}"
         parts.append(f"{found}: {another}Recipe('weight_only') may")
-        of_flow = [replace(recipe, flow=other, engine=None)] if facts.is_observed else []
+        of_flow = [replace(recipe, flow=other, engine=None)] if is_open else []
         proposed += [*of_flow, Recipe("weight_only")]
     if parts:
         yield f"{'; '.join(parts)}.", proposed[0] if proposed else None
@@ -213,7 +219,12 @@ def _of_floats(
 
 def _taking(variant: Variant, recipes: Iterable[Recipe], parts: list[LayerBytes]) -> Recipe | None:
     """The first recipe that takes all of these layers."""
-    able = (each for each in recipes if all(variant.facts_of(each).takes(p.type) for p in parts))
+    able = (
+        each
+        for each in recipes
+        if all(variant.facts_of(each).takes(p.type) for p in parts)
+        and not variant.has_failed(each.kind, each.flow)
+    )
     return next(able, None)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_quant.explain.other_flows import compiled as _compiled
 from pytest_quant.explain.speed.operators import UNNAMED, Profile
 from pytest_quant.machine.conditions import available_cores
 from pytest_quant.machine.cpu import has_bfloat16
 from pytest_quant.measure.work import work_of
-from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -51,7 +51,7 @@ def brakes_on(
     if not causes and recipe is not None and variant.facts.is_observed:
         share = own.share_of(*INT8)
         already = f"; {_percent(share)} of the time is in int8 layers already"
-        others, other = _others(recipe, variant.facts)
+        others, other = _others(variant, recipe)
         causes = [Brake(f"No single cause stands out{others or already}.", other)]
     return (Brake(_where(slowness, own)), *causes)[:MOST]
 
@@ -89,8 +89,8 @@ def _causes(
         )
     if (slowness.conversion_share or 0) >= CONVERTING:
         yield _converting(variant, recipe, slowness)
-    if without := getattr(variant.model, "without_kernel", 0):
-        other = "eager" if variant.facts.is_dynamic else "fx"
+    without, other = getattr(variant.model, "without_kernel", 0), _uncompiled(variant)
+    if without and not variant.has_failed(recipe.kind, other):
         yield Brake(
             f"inductor found no int8 kernel for {without} uses of int8 weights and computes them in "
             f"float: Recipe({recipe.kind!r}, flow={other!r}) takes other kernels.",
@@ -123,7 +123,7 @@ def _outside(variant: Variant, recipe: Recipe, slowness: "Slowness", own: Profil
         return None
     largest = sorted(others, key=lambda name: -others[name])[:NAMED]
     where = f", as {slowness.stretches[0]}" if slowness.stretches else ""
-    compiled = _compiled(recipe) if variant.facts.could_be_compiled else None
+    compiled = _compiled(variant, recipe) if variant.facts.could_be_compiled else None
     compiling = f"; Recipe({recipe.kind!r}, flow='pt2e') compiles it" if compiled else ""
     return Brake(
         f"{_percent(share)} of the time is between the int8 layers ({', '.join(largest)}{where}), which "
@@ -170,11 +170,13 @@ def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Brak
         fewer = f"name fewer layers in keep_fp32, which is {_names(recipe.keep_fp32)}"
         return Brake(f"{text}: {fewer}.", replace(recipe, keep_fp32=()))
     if facts.is_observed and not facts.sees_inside:
-        if work.get("recurrent", 0) >= MUCH:
+        if work.get("recurrent", 0) >= MUCH and not variant.has_failed("dynamic"):
             other = "static quantization has no int8 LSTM or GRU; Recipe('dynamic') has"
             return Brake(f"{text}: {other}.", Recipe("dynamic"))
+        if (able := _compiled(variant, recipe)) is None:
+            return Brake(f"{text}.")
         more = f"Recipe({recipe.kind!r}, flow='pt2e') may take more of them"
-        return Brake(f"{text}: {more}.", _compiled(recipe))
+        return Brake(f"{text}: {more}.", able)
     if facts.is_dynamic:
         takes = "dynamic quantization takes Linear, recurrent and embedding layers only"
         return Brake(f"{text}: {takes}.")
@@ -197,7 +199,7 @@ def _converting(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Brake
     near = tuple(name for name in (*first.after[:1], *first.before[:1]) if name in names)
     keep = f"keep the layers around them FP32 (keep_fp32={near!r}, ...)"
     kept = replace(recipe, keep_fp32=(*recipe.keep_fp32, *near)) if near else None
-    if variant.facts.could_be_compiled:
+    if variant.facts.could_be_compiled and _compiled(variant, recipe) is not None:
         keep += f", or let them be compiled into the loops (Recipe({recipe.kind!r}, flow='pt2e'))"
     return Brake(f"{text}: {keep}.", kept)
 
@@ -209,9 +211,10 @@ def _small(variant: Variant, recipe: Recipe, slowness: "Slowness", calls: float)
         "cost of calling them, which int8 does not shorten: time a larger batch "
         f"(--quant-latency-batch={larger}) if batches are larger in use"
     )
-    if variant.facts.is_observed and not _is_compiled(variant):
+    other = _compiled(variant, recipe)
+    if variant.facts.is_observed and not _is_compiled(variant) and other is not None:
         text += f", or compile the model (Recipe({recipe.kind!r}, flow='pt2e'))"
-        return Brake(f"{text}.", _compiled(recipe))
+        return Brake(f"{text}.", other)
     return Brake(f"{text}.")
 
 
@@ -220,7 +223,7 @@ def _no_faster(
 ) -> Brake:
     text = f"The int8 layers take {int8:.3g} ms where FP32 takes {before:.3g} ms for the same"
     larger = 0 < slowness.batch < 8
-    others, other = _others(recipe, variant.facts)
+    others, other = _others(variant, recipe)
     if not others and not larger:
         return Brake(f"{text}: this CPU gains little from int8 here.")
     if larger:
@@ -229,20 +232,21 @@ def _no_faster(
     return Brake(f"{text}{others}.", other)
 
 
-def _compiled(recipe: Recipe) -> Recipe:
-    return replace(recipe, flow="pt2e", engine=None)
+def _uncompiled(variant: Variant) -> str:
+    return "eager" if variant.facts.is_dynamic else "fx"
 
 
-def _others(recipe: Recipe, facts: Facts) -> tuple[str, Recipe | None]:
+def _others(variant: Variant, recipe: Recipe) -> tuple[str, Recipe | None]:
     """Other kernels than those that a recipe took, as the end of a sentence, and the first recipe that
     has them; nothing where there are none."""
+    facts = variant.facts
     if facts.is_compiled or not (facts.is_dynamic or facts.is_observed):
         return "", None
     other = replace(recipe, engine="auto")
     measured = (
         f"Recipe({recipe.kind!r}, engine='auto'), which measures the engines ({recipe.engine} here)"
     )
-    if facts.is_dynamic:
+    if facts.is_dynamic or _compiled(variant, recipe) is None:
         return f": try {measured}", other
     compiling = f"or Recipe({recipe.kind!r}, flow='pt2e'), which compiles the model"
     return f": try {measured}, {compiling}", other
