@@ -80,7 +80,7 @@ def _read(part: str, plain: Mapping[str, Any] | None) -> Any:
 def _nouns(part: str) -> tuple[Any, dict[str, Any]]:
     """What a part is, and what is in its lists."""
     if part == "explanation":
-        return Explanation, {"layers": Layer}
+        return Explanation, {"layers": Layer, "operations": Layer}
     if part == "remedy":
         return Remedy, {}
     if part == "slowness":

@@ -34,6 +34,7 @@ class Facts:
         engine: the only one that it runs on; None where the recipe chooses.
         sees_inside: whether it looks into PyTorch's own modules, as attention.
         by_parts: whether submodules were traced, each on its own.
+        floats_tail: whether what no layer with weights follows stays float.
         fast_path: whether it can take PyTorch's fast path for attention.
     """
 
@@ -50,6 +51,7 @@ class Facts:
     engine: str | None = None
     sees_inside: bool = True
     by_parts: bool = False
+    floats_tail: bool = False
     fast_path: bool = False
 
     @property

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
 from pytest_quant.explain.lost.fault import Fault, FaultKind
-from pytest_quant.explain.lost.faults import faults_of
-from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.lost.faults import faults_of, faults_of_range
+from pytest_quant.explain.lost.layer import OPERATION, Layer
 from pytest_quant.explain.lost.noise import Noise, decibels, noise_share
 from pytest_quant.explain.lost.range_fit import fits_of
 from pytest_quant.explain.lost.simulate import simulated
@@ -31,11 +32,13 @@ class Effects:
 
     Args:
         layers: in the order of the network.
+        operations: those without a weight that round.
         samples: that they were measured on.
         sqnr: of the outputs in dB, as in `Explanation`.
     """
 
     layers: tuple[Layer, ...]
+    operations: tuple[Layer, ...]
     samples: int
     sqnr: dict[str, float | None]
 
@@ -68,7 +71,10 @@ def effects_in_float(variant: Variant, probe: Any, deadline: float) -> Effects:
     sqnrs["built"] = _try(lambda: decibels(noise_share(reference, _as_built(variant, probe))))
     assert variant.recipe is not None  # FP32 alone has none
     layers = measured_layers(variant, simulation, variant.recipe, probe, deadline)
-    return Effects(with_shares(layers), size_of(probe), sqnrs)
+    operations = _measured_operations(simulation, probe, deadline)
+    shared = with_shares([*layers, *operations])
+    count = len(layers)
+    return Effects(shared[:count], shared[count:], size_of(probe), sqnrs)
 
 
 def _as_built(variant: Variant, probe: Any) -> list[Any]:
@@ -117,7 +123,7 @@ def effects_in_place(variant: Variant, probe: Any, deadline: float) -> Effects:
                 faults=(Fault(FaultKind.FAR_OUTPUT),) if noise is not None and noise < FAR else (),
             )
         )
-    return Effects(with_shares(layers), size_of(probe), sqnrs)
+    return Effects(with_shares(layers), (), size_of(probe), sqnrs)
 
 
 def _effect(built: AsBuilt, name: str, probe: Any, reference: Any) -> float:
@@ -174,12 +180,39 @@ def measured_layers(
     return layers
 
 
+def _measured_operations(simulation: Simulation, probe: Any, deadline: float) -> list[Layer]:
+    """Each operation without a weight that rounds, alone."""
+    reference = simulation.outputs(probe, simulation.without(simulation.layers))
+    fits, found = fits_of(simulation, probe), list[Layer]()
+    often = Counter(site[1] for site in simulation.operations)
+    for site in simulation.operations:
+        if time.perf_counter() > deadline:
+            break
+        outputs = simulation.outputs(probe, simulation.alone_at(site))
+        _, name, call_number = site
+        name = name.strip("_")
+        called = f"{name} {call_number + 1}" if often[site[1]] > 1 else name
+        fit = fits.get(site)
+        found.append(
+            Layer(
+                called,
+                OPERATION,
+                saturated=None if fit is None else fit.saturated,
+                used=None if fit is None else fit.used,
+                effect=noise_share(reference, outputs),
+                faults=faults_of_range([] if fit is None else [fit]),
+            )
+        )
+    return found
+
+
 def _affordable(simulation: Simulation, probe: Any, deadline: float) -> Any:
     """As many of the samples as every layer can be measured on in time."""
     start = time.perf_counter()
     simulation.outputs(probe, simulation.without())
     forward = time.perf_counter() - start
-    needed, left = forward * (len(simulation.layers) + 5), deadline - time.perf_counter()
+    places = len(simulation.layers) + len(simulation.operations)
+    needed, left = forward * (places + 5), deadline - time.perf_counter()
     if needed <= left:
         return probe
     return taken(probe, max(min(FEWEST, size_of(probe)), int(size_of(probe) * left / needed)))

@@ -26,6 +26,8 @@ class Explanation:
         seconds: that it took.
         sentences: what follows, for a person who knows pytest and not quantization.
         notes: what was left out, and why.
+        operations: without a weight that are quantized too, as concatenations; they have no name of the
+            user's.
     """
 
     variant: str
@@ -37,6 +39,12 @@ class Explanation:
     seconds: float
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    operations: tuple[Layer, ...] = ()
+
+    @property
+    def costly(self) -> tuple[Layer, ...]:
+        """Layers and operations, those first that cost most."""
+        return tuple(sorted([*self.layers, *self.operations], key=_cost, reverse=True))
 
     @property
     def ranked(self) -> tuple[Layer, ...]:
@@ -51,6 +59,7 @@ class Explanation:
             "sqnr": dict(self.sqnr),
             "sentences": list(self.sentences),
             "notes": list(self.notes),
+            "operations": [each.to_dict() for each in self.operations],
         }
 
     @classmethod
@@ -62,6 +71,7 @@ class Explanation:
                 "layers": tuple(Layer.from_dict(layer) for layer in plain["layers"]),
                 "sentences": tuple(plain["sentences"]),
                 "notes": tuple(plain["notes"]),
+                "operations": tuple(map(Layer.from_dict, plain.get("operations", ()))),
             }
         )
 
@@ -78,15 +88,16 @@ class Explanation:
                 "-" if layer.sqnr is None else f"{layer.sqnr:.1f}",
                 "; ".join(layer.words),
             )
-            for layer in self.ranked[:most]
+            for layer in self.costly[:most]
         ]
         if not lines:
             return ""
         text = tabulate(
             lines, HEADER, disable_numparse=True, colalign=("left", "left", "right", "right")
         )
-        left = len(self.layers) - most
-        return f"{text}\n... and {left} layers more" if left > 0 else text
+        left = len(self.layers) + len(self.operations) - most
+        what = "layers and operations" if self.operations else "layers"
+        return f"{text}\n... and {left} {what} more" if left > 0 else text
 
 
 def _cost(layer: Layer) -> tuple[float, float]:

@@ -24,7 +24,7 @@ def faults_of(
         weight_sqnr: of the rounded weight in dB.
         scale: of the BatchNorm that is folded into it, [channels], or None.
     """
-    found, fits = list[Fault](), list(fits)
+    found = list[Fault]()
     groups = getattr(layer, "groups", 1)
     if not per_channel:
         if groups > 1 and groups == getattr(layer, "in_channels", 0):
@@ -34,6 +34,12 @@ def faults_of(
             found.append(Fault(FaultKind.UNEQUAL_WEIGHT, spread))
     if weight_sqnr is not None and weight_sqnr < NOISY and not found:
         found.append(Fault(FaultKind.NOISY_WEIGHT, weight_sqnr))
+    return (*found, *faults_of_range(fits))
+
+
+def faults_of_range(fits: Iterable[Fit]) -> tuple[Fault, ...]:
+    """What stands out of the ranges of activations."""
+    found, fits = list[Fault](), list(fits)
     saturated = max((fit.saturated for fit in fits), default=0.0)
     if saturated > SATURATED:
         found.append(Fault(FaultKind.SATURATED, 100 * saturated))

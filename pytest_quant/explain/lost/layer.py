@@ -6,6 +6,8 @@ from typing import Any
 
 from pytest_quant.explain.lost.fault import Fault
 
+OPERATION = "operation"  # the type of what has no weight: a concatenation, an addition
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

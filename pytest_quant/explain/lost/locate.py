@@ -61,6 +61,7 @@ def _explained(variant: Variant, samples: int, seconds: float) -> Explanation:
                 effects.samples,
                 time.perf_counter() - start,
                 notes=tuple(_notes(effects.layers)),
+                operations=effects.operations,
             )
             return sentences_on(explanation, variant)
         except QuantStageError:

@@ -1,6 +1,6 @@
 """Observed: a simulation whose ranges the recipe's own observers have found on calibration data."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,12 +8,14 @@ import torch
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
-from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
+from pytest_quant.explain.lost.tracking import FUSED, WEIGHTED, LayerTracking, Site, Tag, tag_of
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.methods.registry import facts_of, method_of
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
+
+BEFORE = "_pytest_quant_before"  # of a tensor: the operations without a weight that led to it
 
 
 def simulation_of(
@@ -30,6 +32,7 @@ def simulation_of(
     layers = {name: module.get_submodule(name) for name in names}
     layers = {n: layer for n, layer in layers.items() if _has_weight(layer)}
     observers, compiled = _observers(recipe), facts_of(recipe).is_compiled
+    floats_tail = facts_of(recipe).floats_tail
     ids = {id(layer.weight): name for name, layer in layers.items()}
     watch = _Observing(ids, compiled, lambda name: observers.activation(layers.get(name)))
     with torch.no_grad():
@@ -41,7 +44,11 @@ def simulation_of(
             name: _rounded_weight(layer, observers.weight(layer), watch.scales.get(name))
             for name, layer in called.items()
         }
-        grids = {site: grid for site, o in watch.observers.items() if (grid := Grid.of(o))}
+        grids = {
+            site: grid
+            for site, o in watch.observers.items()
+            if (grid := Grid.of(o)) and not (floats_tail and watch.is_tail(site))
+        }
     takers = {name: tuple(taking) for name, taking in watch.takers.items()}
     return Simulation(module, subject, called, weights, watch.scales, grids, takers, compiled)
 
@@ -83,7 +90,23 @@ class _Observing(LayerTracking):
         self.order: dict[str, None] = {}
         self.takers: dict[str, dict[str, None]] = {}
         self.seen: set[Site] = set()
+        self.fed: set[Site] = set()  # operations whose output comes to a layer sooner or later
         self._observer = observer
+
+    def is_tail(self, site: Site) -> bool:
+        """Whether it is an operation that no layer follows."""
+        return not site[0] and site not in self.fed
+
+    def called(self, name: str, given: Any, output: Any) -> None:
+        before = frozenset[Site]().union(
+            *(getattr(tensor, BEFORE, frozenset()) for tensor in _tensors(given))
+        )
+        if name in WEIGHTED:
+            self.fed |= before
+        for tensor in _tensors(output):
+            tag = tag_of(tensor)
+            own = {tag.site} if tag is not None and not tag.layer else frozenset[Site]()
+            setattr(tensor, BEFORE, before | own)
 
     def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
         self.order[layer] = None
@@ -111,3 +134,14 @@ class _Observing(LayerTracking):
         if site not in self.observers:
             self.observers[site] = self._observer(site[0])
         self.observers[site](values.detach())
+
+
+def _tensors(given: Any) -> Iterator[Any]:
+    """Those among the arguments of a function, or its results."""
+    if isinstance(given, torch.Tensor):
+        yield given
+    elif isinstance(given, list | tuple):
+        for each in given:
+            yield from _tensors(each)
+    elif isinstance(given, dict):
+        yield from _tensors(list(given.values()))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.fault import UNEQUAL, Fault
+from pytest_quant.explain.lost.layer import OPERATION, Layer
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.machine.engines import must_reduce_range
@@ -11,6 +12,8 @@ from pytest_quant.variant.variant import Variant
 
 CLEAR = 6.0  # dB, a bit: what counts as more than the rest
 MOST = 0.8  # of the noise is worth naming the layers that make it
+HALF = 0.5  # of the noise: an operation that makes so much is the cause
+JOINING = ("cat", "concat", "stack")
 CLEAN = 30.0  # dB; at which a classifier seldom changes its mind
 
 
@@ -50,13 +53,36 @@ def _otherwise(explanation: Explanation, variant: Variant) -> str:
 def worst_layers(explanation: Explanation) -> list[str]:
     """The names of the layers that make most of the noise; empty where none stands out."""
     names, _ = _noisiest(explanation)
-    return names if len(names) <= _few(explanation) else []
+    layers = {layer.name for layer in explanation.layers}
+    if len(names) > _few(explanation) or is_operation(explanation):
+        return []
+    return [name for name in names if name in layers]
+
+
+def is_operation(explanation: Explanation) -> bool:
+    """Whether what costs most is no layer, but an operation without a weight."""
+    first = next(iter(explanation.costly), None)
+    return first is not None and first.type == OPERATION and (first.share or 0.0) >= HALF
+
+
+def _of_operation(operation: Layer) -> str:
+    why = f" ({'; '.join(operation.words)})" if operation.faults else ""
+    joins = (
+        "what it joins shares one range, in which small values are lost"
+        if operation.name.startswith(JOINING)
+        else "its result has one range, in which small values are lost"
+    )
+    return (
+        f"{operation.name}, an operation without a weight, makes {100 * (operation.share or 0):.0f} % of "
+        f"the noise in the outputs{why}: {joins}. To keep a layer FP32 does not help; another flow, or "
+        "values of one scale, may."
+    )
 
 
 def _noisiest(explanation: Explanation) -> tuple[list[str], float]:
     """The layers that make most of the noise, and how much."""
     names, total = list[str](), 0.0
-    for layer in explanation.ranked:
+    for layer in explanation.costly:
         if layer.share and total < MOST:
             names.append(layer.name)
             total += layer.share
@@ -68,11 +94,13 @@ def _few(explanation: Explanation) -> int:
 
 
 def _worst(explanation: Explanation) -> list[str]:
-    ranked = [layer for layer in explanation.ranked if layer.share]
+    ranked = [layer for layer in explanation.costly if layer.share]
     if not ranked:
         return []
     names, total = _noisiest(explanation)
     count = len(explanation.layers)
+    if ranked[0].type == OPERATION and (ranked[0].share or 0.0) >= HALF:
+        return [_of_operation(ranked[0])]
     if len(names) > _few(explanation):
         return [
             f"No layer stands out: {len(names)} of {count} layers make {100 * total:.0f} % of the noise."
@@ -92,6 +120,8 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
     """Weights or activations, and what helps against either."""
     weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]
     recipe = variant.recipe
+    if is_operation(explanation):
+        return []
     if weights is None or activations is None or recipe is None or not variant.facts.is_known:
         return []
     pair = f"weights alone {weights:.0f} dB, activations alone {activations:.0f} dB"

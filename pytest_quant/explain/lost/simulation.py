@@ -2,7 +2,7 @@
 
 Weights and activations are rounded to the levels that the recipe's own observers set, at the places
 where int8 kernels round: the input of a layer, its weight, and its output behind BatchNorm and ReLU.
-What additions, poolings and attention round between layers is left out. So any set of layers can be
+Operations between layers (additions, concatenations, sigmoids) round as well. So any set of layers can be
 tried at the cost of an FP32 forward, without another conversion or compilation.
 """
 
@@ -31,8 +31,9 @@ class Switches:
         layers: names of those that are.
         weights, activations: whether these are.
         others: whether operations without a weight round, as int8's additions and poolings do.
+        places: of such operations, which round where not all do.
         own_only: whether a layer rounds just what is its own: its weight, its output, and an input
-            that no layer made. For all of them at once that is the whole model; for one alone it
+            that neither a layer nor an operation made. For all of them at once that is the whole model; for one alone it
             blames no tensor on two layers.
     """
 
@@ -40,6 +41,7 @@ class Switches:
     weights: bool = True
     activations: bool = True
     others: bool = False
+    places: frozenset[Site] = frozenset()
     own_only: bool = False
 
 
@@ -87,10 +89,20 @@ class Simulation:
         """This layer alone, with what is its own."""
         return Switches(frozenset([layer]), own_only=True)
 
+    def alone_at(self, site: Site) -> Switches:
+        """One operation without a weight alone."""
+        return Switches(places=frozenset([site]))
+
+    @property
+    def operations(self) -> tuple[Site, ...]:
+        """The places of operations without a weight that round."""
+        return tuple(site for site in self.grids if not site[0])
+
     def without(self, kept: Collection[str] = (), **changed: bool) -> Switches:
         """The model as it is built, but for these layers."""
         rest = frozenset(self.layers) - frozenset(kept)
-        return Switches(rest, **{"others": bool(rest), **changed})
+        given: dict[str, Any] = {"others": bool(rest), **changed}
+        return Switches(rest, **given)
 
 
 class _Callable:
@@ -122,9 +134,7 @@ class _Rounding(LayerTracking):
         return self.simulation.weights[layer] if on else weight
 
     def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
-        takes = layer in self.switches.layers and (
-            tag is None or not tag.layer or not self.switches.own_only
-        )
+        takes = layer in self.switches.layers and (tag is None or not self.switches.own_only)
         made = tag is not None and self._is_int8(tag)
         rounded = values
         if (takes or made) and not (tag and tag.rounded):
@@ -138,7 +148,9 @@ class _Rounding(LayerTracking):
         return self._rounded(tag.site, values) if is_int8 else values
 
     def _is_int8(self, tag: Tag) -> bool:
-        return tag.layer in self.switches.layers if tag.layer else self.switches.others
+        if tag.layer:
+            return tag.layer in self.switches.layers
+        return self.switches.others or tag.site in self.switches.places
 
     def reference(self, layer: str, call: Callable[[], Any]) -> Any:
         return call() if self.noise is not None and layer in self.switches.layers else None

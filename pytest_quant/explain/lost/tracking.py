@@ -33,6 +33,7 @@ ASKS = frozenset(
 )
 CHANGING = ("__i", "__setitem__")  # how Python names what changes its first argument
 TAG = "_pytest_quant_tag"
+WEIGHTED = LAYERS | {"matmul", "bmm", "__matmul__"}  # for whose sake what comes before is in int8
 
 Site = tuple[str, str, int]  # layer or "", "input", "output" or an operation, which of its calls
 
@@ -116,6 +117,9 @@ class LayerTracking(TorchFunctionMode):
         """A layer's output that is an output of the model."""
         return self.leaving(values, tag)
 
+    def called(self, name: str, given: Any, output: Any) -> None:
+        """A function was called: its name, its nest of arguments, and what it gave."""
+
     # how it is followed
 
     def __torch_function__(
@@ -129,6 +133,13 @@ class LayerTracking(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in ASKS:
             return func(*args, **kwargs)
+        output = self._followed(name, func, args, kwargs)
+        self.called(name, (args, kwargs), output)
+        return output
+
+    def _followed(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if name in LAYERS:
             weight = args[1] if len(args) > 1 else kwargs.get("weight")
             if (layer := self.names.get(id(weight))) is not None:

@@ -3,7 +3,13 @@
 from dataclasses import replace
 
 from pytest_quant.explain.lost.explanation import Explanation
-from pytest_quant.explain.lost.sentences import CLEAR, is_another_model, is_unequal, worst_layers
+from pytest_quant.explain.lost.sentences import (
+    CLEAR,
+    is_another_model,
+    is_operation,
+    is_unequal,
+    worst_layers,
+)
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -17,7 +23,7 @@ def first_try(variant: Variant, explanation: Explanation | None) -> Recipe | Non
     recipe = variant.recipe
     if recipe is None or not variant.facts.chooses_layers:
         return None
-    if explanation is not None and is_another_model(explanation):
+    if explanation is not None and (is_another_model(explanation) or is_operation(explanation)):
         return next(other_flows(variant, recipe), None)
     if explanation is not None:
         weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]

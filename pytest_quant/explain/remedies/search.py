@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.locate import explain
-from pytest_quant.explain.lost.sentences import is_another_model
+from pytest_quant.explain.lost.sentences import is_another_model, is_operation
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.explain.remedies.candidates import cheap_candidates
 from pytest_quant.explain.remedies.hard_samples import HardSamples, hard_samples_of
@@ -68,8 +68,9 @@ class Search:
         try:
             self.screen = hard_samples_of(self.variant, self.limit)
             proposal = None
-            if is_another_model(explain(self.variant)):
-                self.hint = "It is not the rounding that costs, so other flows were tried. "
+            explanation = explain(self.variant)
+            if is_another_model(explanation) or is_operation(explanation):
+                self.hint = "It is not the rounding of layers that costs: other flows were tried. "
                 proposal = self._by_flows()
             elif cheap:
                 proposal = self._by_settings()

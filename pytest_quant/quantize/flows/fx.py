@@ -145,7 +145,7 @@ def rehearsal(prepared: Any) -> Any:
 
 def facts(recipe: Recipe) -> Facts:
     """It takes PyTorch's own modules as one operation each."""
-    return replace(facts_of_mapped(recipe), sees_inside=False)
+    return replace(facts_of_mapped(recipe), sees_inside=False, floats_tail=True)
 
 
 def observers(recipe: Recipe, engine: str) -> LayerObservers:
