@@ -79,7 +79,7 @@ def _without_skill(variant: Variant, metric: Metric) -> Premise | None:
     """FP32 that is no better than chance."""
     fp32 = variant.fp32.evaluation
     rate = fp32.majority_rate
-    if metric.name != "top-1" or rate is None or fp32.values[metric.name] > rate:
+    if metric.name != "top-1" or rate in (None, 1.0) or fp32.values[metric.name] > rate:
         return None
     value = metric.shown(fp32.values[metric.name])
     return Premise(

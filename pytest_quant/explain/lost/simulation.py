@@ -33,8 +33,8 @@ class Switches:
         others: whether operations without a weight round, as int8's additions and poolings do.
         places: of such operations, which round where not all do.
         own_only: whether a layer rounds just what is its own: its weight, its output, and an input
-            that neither a layer nor an operation made. For all of them at once that is the whole model; for one alone it
-            blames no tensor on two layers.
+            that neither a layer nor an operation made. For all of them at once that is the whole model;
+            for one alone it blames no tensor on two layers.
     """
 
     layers: frozenset[str] = frozenset()

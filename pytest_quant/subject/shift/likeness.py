@@ -33,6 +33,8 @@ def likeness(shift: Shift, tuned: str, judged: str = "eval inputs") -> str:
     one, other = _Values(shift.tuned), _Values(shift.judged)
     if one.low == one.high:
         return f"{tuned} are all {shown(one.low)}, {judged} span {other.span}: a placeholder?"
+    if (channel := one.empty_beside(other)) is not None:
+        return f"channel {channel} of {tuned} is {shown(one.mean[channel])} throughout: left out?"
     if one.constant > CONSTANT > other.constant:
         return (
             f"{100 * one.constant:.0f} % of {tuned} are one value throughout, of {judged} "
@@ -96,6 +98,13 @@ class _Values:
     def is_standard(self) -> bool:
         """Whether mean and deviation are near 0 and 1."""
         return bool(np.abs(self.mean).mean() < 0.5 and 0.6 < self.deviation.mean() < 1.6)
+
+    def empty_beside(self, other: "_Values") -> int | None:
+        """The first channel that is one value in this set, and not in the other."""
+        if self.mean.shape != other.mean.shape:
+            return None
+        empty = (self.deviation <= 1e-6 * np.abs(self.mean)) & (other.deviation > 0)
+        return int(empty.argmax()) if empty.any() else None
 
     def has_another_range_than(self, other: "_Values") -> bool:
         apart = abs(self.low - other.low) + abs(self.high - other.high)
