@@ -126,6 +126,8 @@ def _usual(variant: Variant) -> str:
             "Keep the worst layers FP32 (keep_fp32), calibrate on more typical samples or with another "
             f"observer{more}."
         )
+    if kind == "qat" and variant.subject.train is not None:
+        return "Train longer or with another learning rate in quant_train."
     remedies = {
         "qat": "Train longer or with another learning rate (epochs and lr of its Recipe), or give your own "
         "loop (quant_train).",

@@ -25,6 +25,15 @@ def observer_class(name: str, module: Any) -> Any:
     return activation_observer(name, module)
 
 
+def class_name(name: str) -> str:
+    """What the class of a recipe's observer is called, in both stacks."""
+    if name in PYTORCHS:
+        return PYTORCHS[name]
+    from pytest_quant.quantize.observers import OBSERVERS
+
+    return OBSERVERS[name].__name__.removeprefix("_")
+
+
 def default_observer(recipe: Recipe) -> str:
     """The recipe's observer, else PyTorch's choice for the kind."""
     return recipe.observer or ("moving_average" if recipe.kind == "qat" else "histogram")

@@ -6,6 +6,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.tuned import Tuned
+from pytest_quant.quantize.wishes import refuse_too_few
 from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of, taken
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.subject import Admitted, Subject, forward
@@ -58,6 +59,7 @@ def calibrate(
             f"{fixture} yielded nothing; static quantization needs inputs to observe "
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
         )
+    refuse_too_few(recipe, done, fixture)
     return Tuned(frozenset(seen), inputs=first)
 
 

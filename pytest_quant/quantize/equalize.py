@@ -5,6 +5,7 @@ and Bias Correction", ICCV 2019, section 4.1.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ class LayerPair:
     second: Any
 
 
-def equalize(module: Any, example: Example) -> str:
+def equalize(module: Any, example: Example, fp32_names: Collection[str] = ()) -> str:
     """Equalize a copy of the FP32 model in place, with weights and BatchNorm as they are, unfolded.
 
     For each pair of layers, each channel between them is scaled so that its weights in both have the
@@ -77,6 +78,7 @@ def equalize(module: Any, example: Example) -> str:
     Args:
         module: the copy; the structure, all names and shapes stay.
         example: one call of it.
+        fp32_names: of modules that stay FP32; between two of them nothing is to be gained.
 
     Returns:
         A note on what was done.
@@ -85,12 +87,19 @@ def equalize(module: Any, example: Example) -> str:
         QuantStageError: when the model has no such pair.
     """
     names = dict(module.named_modules())
-    found = [found for chain in chains(module, example) if (found := layer_pair_of(chain, names))]
+    kept = {id(names[name]) for name in fp32_names if name in names}
+    found = [
+        found
+        for chain in chains(module, example)
+        if (found := layer_pair_of(chain, names))
+        and not {id(found[0].first), id(found[0].second)} <= kept
+    ]
     if not found:
+        outside = " outside keep_fp32" if kept else ""
         raise QuantStageError(
             "prepare",
-            "equalize=True found no two layers of quant_model to equalize: convolutions, or Linear, "
-            "with nothing but BatchNorm, ReLU, ReLU6 or pooling between them. Leave equalize out.",
+            f"equalize=True found no two layers of quant_model{outside} to equalize: convolutions, or "
+            "Linear, with nothing but BatchNorm, ReLU, ReLU6 or pooling between them. Leave equalize out.",
         )
     capped = [name for _, between in found for name in between if type(names[name]) is nn.ReLU6]
     for name in capped:

@@ -1,7 +1,8 @@
 """Layer types: names of PyTorch's layers that quantization has kernels for, as methods cover them."""
 
 LINEAR = frozenset({"Linear"})
-CONVOLUTIONS = frozenset(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1, 2, 3))
+TRANSPOSED = frozenset(f"ConvTranspose{n}d" for n in (1, 2, 3))
+CONVOLUTIONS = frozenset(f"Conv{n}d" for n in (1, 2, 3)) | TRANSPOSED
 RECURRENT = frozenset({"LSTM", "GRU", "LSTMCell", "GRUCell", "RNNCell"})
 EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag"})
 WEIGHTED = LINEAR | CONVOLUTIONS | EMBEDDINGS  # whose weights are rounded beforehand

@@ -6,7 +6,7 @@ from pytest_quant.machine import torch_api
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
-from pytest_quant.quantize.layer_types import EMBEDDING_SCALES, SCALES, WEIGHTED
+from pytest_quant.quantize.layer_types import EMBEDDING_SCALES, SCALES, TRANSPOSED, WEIGHTED
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -27,13 +27,14 @@ def qconfig_mapping(recipe: Recipe, engine: str) -> Any:
     for kind in (torch.nn.Embedding, torch.nn.EmbeddingBag):
         mapping.set_object_type(kind, embedding)
     activation = _activation(recipe, engine, usual)
-    weight = usual.weight if recipe.per_channel else _per_tensor_weight(qat)
-    if activation is usual.activation and weight is usual.weight:
-        return mapping
+    weight = _weight(recipe, usual)
     for kind, qconfig in list(mapping.object_type_qconfigs.items()):
         if qconfig is not None and qconfig.activation is usual.activation:
             own_weight = weight if qconfig.weight is usual.weight else qconfig.weight
             mapping.set_object_type(kind, ao.QConfig(activation=activation, weight=own_weight))
+    for name in TRANSPOSED:  # whose kernels take one scale for a weight, whatever the engine
+        own = ao.QConfig(activation=activation, weight=_per_tensor_weight(qat))
+        mapping.set_object_type(getattr(torch.nn, name), own)
     return mapping.set_global(ao.QConfig(activation=activation, weight=weight))
 
 
@@ -59,6 +60,22 @@ def facts_of_mapped(recipe: Recipe) -> Facts:
         own_scale_bytes=EMBEDDING_SCALES,
         folds_batchnorm=True,
     )
+
+
+def _weight(recipe: Recipe, usual: Any) -> Any:
+    """PyTorch's own choice for the engine where it is the one asked for; for qnnpack it has one scale."""
+    import torch
+
+    ao, qat = torch_api.ao(), recipe.kind == "qat"
+    if not recipe.per_channel:
+        return _per_tensor_weight(qat)
+    made = usual.weight()
+    if made.qscheme in (torch.per_channel_symmetric, torch.per_channel_affine):
+        return usual.weight
+    per_channel = (
+        "default_per_channel_weight_fake_quant" if qat else "default_per_channel_weight_observer"
+    )
+    return getattr(ao, per_channel)
 
 
 def _per_tensor_weight(qat: bool) -> Any:

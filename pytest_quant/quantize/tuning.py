@@ -9,7 +9,7 @@ import torch
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.progress import Progress
-from pytest_quant.quantize import calibrate, train
+from pytest_quant.quantize import calibrate, train, wishes
 from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.quantize.flows.flow import unobserved
 from pytest_quant.quantize.tuned import Tuned
@@ -36,10 +36,12 @@ class Tuning:
     run: Run
     trains: bool = False
 
-    def check(self, admitted: Admitted) -> None:
-        """Say what is missing before anything is built."""
+    def check(self, admitted: Admitted, recipe: Recipe) -> None:
+        """Say what is missing, and what would have no effect, before anything is built."""
         if not self.trains:
             calibrate.calibration_source(admitted.subject)
+        elif admitted.subject.train is not None:
+            wishes.refuse_training_of_ours(recipe)
         example_of(copy.deepcopy(admitted.module), admitted)  # or no flow can trace the call
 
     def refuse_unobserved(self, prepared: Any, admitted: Admitted) -> None:

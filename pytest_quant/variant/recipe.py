@@ -60,19 +60,21 @@ class Recipe:
             also ``percentile``, ``entropy``, ``mse``. None is the engine's default (histogram for
             static, moving average for QAT).
         qscheme: of the activations: ``per_tensor_affine`` (default) or ``per_tensor_symmetric``.
-        per_channel: one scale for each output channel of a weight, else one for the tensor.
+        per_channel: one scale for each output channel of a weight, else one for the tensor. Transposed
+            convolutions and recurrent layers have one in any case, embeddings one for each row.
         equalize: scale the channels between layers beforehand, so that their ranges are alike
             (static; cross-layer equalization, Nagel et al. 2019, arXiv 1906.04721). Helps where
             channels differ by much, as in MobileNets; a ReLU6 between two layers becomes a ReLU.
         keep_fp32: modules that stay FP32: shell patterns (`fnmatch`) on your own qualified names
             (``"layer4.*"``), or module types. A pattern that matches nothing is an error.
-        calibration_samples: how many samples the observers see (static).
+        calibration_samples: how many samples the observers see (static). More than there are is an
+            error; the default means 200 or as many as there are.
         dtype: of ``weight_only``: ``int8`` (default), ``int4``, ``float16`` or ``codebook`` (each
             weight is one of 2**bits values found by k-means); of ``cast``: ``bfloat16`` (default)
             or ``float16``.
         bits: of a codebook's indices, 1 to 8.
-        epochs: passes over the training data (QAT, built-in loop).
-        lr: learning rate of Adam (QAT, built-in loop).
+        epochs: passes over the training data (QAT, built-in loop; an error beside ``quant_train``).
+        lr: learning rate of Adam (QAT, built-in loop; an error beside ``quant_train``).
         build: for ``custom``: callable(a copy of the FP32 module) -> the quantized model, a
             callable that takes the same inputs.
         quantized: False for a ``custom`` model that is not meant to be (pruned, distilled), which

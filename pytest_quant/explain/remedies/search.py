@@ -255,7 +255,9 @@ class Search:
             fixture = " (quant_qat)" if after == ("qat",) else ""
             return f"{' or '.join(left)} is the next step{fixture}."
         if self.recipe.kind == "qat":
-            return "train longer or at another rate (epochs and lr of its Recipe)."
+            own = self.variant.subject.train is not None
+            where = "in quant_train" if own else "epochs and lr of its Recipe"
+            return f"train longer or at another rate ({where})."
         return "another kind of quantization is the next step."
 
 

@@ -40,7 +40,7 @@ class FirstThatCan:
         """
         engine = engine_for(recipe.engine or conditions.engine)
         if self.tuning is not None:
-            self.tuning.check(admitted)
+            self.tuning.check(admitted, recipe)
         refused: dict[str, QuantStageError] = {}
         for name in self.order(admitted.module):
             method = self.methods[name]

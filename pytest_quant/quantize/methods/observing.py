@@ -28,6 +28,7 @@ from pytest_quant.quantize.rehearsal import rehearsed
 from pytest_quant.quantize.stages import refuse_what_cannot_run, refuse_what_cannot_train, stage
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.quantize.tuning import Tuning
+from pytest_quant.quantize.wishes import refuse_other_observers, refuse_other_scales
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
@@ -63,7 +64,7 @@ class Observing:
         """As the protocol says."""
         engine = engine_for(recipe.engine or conditions.engine)
         if self.tuning is not None:
-            self.tuning.check(admitted)
+            self.tuning.check(admitted, recipe)
         refuse(self.flow.NAME, self.refusal(admitted.module, recipe))
         return self.attempt(admitted, recipe, engine, conditions)
 
@@ -93,7 +94,7 @@ class Observing:
         engine = engine_for(recipe.engine)
         with engine_set(engine):
             if recipe.equalize:  # which changes what stands between layers too
-                equalize(module, example)
+                equalize(module, example, kept(module, recipe.keep_fp32))
             prepared = self.flow.prepare(module.train(self.trains), recipe, engine, example)
             with torch.no_grad():
                 prepared.eval()(*example.args, **example.kwargs)
@@ -112,7 +113,8 @@ class Observing:
         example = example_of(module, admitted)
         with stage("prepare", seconds):
             notes = told(module, mode_askers(module, example)) if self.trains else ()
-            notes += (equalize(module, example),) if recipe.equalize else ()
+            if recipe.equalize:
+                notes += (equalize(module, example, kept(module, recipe.keep_fp32)),)
             prepared = self._prepared(module, admitted, recipe, example)
         tuned = self._tuned(prepared, admitted, recipe, conditions, seconds)
         rehearsal = rehearsed(prepared, self.flow, self.trains) if self.tuning else None
@@ -121,6 +123,7 @@ class Observing:
             facts = self.facts(recipe)
             kept_names = kept(admitted.module, recipe.keep_fp32)
             refuse_int8(converted, kept_names, recipe.flow)
+            refuse_other_scales(converted, recipe, recipe.flow)
             refuse_what_cannot_run(converted, admitted, recipe, facts)
             notes += told_of_mates(converted, admitted, recipe, facts)
             largest = largest_inputs(admitted, conditions)
@@ -145,6 +148,7 @@ class Observing:
                 f"{' outside keep_fp32' if recipe.keep_fp32 else ''} has an int8 kernel (Linear, "
                 "convolutions and what goes with them)",
             )
+        refuse_other_observers(prepared, recipe, self.flow.NAME)
         if not recipe.equalize:  # which may put a ReLU in the place of a ReLU6
             refuse_another_model(prepared, admitted, self.flow)
         refuse_other_lengths(prepared, admitted, recipe)

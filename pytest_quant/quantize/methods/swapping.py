@@ -13,6 +13,7 @@ from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import refuse
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.stages import refuse_what_cannot_run, stage
+from pytest_quant.quantize.wishes import refuse_other_scales
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
@@ -46,6 +47,7 @@ class Swapping:
             module = copy.deepcopy(admitted.module)
             with stage("convert", seconds):
                 converted = dynamic.convert(module, recipe, engine, run)
+                refuse_other_scales(converted, recipe, recipe.flow)
                 refuse_what_cannot_run(converted, admitted, recipe, self.facts(recipe))
             notes = told_of_mates(converted, admitted, recipe, self.facts(recipe))
         return Built(converted, recipe, seconds=seconds, notes=notes)
