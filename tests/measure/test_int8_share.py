@@ -162,6 +162,6 @@ def test_a_layer_that_fx_leaves_fp32_without_a_word_is_found():
         def forward(self, x):
             return self.second(torch.relu(self.first(x.reshape(-1, 8))))
 
-    share = share_of("static", Reshaped())
+    share = share_of(Recipe("static", flow="fx"), Reshaped())
     assert share.stayed_fp32 == ("first",)
     assert share.macs == SECOND / (FIRST + SECOND)

@@ -124,7 +124,7 @@ def test_dynamic_takes_recurrent_layers_and_static_names_what_it_leaves():
     dynamic = built(model, "dynamic", tokens, metric=anything)
     assert dynamic.int8_share.parameters == (20 * 8 + lstm + 16 * 4) / total
     assert decibels(dynamic) > 30
-    static = built(model, "static", tokens, metric=anything)
+    static = built(model, Recipe("static", flow="fx"), tokens, metric=anything)
     assert static.int8_share.stayed_fp32 == ("lstm",)
     assert static.int8_share.parameters == (20 * 8 + 16 * 4) / total
 

@@ -51,9 +51,9 @@ def compilations(monkeypatch):
     """Shapes of what is compiled while the test runs."""
     shapes, compiled = [], exported.compiled
 
-    def counted(graph, inputs, form):
+    def counted(graph, inputs, *more):
         shapes.append([tuple(tensor.shape) for tensor in inputs])
-        return compiled(graph, inputs, form)
+        return compiled(graph, inputs, *more)
 
     monkeypatch.setattr(exported, "compiled", counted)
     return shapes
