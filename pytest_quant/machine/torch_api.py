@@ -35,6 +35,9 @@ MODULES = {
     "torch._dynamo.utils": "how many int8 kernels a compiled model has",
     "torch._subclasses": "flow pt2e: inputs of several lengths",
     "torch.fx.experimental.symbolic_shapes": "flow pt2e: inputs of several lengths",
+    "torch.nn.utils.weight_norm": "models under weight_norm in its older form",
+    "torch.nn.utils.spectral_norm": "models under spectral_norm in its older form",
+    "torch.nn.utils.prune": "models under pruning",
     PYTREE: "flow pt2e: outputs that are no single tensor",
 }
 # What PyTorch logs though nobody asked; a logger that is gone logs nothing. The last one writes
@@ -134,6 +137,27 @@ def quantized_embeddings() -> tuple[Any, Any]:
     """The classes of int8 Embedding and EmbeddingBag."""
     quantized = module("torch.ao.nn.quantized")
     return quantized.Embedding, quantized.EmbeddingBag
+
+
+def remove_reparametrization(child: Any, hook: Any) -> bool:
+    """Whether a hook computes a module's weight in the older way, and was removed; its result stays."""
+    removers = {
+        ("torch.nn.utils.weight_norm", "WeightNorm"): "remove_weight_norm",
+        ("torch.nn.utils.spectral_norm", "SpectralNorm"): "remove_spectral_norm",
+    }
+    kind = type(hook)
+    if any(each.__name__ == "BasePruningMethod" for each in kind.__mro__):
+        module("torch.nn.utils.prune").remove(child, hook._tensor_name)
+        return True
+    remover = removers.get((kind.__module__, kind.__name__))
+    if remover is None:
+        return False
+    getattr(module(kind.__module__), remover)(child, hook.name)
+    for hooks in (child._load_state_dict_pre_hooks, child._state_dict_hooks):
+        for key, each in list(hooks.items()):  # spectral_norm's, which PyTorch forgets to take back
+            if type(getattr(each, "hook", each)).__module__ == kind.__module__:
+                del hooks[key]
+    return True
 
 
 def is_compiled(model: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
+from pytest_quant.subject.baked import bake_in, copies_of_computed
 from pytest_quant.subject.batches import described, other_float
 
 
@@ -38,19 +39,14 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
     if any(map(other_float, tensors)):
         notes.append("quant_model was not float32; its copy was cast to float32")
     try:
-        copied = copy.deepcopy(model).cpu().float().eval()
+        copied = copy.deepcopy(model, copies_of_computed(model)).cpu().float().eval()
     except Exception as error:
-        remedy = (
-            "replace torch.nn.utils.weight_norm by torch.nn.utils.parametrizations.weight_norm, or "
-            "call remove_weight_norm"
-            if "deepcopy protocol" in str(error)
-            else "make copy.deepcopy(model) work"
-        )
         raise QuantStageError(
             "fixture",
             f"quant_model cannot be copied ({in_brief(error)}), and we never change "
-            f"yours; {remedy}.",
+            "yours; make copy.deepcopy(model) work.",
         ) from error
+    notes += bake_in(copied)
     return copied, notes
 
 

@@ -25,16 +25,6 @@ REFUSED = {
         fixture("quant_model", "return Subject(Own, name='bad')"),
         "fixture ERROR: quant_model gave a type; expected a trained FP32 torch.nn.Module*",
     ),
-    "model under weight_norm": (
-        fixture(
-            "quant_model",
-            """
-with pytest.warns(FutureWarning):
-    return Subject(nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 3))), name="bad")
-""",
-        ),
-        "fixture ERROR: quant_model cannot be copied*parametrizations.weight_norm*remove_weight_norm*",
-    ),
     "eval data is None": (
         fixture("quant_eval_data", "return None"),
         "fixture ERROR: quant_eval_data gave None; expected a DataLoader*",
