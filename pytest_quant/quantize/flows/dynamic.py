@@ -8,7 +8,13 @@ from typing import Any
 from pytest_quant.errors import NothingToQuantizeError, QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
-from pytest_quant.quantize.flows.reads import answer, reads_of, with_values
+from pytest_quant.quantize.flows.reads import (
+    answer,
+    answer_for_parameters,
+    reads_of,
+    with_parameters,
+    with_values,
+)
 from pytest_quant.quantize.layer_types import (
     EMBEDDING_SCALES,
     EMBEDDINGS,
@@ -94,9 +100,12 @@ def convert(
         rest = {name: qconfig for name, qconfig in chosen.items() if name not in uncalled}
         chosen = rest or chosen  # with none left, let the model fail on its own
     before = {name: module.get_submodule(name) for name in chosen}
+    owners = with_parameters(module)
     converted = take_any_ids(_converted(module, chosen))
     for name, layer in before.items():
         answer(converted.get_submodule(name), layer, found.get(name, {}))
+    if run:
+        answer_for_parameters(converted, owners, lambda: _run_as_built(converted, recipe, run))
     return converted
 
 

@@ -26,6 +26,10 @@ PROPERTIES = (
 )
 METHODS = ("size", "dim", "ndimension", "numel", "nelement", "is_floating_point", "__len__")
 
+# What makes another tensor of the same type.
+MAKERS = ("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
+FORM_OF_PARAMETERS = "form_of_parameters"  # a parameter that stands for those that are int8
+
 Reads = dict[str, dict[str, bool]]
 
 
@@ -72,6 +76,33 @@ def answer(layer: Any, before: Any, tensors: Mapping[str, bool]) -> None:
         setattr(layer, name, Form(tuple(tensor.shape), tensor.dtype, method))
 
 
+def with_parameters(module: Any) -> list[str]:
+    """Names of the modules that hold any parameter, deep down too."""
+    return [name for name, child in module.named_modules() if any(True for _ in child.parameters())]
+
+
+def answer_for_parameters(converted: Any, owners: Iterable[str], run: Callable[[], object]) -> None:
+    """Let ``next(self.parameters())`` tell type and device where all parameters became int8.
+
+    What stands for them is NaN, so that a model that computes with it cannot pass for another one.
+
+    Args:
+        owners: that had parameters before.
+        run: calls the converted model.
+    """
+    try:
+        run()
+    except StopIteration:
+        for name in owners:
+            child = converted.get_submodule(name)
+            own = type(child).__module__.split(".")[0] == "torch"
+            if not own and next(child.parameters(), None) is None:
+                nothing = torch.nn.Parameter(torch.full((1,), torch.nan), requires_grad=False)
+                child.register_parameter(FORM_OF_PARAMETERS, nothing)
+    except Exception:  # told where it is to run
+        return
+
+
 class Form:
     """Stands for a tensor of which only the form is asked for.
 
@@ -91,7 +122,7 @@ class Form:
         return self.of[0][0]
 
     def __getattr__(self, name: str) -> Any:
-        if name in PROPERTIES or name in METHODS:
+        if name in (*PROPERTIES, *METHODS, *MAKERS):
             shape, dtype = self.of
             return getattr(torch.zeros((), dtype=dtype).expand(shape), name)
         raise AttributeError(
@@ -114,7 +145,7 @@ class _Watched(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         owner = getattr(func, "__self__", None)  # of a property's getter the property
         name = getattr(owner, "__name__", "") if func.__name__ == "__get__" else func.__name__
-        is_form = name in (PROPERTIES if func.__name__ == "__get__" else METHODS)
+        is_form = name in (PROPERTIES if func.__name__ == "__get__" else (*METHODS, *MAKERS))
 
         def plain(tensor: Any) -> Any:
             if not isinstance(tensor, _Watched):

@@ -35,6 +35,7 @@ FORMS = {
     "weight.size(0)": lambda own, x: x / own.words.weight.size(0),
     "weight.device": lambda own, x: x + torch.arange(32, device=own.words.weight.device),
     "bias.dtype": lambda own, x: x.to(own.mix.bias.dtype),
+    "weight.new_zeros": lambda own, x: x + own.mix.weight.new_zeros(32),
     "padding_idx": lambda own, x: x if own.words.padding_idx is None else x * 2,
 }
 VALUES = {
@@ -121,3 +122,33 @@ def test_a_saved_variant_that_answers_for_its_weights_comes_back(tmp_path):
     dynamic = open_store(ONE_THREAD).variant(subject, Recipe("dynamic"))
     loaded = load_variant(dynamic.save(tmp_path / "texts.pt"), Texts(FORMS["weight.dtype"]))
     assert torch.equal(loaded.model(IDS), dynamic(IDS))
+
+
+class Recurrent(nn.Module):
+    """Makes its first state of the type and on the device of its parameters."""
+
+    def __init__(self, state=lambda parameter: parameter.new_zeros(1, 16, 32)):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.state = nn.Embedding(100, 32), state
+        self.steps, self.head = nn.LSTM(32, 32, batch_first=True), nn.Linear(32, 2)
+
+    def forward(self, ids):
+        state = self.state(next(self.parameters()))
+        return self.head(self.steps(self.words(ids), (state, state))[0][:, -1])
+
+
+def test_a_model_that_asks_for_its_first_parameter_is_answered_when_all_are_int8(tmp_path):
+    subject = toy_subject(Recurrent().eval(), eval_data=[(IDS, IDS[:, 0] % 2)])
+    dynamic = open_store(ONE_THREAD).variant(subject, Recipe("dynamic"))
+    assert kept_db(dynamic) > 25
+    assert not dynamic.int8_share.stayed_fp32
+    loaded = load_variant(dynamic.save(tmp_path / "first.pt"), Recurrent())
+    assert torch.equal(loaded.model(IDS), dynamic(IDS))
+
+
+def test_a_model_that_computes_with_its_first_parameter_is_no_other_one():
+    model = Recurrent(lambda parameter: parameter.new_zeros(1, 16, 32) + parameter.mean()).eval()
+    subject = toy_subject(model, eval_data=[(IDS, IDS[:, 0] % 2)])
+    with pytest.raises(QuantStageError, match="what cannot run"):
+        open_store(ONE_THREAD).variant(subject, Recipe("dynamic"))
