@@ -7,6 +7,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.subject.baked import bake_in, copies_of_computed
 from pytest_quant.subject.batches import described, other_float
+from pytest_quant.subject.own_casts import follow_float32
 
 
 def fp32_copy(model: Any) -> tuple[Any, list[str]]:
@@ -46,6 +47,8 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
             f"quant_model cannot be copied ({in_brief(error)}), and we never change "
             "yours; make copy.deepcopy(model) work.",
         ) from error
+    if {"float16", "bfloat16"} & set(map(other_float, tensors)) and follow_float32(copied):
+        notes[-1] += ", and where its code casts to half precision, the copy casts to float32"
     notes += bake_in(copied)
     return copied, notes
 
