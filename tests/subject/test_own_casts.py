@@ -39,7 +39,7 @@ class ByAttribute(Mixed):
 
 class ByHelper(Mixed):
     def low(self, x):
-        return [each.half() for each in (x,)][0]
+        return next(each.half() for each in (x,))
 
     def forward(self, x):
         return self.head(torch.relu(self.body(self.low(x))).float())
