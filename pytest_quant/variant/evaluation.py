@@ -10,6 +10,7 @@ import numpy as np
 from pytest_quant.subject.logits import as_tensor
 from pytest_quant.subject.metrics import Metric
 
+MARK = 16  # hex digits of a sample's digest that tell it apart
 IGNORED = -100  # no class: the target that PyTorch's losses leave out
 
 
@@ -212,7 +213,7 @@ def numbered(samples: list[bytes]) -> list[bytes]:
         count = seen.get(sample, 0)
         seen[sample] = count + 1
         # hex, because NumPy's byte strings lose trailing zeros
-        marked.append(sample.hex()[:16].encode() + b"%08x" % count)
+        marked.append(sample.hex()[:MARK].encode() + b"%08x" % count)
     return marked
 
 

@@ -78,11 +78,12 @@ def effects_in_float(variant: Variant, probe: Any, deadline: float) -> Effects:
 
 
 def _as_built(variant: Variant, probe: Any) -> list[Any]:
-    """What the built model itself makes of these first samples of the first eval batch, which it is
-    given whole: flow pt2e compiles for the size of the first batch that it sees."""
-    first, count = variant.admitted.first_inputs, size_of(probe)
+    """What the built model itself makes of these samples, repeated to as many as the first eval batch has:
+    flow pt2e compiles for the size of the first batch that it sees."""
+    count = size_of(probe)
+    whole = taken(probe, size_of(variant.admitted.first_inputs)) if count else probe
     with variant.running():
-        outputs = call(variant.model, first, variant.subject.forward)
+        outputs = call(variant.model, whole, variant.subject.forward)
     return [taken(tensor, count) for tensor in tensors_in(outputs)]
 
 

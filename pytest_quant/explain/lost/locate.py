@@ -7,13 +7,12 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.lost.effects import effects_in_float, effects_in_place
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.lost.probe import SAMPLES, probe_of
 from pytest_quant.explain.lost.sentences import sentences_on
 from pytest_quant.explain.lost.simulate import loaders_of
 from pytest_quant.explain.lost.simulation import in_float
-from pytest_quant.subject.batches import size_of, taken
 from pytest_quant.variant.variant import Variant
 
-SAMPLES = 32  # of the first eval batch, that noise is measured on
 SECONDS = 120.0  # layers that are not measured by then are ranked by their own noise
 
 
@@ -22,12 +21,13 @@ def explain(variant: Variant, *, samples: int = SAMPLES, seconds: float = SECOND
 
     Of static and QAT variants each layer's rounding is simulated in float, alone and on FP32's own
     inputs, with ranges observed as the recipe says; layers of dynamic, weight-only and custom
-    variants are put into FP32 as they are, one at a time. Noise is measured on the first eval batch,
-    so that ranges which calibration has missed show; labels are not used. Made once and kept.
+    variants are put into FP32 as they are, one at a time. Noise is measured on eval data, so that
+    ranges which calibration has missed show: on samples of the first batch and, where the variant was
+    evaluated, on those whose score it changes most. Made once and kept.
 
     Args:
         variant: a quantized one.
-        samples: of the first eval batch, at most.
+        samples: at most, and no more than the first eval batch has.
         seconds: after which no further layer is measured by its effect on the outputs.
 
     Raises:
@@ -41,8 +41,7 @@ def explain(variant: Variant, *, samples: int = SAMPLES, seconds: float = SECOND
 
 def _explained(variant: Variant, samples: int, seconds: float) -> Explanation:
     start = time.perf_counter()
-    first = variant.admitted.first_inputs
-    probe = taken(first, min(samples, size_of(first))) if size_of(first) else first
+    probe = probe_of(variant, samples)
     with variant.isolated(loaders_of(variant)), in_float():
         variant.refuse_moved_fp32()
         try:

@@ -2,20 +2,21 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from pytest_quant.explain.lost.as_built import AsBuilt, as_built
 from pytest_quant.explain.lost.effects import measured_layers, with_shares
 from pytest_quant.explain.lost.layer import Layer
-from pytest_quant.explain.lost.locate import SAMPLES, explain
+from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.lost.noise import noise_share
+from pytest_quant.explain.lost.probe import probe_of
 from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation, in_float
 from pytest_quant.explain.remedies.hard_samples import HardSamples
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
-from pytest_quant.subject.batches import call, size_of, taken
+from pytest_quant.subject.batches import call
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -147,9 +148,3 @@ class InPlace:
 
 def _tried(candidate: Variant, limit: Limit, screen: HardSamples | None) -> Trial:
     return (screen.trial(candidate) if screen else None) or trial_of(candidate, limit)
-
-
-def probe_of(variant: Variant) -> Any:
-    """The samples that noise is measured on: of the first eval batch."""
-    first = variant.admitted.first_inputs
-    return taken(first, min(SAMPLES, size_of(first))) if size_of(first) else first
