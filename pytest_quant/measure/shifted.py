@@ -71,6 +71,7 @@ def _known(fp32: Variant, subject: Subject, data: Any, fixture: str) -> Known:
     will say."""
     try:
         with fp32.isolated((data,)), unmoved(data):
-            return traits_of(drawn(data, fixture, subject.batch), SAMPLES)
+            some = drawn(data, fixture, subject.batch, like=fp32.admitted.first_inputs)
+            return traits_of(some, SAMPLES)
     except Exception:
         return None

@@ -51,7 +51,7 @@ def _flipped(variant: Variant, most: int) -> Iterator[Any]:
         return
     subject, end = variant.subject, time.perf_counter() + SECONDS
     with variant.isolated((subject.eval_data,)):
-        for batch in each_batch(subject.eval_data, "quant_eval_data"):
+        for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
             raw, targets = unpack(batch, "quant_eval_data", subject.batch)
             inputs, size = on_cpu(raw), size_of(raw)
             for index, digest in enumerate(digests((inputs, targets), size)):

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.subject.batches import batches_of, inputs_only, on_cpu
-from pytest_quant.subject.samples import rows, size_of
+from pytest_quant.subject.samples import rebuilt, rows, size_of
+from pytest_quant.subject.singles import is_single
 
 SAMPLES = 200
 SECONDS = 0.8  # for one set: two are compared, and that is to take two seconds at most
@@ -25,13 +26,14 @@ Some = tuple[Any, int]  # inputs of a few samples, and how many they are
 
 
 def drawn(
-    data: Any, fixture: str, unpack: Any = None, *, seconds: float = SECONDS
+    data: Any, fixture: str, unpack: Any = None, *, like: Any = None, seconds: float = SECONDS
 ) -> Iterator[Some]:
     """Inputs of about `SAMPLES` samples, a few at a time.
 
     Args:
         data: the user's, of a fixture.
         unpack: the user's `quant_batch`.
+        like: inputs of a batch, by which single samples are known.
         seconds: after which no more is read.
 
     Raises:
@@ -42,14 +44,19 @@ def drawn(
     random, end = np.random.default_rng(0), time.perf_counter() + seconds
     source = batches_of(data, fixture)
     reader = _reader(source)
+
+    def inputs_of(batch: Any) -> Any:
+        inputs = on_cpu(inputs_only(batch, fixture, unpack))
+        is_one = unpack is None and is_single(batch, like)
+        return rebuilt(inputs, lambda leaf: leaf[None]) if is_one else inputs
+
     if reader is None:
-        yield from _from_the_front(source, fixture, unpack, random, end)
+        yield from _from_the_front(source, inputs_of, random, end)
         return
     places, read = reader
     for place, count in _places(len(places), random, _in_each(source, len(places))):
         batch = read(places[place] if count else [places[i] for i in place])
-        inputs = on_cpu(inputs_only(batch, fixture, unpack))
-        yield _some(inputs, random, count or SAMPLES)
+        yield _some(inputs_of(batch), random, count or SAMPLES)
         if time.perf_counter() > end:
             return
 
@@ -114,12 +121,12 @@ def _indices(sampler: Any, dataset: Any) -> Sequence[Any]:
 
 
 def _from_the_front(
-    source: Any, fixture: str, unpack: Any, random: Any, end: float
+    source: Any, inputs_of: Callable[[Any], Any], random: Any, end: float
 ) -> Iterator[Some]:
     for batch in _batches(source):
         if time.perf_counter() > end:
             raise Unread
-        yield _some(on_cpu(inputs_only(batch, fixture, unpack)), random, OF_A_BATCH)
+        yield _some(inputs_of(batch), random, OF_A_BATCH)
 
 
 def _batches(source: Any) -> Iterator[Any]:

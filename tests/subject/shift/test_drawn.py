@@ -53,6 +53,8 @@ SORTED = {
         Numbers(2000), batch_sampler=[list(range(i, i + 8)) for i in range(0, 2000, 8)]
     ),
     "a loader without batches": lambda: DataLoader(batches(2000, 5), batch_size=None),
+    "single samples": lambda: [(torch.full((2,), float(i)), i % 7) for i in range(2000)],
+    "a stream of single samples": lambda: Stream(2000),
     "a stream": lambda: DataLoader(Stream(2000), batch_size=64),
     "a stream of workers": lambda: DataLoader(Stream(2000), batch_size=64, num_workers=2),
 }
