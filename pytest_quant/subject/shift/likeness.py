@@ -14,6 +14,7 @@ NEAR = 0.35  # relative: figures of a few hundred samples that may agree
 CLEAR = 0.15  # of the range: by which it differs, so that it is worth naming
 UNIT = 1.05  # largest value of what lies in 0 to 1
 CONSTANT = 0.5  # share of the samples
+FEW_DISTINCT = 0.5  # share of the samples
 BORDER = 0.2  # of a sample's values, more than in the other set
 
 
@@ -28,17 +29,23 @@ def likeness(shift: Shift, tuned: str, judged: str = "eval inputs") -> str:
     """
     if shift.path:
         tuned = f"{tuned} {shift.path}"
+    if shift.texts is None and (broken := _share(shift.tuned.broken)) > _share(shift.judged.broken):
+        percent = max(1, round(100 * broken))
+        return f"{percent} % of {tuned} hold NaN or infinity, none of {judged}: missing values?"
     if shift.texts is not None:
         return _of_texts(shift.texts, tuned, judged)
     one, other = _Values(shift.tuned), _Values(shift.judged)
     if one.low == one.high:
         return f"{tuned} are all {shown(one.low)}, {judged} span {other.span}: a placeholder?"
-    if (channel := one.empty_beside(other)) is not None:
-        return f"channel {channel} of {tuned} is {shown(one.mean[channel])} throughout: left out?"
     if one.constant > CONSTANT > other.constant:
         return (
             f"{100 * one.constant:.0f} % of {tuned} are one value throughout, of {judged} "
             f"{100 * other.constant:.0f} %: padding, or images that could not be read?"
+        )
+    if one.distinct < FEW_DISTINCT < other.distinct:
+        return (
+            f"only {round(one.distinct * one.count)} of {one.count} {tuned} are distinct, of {judged} "
+            f"{round(other.distinct * other.count)} of {other.count}: the same ones again and again?"
         )
     if shift.reordered:
         return (
@@ -48,6 +55,8 @@ def likeness(shift: Shift, tuned: str, judged: str = "eval inputs") -> str:
     question = _question(one, other)
     if one.has_another_range_than(other):
         return f"{tuned} span {one.span}, {judged} {other.span}: {question}?"
+    if (channel := one.empty_beside(other)) is not None:
+        return f"channel {channel} of {tuned} is {shown(one.mean[channel])} throughout: left out?"
     if one.border > other.border + BORDER:
         return (
             f"{100 * one.border:.0f} % of the values in {tuned} are their border's, in {judged} "
@@ -63,6 +72,9 @@ class _Values:
     def __init__(self, traits: Traits) -> None:
         self.low, self.high = traits.low, traits.high
         self.constant = self.border = 0.0
+        self.count = len(traits)
+        known = traits.columns if traits.moments is None else traits.moments
+        self.distinct = len(np.unique(known.reshape(self.count, -1), axis=0)) / self.count
         if traits.moments is not None:
             mean, deviation = traits.moments[..., 0], traits.moments[..., 1]
             self.mean = mean.mean(0)
@@ -103,7 +115,8 @@ class _Values:
         """The first channel that is one value in this set, and not in the other."""
         if self.mean.shape != other.mean.shape:
             return None
-        empty = (self.deviation <= 1e-6 * np.abs(self.mean)) & (other.deviation > 0)
+        least = 0.1 * other.deviation.max()  # a column may be empty by chance
+        empty = (self.deviation <= 1e-6 * np.abs(self.mean)) & (other.deviation > least)
         return int(empty.argmax()) if empty.any() else None
 
     def has_another_range_than(self, other: "_Values") -> bool:
@@ -143,6 +156,8 @@ def _question(one: _Values, other: _Values) -> str:
             return "eval inputs normalised twice"
         if (scale := _scale(one, other)) is not None:
             return f"{scale} times the scale"
+        if _is_inverted(one, other):
+            return "inverted"
     if other.is_standard and not one.is_standard:
         return "not normalised" if one.mean.sum() >= 0 else "normalised twice, or not at all"
     if one.is_standard and not other.is_standard:
@@ -174,8 +189,26 @@ def _scale(one: _Values, other: _Values) -> str | None:
     return shown(slope)
 
 
+def _is_inverted(one: _Values, other: _Values) -> bool:
+    """Whether light is dark here."""
+    mirrored = other.low + other.high - other.mean
+    alike = np.abs(one.deviation / np.maximum(other.deviation, 1e-12) - 1) < 0.2
+    near = np.abs(one.mean - mirrored) < 0.2 * np.maximum(other.deviation, 1e-12)
+    far = np.abs(one.mean - other.mean) > 0.5 * np.maximum(other.deviation, 1e-12)
+    return bool((alike & near).all() and far.any())
+
+
+def _share(marks: Any) -> float:
+    return 0.0 if marks is None else float(marks.mean())
+
+
 def _of_texts(texts: Texts, tuned: str, judged: str) -> str:
     (low, high), (own_low, own_high) = texts.ranges
+    if texts.is_padded_otherwise:
+        one, other = texts.paddings
+        return (
+            f"texts of {tuned} are padded with {one}, of {judged} with {other}: another tokenizer?"
+        )
     if texts.is_constant:
         only = texts.commonest[0][0] if low == high else "several"
         return (

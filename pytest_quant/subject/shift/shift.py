@@ -71,10 +71,14 @@ class _Pair:
         self.moments = [t.moments for t in both] if all(t.moments is not None for t in both) else []
         if self.moments and len({m.shape[1] for m in self.moments}) > 1:
             self.moments = [over_channels(m) for m in self.moments]
-        self.texts = Texts.of(tuned.texts, judged.texts) if tuned.texts and judged.texts else None
         columns = [t.columns for t in both if t.columns is not None]
         alike = len({c.shape[1] for c in columns}) == 1 and len(columns) == 2
         self.columns = columns if alike else []
+        self.texts: Texts | None = None
+        is_short = bool(self.columns) and self.columns[0].shape[1] < SHORT
+        if tuned.texts and judged.texts and not is_short:
+            self.texts = Texts.of(tuned.texts, judged.texts)
+            self.columns = []  # the places in a text are no columns of a table
 
     @property
     def is_mask(self) -> bool:
@@ -105,6 +109,8 @@ class _Pair:
 
     def shift(self, tests: int) -> Shift | None:
         """The difference, if there is one; `tests` of all inputs."""
+        if self._is_broken or (self.texts is not None and self.texts.is_padded_otherwise):
+            return Shift(self.path, self.tuned, self.judged, np.inf, texts=self.texts)
         found = [_effect(*each, ALPHA / tests) for each in self._matrices()]
         if not any(found):
             return None
@@ -113,12 +119,13 @@ class _Pair:
             del found[1]  # contrasts serve to know the order by; colors vary for other reasons too
         if not any(found):
             return None
-        texts = self.texts if self.texts is not None and self._is_text(found[-1]) else None
-        return Shift(self.path, self.tuned, self.judged, max(found), reordered, texts)
+        return Shift(self.path, self.tuned, self.judged, max(found), reordered, self.texts)
 
-    def _is_text(self, effect: float) -> bool:
-        """Whether what differs is rather told of ids than of the columns of a table."""
-        return effect > 0 and bool(not self.columns or self.columns[0].shape[1] >= SHORT)
+    @property
+    def _is_broken(self) -> bool:
+        """Whether inputs that are no numbers tune, and none judge."""
+        one, other = self.tuned.broken, self.judged.broken
+        return one is not None and other is not None and bool(one.any()) and not other.any()
 
     def _fits_reordered(self, tests: int) -> bool:
         """Whether in another order nothing differs, and all lies far closer together; some order is always

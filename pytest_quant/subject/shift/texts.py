@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 COMMON = 32  # ids, the commonest of both sets
+SOME = 0.1  # of the texts end so; fewer do by chance
+MOST = 0.5  # of the texts
 LEAST_RUN = 2  # times the same id at an end of a text: padding
 
 
@@ -20,6 +22,7 @@ class Texts:
         ranges: lowest and highest id of both, without padding.
         commonest: the ids that are commonest in both, first those of the set that tunes.
         paddings: the id that each set is padded with; None without.
+        padded: the share of the texts that are padded, of each set.
         is_constant: whether the texts of the set that tunes are one id each.
     """
 
@@ -28,13 +31,20 @@ class Texts:
     ranges: tuple[tuple[int, int], tuple[int, int]]
     commonest: tuple[tuple[int, ...], tuple[int, ...]]
     paddings: tuple[int | None, int | None]
+    padded: tuple[float, float]
     is_constant: bool
+
+    @property
+    def is_padded_otherwise(self) -> bool:
+        """Whether both sets are padded, most of their texts, and with another id each."""
+        return min(self.padded) > MOST and self.paddings[0] != self.paddings[1]
 
     @classmethod
     def of(cls, tuned: list[Any], judged: list[Any]) -> "Texts":
         """Of the ids of each text, padding included, which is left out: there is more of it in larger
         batches."""
-        paddings = _padding(tuned), _padding(judged)
+        found = _padding(tuned), _padding(judged)
+        paddings = found[0][0], found[1][0]
         sets = [
             [_without(ids, own) for ids in texts]
             for texts, own in zip((tuned, judged), paddings, strict=True)
@@ -54,18 +64,24 @@ class Texts:
             ((low, high), (own_low, own_high)),
             (first, second),
             paddings,
+            (found[0][1], found[1][1]),
             is_constant,
         )
 
 
-def _padding(texts: list[Any]) -> int | None:
-    """The id that most often ends or begins a text several times in a row."""
+def _padding(texts: list[Any]) -> tuple[int | None, float]:
+    """The id that most often ends or begins a text several times in a row, and in what share of them."""
     ends: Counter[int] = Counter()
     for ids in texts:
         for end in (ids, ids[::-1]):
             if len(end) >= LEAST_RUN and (end[-LEAST_RUN:] == end[-1]).all():
                 ends[int(end[-1])] += 1
-    return ends.most_common(1)[0][0] if ends else None
+    if not ends:
+        return None, 0.0
+    (padding, count), *_ = ends.most_common(1)
+    if count < SOME * len(texts):
+        return None, 0.0
+    return padding, min(1.0, count / len(texts))
 
 
 def _without(ids: Any, padding: int | None) -> Any:

@@ -31,6 +31,7 @@ class Traits:
         texts: the ids of each, [ids].
         low, high: of all values.
         counts: whether all values are whole numbers, as ids are.
+        broken: of each sample whether it holds NaN or infinity, [n].
     """
 
     moments: Any = None
@@ -39,6 +40,7 @@ class Traits:
     low: float = np.inf
     high: float = -np.inf
     counts: bool = False
+    broken: Any = None
 
     def __len__(self) -> int:
         for part in (self.moments, self.columns):
@@ -107,8 +109,11 @@ def _of_array(array: Any, size: int) -> Traits:
     if array.shape[0] != size:
         array = array[None]
     is_whole = array.dtype.kind in "iub"
-    values = np.nan_to_num(array.astype(np.float64 if is_whole else np.float32, copy=False))
+    values = array.astype(np.float64 if is_whole else np.float32, copy=False)
+    finite = np.isfinite(values)
+    values = np.where(finite, values, 0.0)
     made = Traits(low=float(values.min()), high=float(values.max()), counts=is_whole)
+    made.broken = ~finite.reshape(len(finite), -1).all(1)
     if array.ndim <= 2:
         flat = values.reshape(len(array), -1)
         if is_whole:
@@ -136,6 +141,8 @@ def _whole(parts: list[Traits], random: Any, most: int) -> Traits:
         high=max(part.high for part in parts),
         counts=all(part.counts for part in parts),
     )
+    if all(part.broken is not None for part in parts):
+        made.broken = np.concatenate([part.broken for part in parts])
     count = sum(map(len, parts))
     kept = np.sort(random.permutation(count)[:most])
     if all(part.moments is not None for part in parts):

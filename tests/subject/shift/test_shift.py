@@ -67,6 +67,11 @@ IMAGES = {
     "colors": (lambda x: x.flip(1), lambda x: x, "channels in another order (RGB and BGR)?"),
     "zeros": (lambda x: 0 * x, normal, "are all 0, eval inputs span"),
     "border": (bordered, lambda x: x, "padded with a constant?"),
+    "inverted": (lambda x: 1 - x, lambda x: x, "inverted?"),
+    "missing": (lambda x: torch.where(x > 0.9, float("nan"), x), lambda x: x, "NaN or infinity"),
+    "again and again": (lambda x: x[:2].repeat(150, 1, 1, 1), lambda x: x, "only 2 of 192"),
+    "a color left out": (lambda x: x * torch.tensor([1.0, 1, 0]).view(3, 1, 1), lambda x: x,
+                         "is 0 throughout: left out?"),
     "unread": (lambda x: torch.where(torch.arange(len(x)).view(-1, 1, 1, 1) % 4 > 0, 1.0, x),
                lambda x: x, "are one value throughout"),
 }  # fmt: skip
@@ -145,6 +150,34 @@ def as_texts(x):
 def test_another_vocabulary_is_found(fault, form):
     sentence = said(batches(TEXTS[fault](ids(1)), form), batches(ids(2), form))
     assert "vocabulary" in sentence or "padding?" in sentence
+
+
+def test_another_id_for_padding_is_found():
+    padded = batches(torch.where(ids(1) == 0, 1, ids(1)))
+    assert said(padded, batches(ids(2))) == (
+        "texts of calibration inputs are padded with 1, of eval inputs with 0: another tokenizer?"
+    )
+
+
+def test_texts_that_are_padded_to_another_length_are_alike():
+    longer = torch.nn.functional.pad(ids(1), (0, 40))
+    assert said(batches(longer, as_texts), batches(ids(2), as_texts)) is None
+
+
+def test_sets_sorted_by_another_key_are_alike():
+    one, other = photos(1, 600), photos(2, 600)
+    by_light = batches(one[one.mean((1, 2, 3)).argsort()])
+    assert said(by_light, batches(other[other[:, 0].std((1, 2)).argsort()])) is None
+
+
+def test_codes_of_categories_are_compared_by_column():
+    def codes(seed, by=0):
+        generator = torch.Generator().manual_seed(seed)
+        return torch.stack([torch.randint(4, (300,), generator=generator) + by,
+                            torch.randint(9, (300,), generator=generator)], 1)  # fmt: skip
+
+    assert said(batches(codes(1)), batches(codes(2))) is None
+    assert said(batches(codes(1, by=1)), batches(codes(2))) is not None
 
 
 def test_texts_in_batches_of_other_sizes_are_alike():
