@@ -42,6 +42,7 @@ class Conditions:
         engine: quantized engine of recipes that name none; None is PyTorch's current one.
         threads: PyTorch's intra-op threads.
         seed: of PyTorch's, NumPy's and Python's generators at the start of each stage.
+        train_device: where QAT's built-in loop trains by recipes that name none; None is the CPU.
         latency_batch: samples in one timed call; None is the first batch as it comes.
         timing_seconds: what one speed gate may take before it is undecided.
         calibration_shift: what calibration or training inputs that are unlike the eval inputs do: warn,
@@ -53,6 +54,7 @@ class Conditions:
     engine: str | None = None
     threads: int = field(default_factory=lambda: min(2, available_cores()))
     seed: int = 0
+    train_device: str | None = None
     latency_batch: int | None = None
     timing_seconds: float = 30.0
     calibration_shift: str = "warn"

@@ -58,6 +58,13 @@ def quant_loss() -> Any:
 
 
 @pytest.fixture(scope="session")
+def quant_qat_state() -> Any:
+    """Override: the state dict of a fake-quantized model that was trained elsewhere, or a file with one;
+    taken instead of training."""
+    return None
+
+
+@pytest.fixture(scope="session")
 def quant_metric() -> Any:
     """Override: a Metric, a function of (outputs, targets), an object with update, compute and reset
     as in torchmetrics, or a dict name -> one of these; default: top-1 accuracy."""
@@ -120,7 +127,11 @@ def _quant_static_inputs(
 
 @pytest.fixture
 def _quant_qat_inputs(
-    _quant_inputs: Any, quant_train_data: Any, quant_train: Any, quant_loss: Any
+    _quant_inputs: Any,
+    quant_train_data: Any,
+    quant_train: Any,
+    quant_loss: Any,
+    quant_qat_state: Any,
 ) -> None:
     """What a QAT variant depends on."""
 

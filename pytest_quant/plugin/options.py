@@ -52,6 +52,12 @@ OPTIONS = (
     Option(
         "engine", "string", "PyTorch's quantized engine: x86, onednn, ...; auto measures", "NAME"
     ),
+    Option(
+        "train_device",
+        "string",
+        "where the built-in QAT loop trains, such as cuda; what is judged runs on the CPU",
+        "NAME",
+    ),
     Option("threads", "int", "PyTorch's threads; default min(2, available cores)", "N"),
     Option(
         "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"

@@ -49,6 +49,7 @@ class Run:
         shown = shown_by(config)
         self.conditions = Conditions(
             engine=settings.engine,
+            train_device=settings.train_device,
             latency_batch=settings.latency_batch,
             timing_seconds=settings.timing_seconds,
             calibration_shift=settings.calibration_shift,

@@ -26,6 +26,7 @@ class Settings:
         report: folder to write to.
         junit: whether verdicts become properties of their tests.
         format: tabulate's table format.
+        train_device: where the built-in QAT loop trains.
         calibration_shift: what tuning inputs that are unlike the eval inputs do.
         early_stop: whether accuracy may be decided on a part of the eval set; never in a run that is
             saved, since a baseline has the scores of all samples.
@@ -45,6 +46,7 @@ class Settings:
     junit: bool = False
     format: str = "simple"
     engine: str | None = None
+    train_device: str | None = None
     threads: int | None = None
     latency_batch: int | None = None
     timing_seconds: float = 30.0
@@ -82,6 +84,7 @@ class Settings:
             engine=None
             if not (engine := get("engine"))
             else _one_of("engine", engine, (*ENGINES, "auto")),
+            train_device=get("train_device") or None,
             threads=_positive("threads", get("threads")),
             latency_batch=_positive("latency_batch", get("latency_batch")),
             timing_seconds=_positive("timing_seconds", get("timing_seconds")) or 30.0,

@@ -27,6 +27,7 @@ def train_by_own_loop(prepared: Any, admitted: Admitted) -> Tuned:
             returned = admitted.subject.train(prepared.train())
     except Exception as error:
         raise QuantStageError("train", f"quant_train raised: {in_brief(error)}") from error
+    prepared.cpu()  # from wherever the loop has trained it
     _take(prepared, returned)
     if before and not unobserved(prepared) and all(map(torch.equal, before, prepared.parameters())):
         raise QuantStageError(

@@ -7,7 +7,9 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
+from pytest_quant.quantize.device import moved, on_device
 from pytest_quant.quantize.own_loop import train_by_own_loop
+from pytest_quant.quantize.trained_elsewhere import take_state
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.subject.batches import count_of, each_batch, on_cpu, size_of, unpack
 from pytest_quant.subject.digests import digests
@@ -23,7 +25,8 @@ FREEZE_OBSERVERS = 0.85
 
 
 def train(prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress: Progress) -> Tuned:
-    """Train the prepared model in place: by the user's `quant_train`, else by the built-in loop.
+    """Train the prepared model in place: by the user's `quant_train`, else by the built-in loop. What
+    was trained elsewhere (`quant_qat_state`) is taken instead.
 
     Returns:
         With the inputs of the first epoch, or those that the user's own loop was seen to learn from.
@@ -32,16 +35,20 @@ def train(prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress:
         QuantStageError: when there is no training data, or training fails or gives a loss of NaN.
     """
     subject = admitted.subject
+    if subject.qat_state is not None:
+        return take_state(prepared, subject.qat_state, recipe.flow)
     if subject.train is not None:
         return train_by_own_loop(prepared, admitted)
     if subject.train_data is None:
         raise QuantStageError(
             "train",
             "there is nothing to train on; QAT needs batches of (inputs, targets), or your "
-            "own loop. Override the fixture quant_train_data or quant_train.",
+            "own loop, or the state of a model that was trained elsewhere. Override the fixture "
+            "quant_train_data, quant_train or quant_qat_state.",
         )
     refuse_eval_data("train", "quant_train_data", subject.train_data, subject)
-    return _loop(prepared, subject, recipe, who, progress)
+    with on_device(prepared, recipe.device):
+        return _loop(prepared, subject, recipe, who, progress)
 
 
 def _loop(prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress) -> Tuned:
@@ -59,6 +66,7 @@ def _loop(prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: P
             _freeze(prepared, done, steps)
             if epoch == 0:
                 seen.update(digests(inputs, size_of(inputs)))
+            inputs, targets = moved(inputs, recipe.device), moved(targets, recipe.device)
             loss = _loss(prepared, subject, inputs, targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -40,7 +40,7 @@ class Tuning:
         """Say what is missing, and what would have no effect, before anything is built."""
         if not self.trains:
             calibrate.calibration_source(admitted.subject)
-        elif admitted.subject.train is not None:
+        elif admitted.subject.train is not None and admitted.subject.qat_state is None:
             wishes.refuse_training_of_ours(recipe)
         example_of(copy.deepcopy(admitted.module), admitted)  # or no flow can trace the call
 

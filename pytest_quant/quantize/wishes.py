@@ -17,11 +17,11 @@ def refuse_training_of_ours(recipe: Recipe) -> None:
     Raises:
         QuantStageError: one of them is given.
     """
-    for name in ("epochs", "lr"):
+    for name in ("epochs", "lr", "device"):
         if (given := getattr(recipe, name)) != _default(name):
             raise QuantStageError(
                 "train",
-                f"{name}={given} of the recipe has no effect: quant_train is a loop of your own. Set it "
+                f"{name}={given!r} of the recipe has no effect: quant_train is a loop of your own. Set it "
                 f"there and leave {name} out, or give quant_train_data alone for the built-in loop.",
             )
 

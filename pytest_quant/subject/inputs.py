@@ -35,6 +35,7 @@ INPUTS = (
     Input(TRAINING, ("static", "qat")),  # of static where there is no calibration data
     Input("quant_train", ("qat",)),
     Input("quant_loss", ("qat",)),
+    Input("quant_qat_state", ("qat",)),
     Input("quant_metric"),
     Input("quant_batch"),
     Input("quant_forward"),

@@ -44,6 +44,8 @@ class Subject:
         calibration_data: inputs or (inputs, targets) for the observers; default: `train_data`.
         train_data: batches for QAT's own training loop.
         train: callable(model) -> None; your own QAT loop.
+        qat_state: state dict of a fake-quantized model that was trained elsewhere, or a file with one;
+            taken instead of training.
         loss: callable(outputs, targets) -> scalar tensor; default cross-entropy.
         metric: see `Metric`; default top-1 accuracy.
         batch: callable(batch) -> (inputs, targets).
@@ -62,6 +64,7 @@ class Subject:
     train_data: Any = field(default=None, kw_only=True)
     train: Any = field(default=None, kw_only=True)
     loss: Any = field(default=None, kw_only=True)
+    qat_state: Any = field(default=None, kw_only=True)
     metric: Any = field(default=None, kw_only=True)
     batch: Any = field(default=None, kw_only=True)
     forward: Any = field(default=None, kw_only=True)

@@ -31,7 +31,17 @@ USED = {
         "keep_fp32",
         "calibration_samples",
     ),
-    "qat": ("flow", "engine", "observer", "qscheme", "per_channel", "keep_fp32", "epochs", "lr"),
+    "qat": (
+        "flow",
+        "engine",
+        "observer",
+        "qscheme",
+        "per_channel",
+        "keep_fp32",
+        "epochs",
+        "lr",
+        "device",
+    ),
     "weight_only": ("dtype", "bits", "per_channel", "keep_fp32"),
     "cast": ("dtype", "keep_fp32"),
     "custom": ("engine", "build", "quantized"),
@@ -75,6 +85,8 @@ class Recipe:
         bits: of a codebook's indices, 1 to 8.
         epochs: passes over the training data (QAT, built-in loop; an error beside ``quant_train``).
         lr: learning rate of Adam (QAT, built-in loop; an error beside ``quant_train``).
+        device: where the built-in loop trains (QAT), such as ``cuda``; default the CPU. The trained model
+            is converted, and judged, on the CPU.
         build: for ``custom``: callable(a copy of the FP32 module) -> the quantized model, a
             callable that takes the same inputs.
         quantized: False for a ``custom`` model that is not meant to be (pruned, distilled), which
@@ -98,6 +110,7 @@ class Recipe:
     calibration_samples: int = field(default=200, kw_only=True)
     epochs: int = field(default=2, kw_only=True)
     lr: float = field(default=1e-4, kw_only=True)
+    device: str | None = field(default=None, kw_only=True)
     build: Callable[[Any], Callable[..., Any]] | None = field(default=None, kw_only=True)
     quantized: bool = field(default=True, kw_only=True)
 
@@ -109,6 +122,10 @@ class Recipe:
             raise TypeError(
                 f"Recipe: kind={self.kind!r} with build={self.build!r}; build, a callable from the "
                 "FP32 module to the quantized model, goes with kind='custom' and only with it"
+            )
+        if self.device is not None and not (isinstance(self.device, str) and self.device):
+            raise TypeError(
+                f"Recipe: device is {self.device!r}; PyTorch's name of one is meant, such as 'cuda'"
             )
         if not isinstance(self.quantized, bool):
             raise TypeError(f"Recipe: quantized is {self.quantized!r}; True or False is meant")
@@ -182,6 +199,8 @@ class Recipe:
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["keep_fp32"] = [_name(item) for item in self.keep_fp32]
         plain["build"] = None if self.build is None else _name(self.build)
+        if self.device is None:
+            del plain["device"]
         if self.quantized:  # as all recipes were before there were others
             del plain["quantized"]
         return plain

@@ -47,7 +47,7 @@ def test_quant_variant_asks_for_the_inputs_of_every_kind_only():
     ("kind", "fields"),
     [
         ("static", {"calibration_data"}),
-        ("qat", {"train_data", "train", "loss"}),
+        ("qat", {"train_data", "train", "loss", "qat_state"}),
         *((kind, set()) for kind in ("fp32", *KINDS) if kind not in ("static", "qat")),
     ],
 )

@@ -74,6 +74,8 @@ class Observing:
         """prepare, then calibrate or train, then convert; what comes out must run."""
         engine = self.flow.ENGINE or engine
         recipe, notes = replace(recipe, flow=self.flow.NAME, engine=engine), list[str]()
+        if self.trains and admitted.subject.train is None:
+            recipe = replace(recipe, device=recipe.device or conditions.train_device)
         with engine_set(engine):
             while True:
                 try:
