@@ -9,7 +9,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.measure.shifted import shifted
 from pytest_quant.quantize.built import Built
-from pytest_quant.store.contest import fastest_engine, is_contest
+from pytest_quant.store.contest import fastest, inputs_of, is_contest
 from pytest_quant.store.weighing import is_weighed, weighed
 from pytest_quant.subject.subject import Admitted, Subject, admit
 from pytest_quant.subject.weights_digest import weights_digest
@@ -73,10 +73,13 @@ class Store:
                     lambda trial: self._made(subject, trial, name, fp32, ids),
                     lambda static: self.variant(subject, static),
                 )
-            engine, note = fastest_engine(
-                recipe, fp32, lambda trial: self._made(subject, trial, trial.label, fp32, "")
+            chosen, note = fastest(
+                recipe,
+                fp32,
+                inputs_of(fp32, subject),
+                lambda trial: self._made(subject, trial, trial.label, fp32, ""),
             )
-            variant = self._made(subject, replace(recipe, engine=engine), name, fp32, ids)
+            variant = self._made(subject, chosen, name, fp32, ids)
             variant.notes.append(note)
             return variant
 

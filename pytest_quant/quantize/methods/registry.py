@@ -27,10 +27,15 @@ def facts_of(recipe: Recipe) -> Facts:
     return method_of(recipe).facts(recipe)
 
 
+def flows_of(recipe: Recipe, module: Any) -> tuple[str, ...]:
+    """The flows that flow ``auto`` tries on a module, in order; none where there is no choice."""
+    method = METHODS[recipe.kind, "auto"]
+    return method.order(module) if isinstance(method, FirstThatCan) else ()
+
+
 def flows_after(recipe: Recipe, module: Any, taken: str) -> tuple[str, ...]:
     """The flows that come after one in the order in which flow ``auto`` tries them on a module."""
-    method = METHODS[recipe.kind, "auto"]
-    order = method.order(module) if isinstance(method, FirstThatCan) else ()
+    order = flows_of(recipe, module)
     return order[order.index(taken) + 1 :] if taken in order else ()
 
 
@@ -56,6 +61,10 @@ METHODS: dict[tuple[str, str], Method] = {
     ("weight_only", "auto"): Rewriting(weight_only),
     ("cast", "auto"): Rewriting(cast),
     ("custom", "auto"): UsersOwn(),
+    # the flow that a contest finds; until then what holds of the usual one
+    ("dynamic", "best"): FirstThatCan(_dynamic, _dynamic_flows),
+    ("static", "best"): FirstThatCan(_static, _flows, CALIBRATION),
+    ("qat", "best"): FirstThatCan(_qat, _flows, TRAINING),
     **{("dynamic", name): method for name, method in _dynamic.items()},
     **{("static", name): method for name, method in _static.items()},
     **{("qat", name): method for name, method in _qat.items()},
