@@ -56,17 +56,21 @@ def file(model):
 def int8_parameters(fp32, built, idle=()):
     """Share of FP32's parameters that the built model stores in 8 bits."""
     names = fp32.named_parameters(remove_duplicate=False)
-    used = {n: p for n, p in names if not n.startswith(tuple(f"{root}." for root in idle))}
-    users = Counter(id(p) for p in used.values())
-    unique = {id(p): p for p in used.values()}
+    used = [p for n, p in names if not n.startswith(tuple(f"{root}." for root in idle))]
+    users, unique = Counter(map(id, used)), {id(p): p for p in used}
     before = Counter(each[:2] for each in storages(fp32, idle))
     after = Counter(each[:2] for each in storages(built, idle))
-    narrow = [k[1] for k in (after - before).elements() if k[0] in NARROW and k[1] > 1]
-    count = sum(narrow)
-    for key, parameter in unique.items():
-        if (elements := parameter.numel()) in narrow and users[key] > 1:
-            is_float_too = after["FloatStorage", elements] > 0
-            count -= elements * (narrow.count(elements) - (not is_float_too))
+    narrow = Counter()
+    for (kind, elements), copies in (after - before).items():
+        if kind in NARROW and elements > 1:
+            narrow[elements] += copies
+    alike = Counter(p.numel() for p in unique.values())
+    for elements in {p.numel() for key, p in unique.items() if users[key] > 1}:
+        # tied weights may have several copies, and are FP32 as long as there is one in FP32
+        buffers = before["FloatStorage", elements] - alike[elements]
+        in_float = max(0, after["FloatStorage", elements] - buffers)
+        narrow[elements] = min(narrow[elements], max(0, alike[elements] - in_float))
+    count = sum(elements * copies for elements, copies in narrow.items())
     return count / sum(p.numel() for p in unique.values())
 
 

@@ -63,6 +63,18 @@ class Twice(nn.Module):
         return self.fc(self.again(x))
 
 
+class Rereading(nn.Module):
+    """A GRU that reads its own outputs, under a second name."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.gru = nn.Embedding(WORDS, 8), nn.GRU(8, 8, batch_first=True)
+        self.again, self.fc = self.gru, nn.Linear(8, CLASSES)
+
+    def forward(self, ids):
+        return self.fc(self.again(self.gru(self.embed(ids))[0])[0]).transpose(1, 2)
+
+
 class TiedAutoencoder(nn.Module):
     """A decoder that is the encoder's weight, transposed by a function."""
 
