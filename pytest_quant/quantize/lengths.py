@@ -61,5 +61,5 @@ def refuse_other_lengths(prepared: Any, admitted: Admitted, recipe: Recipe) -> N
             recipe.flow,
             f"takes inputs of shape {why[-1]}, which {fixture} has too: in its trace these sizes are "
             "constants",
-            "Let forward take sizes from its inputs, or pad all inputs to one length.",
+            "Take flow parts, which takes all sizes, or give all inputs one size.",
         )
