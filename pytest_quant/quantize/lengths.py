@@ -1,5 +1,7 @@
 """Lengths: does a prepared model take all sizes that the data has, beyond that of a batch?"""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -7,7 +9,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.flows.exported import Exported
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.subject.batches import call, each_batch, inputs_only, on_cpu
-from pytest_quant.subject.subject import Admitted
+from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.recipe import Recipe
 
 MOST = 16  # batches of a loader that are looked at; of a list all
@@ -28,38 +30,48 @@ def refuse_other_lengths(prepared: Any, admitted: Admitted, recipe: Recipe) -> N
     """
     if not isinstance(prepared, Exported):
         return
-    subject, why = admitted.subject, list[str | None]()
-    tuning = ("quant_train_data", subject.train_data)
-    if recipe.kind == "static" and subject.calibration_data is not None:
-        tuning = ("quant_calibration_data", subject.calibration_data)
+    subject, found = admitted.subject, list[str | None]()
 
     def look(_: Any, args: Any, kwargs: Any) -> None:
-        why.append(prepared.misfit(args, kwargs))
+        try:
+            misfit = prepared.misfit(args, kwargs)
+            found.append(misfit and f"takes inputs of shape {misfit}")
+        except TypeError as error:
+            found.append(f"cannot take all calls ({error})")
         raise _CalledError
+
+    def looked_at(fixture: str, data: Any) -> Iterator[str | None]:
+        most = None if isinstance(data, list | tuple) else MOST
+        batches = each_batch(data, fixture, subject.batch, like=admitted.first_inputs)
+        for batch in islice(batches, most):
+            inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
+            with suppress(_CalledError):
+                call(admitted.module, inputs, subject.forward)
+            yield found[-1] if found else None
 
     hook = admitted.module.register_forward_pre_hook(look, with_kwargs=True, prepend=True)
     try:
-        for fixture, data in (("quant_eval_data", subject.eval_data), tuning):
-            most = None if isinstance(data, list | tuple) else MOST
-            batches = each_batch(data, fixture, subject.batch, like=admitted.first_inputs)
-            for batch in islice(batches, most) if data is not None else ():
-                try:
-                    inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
-                    call(admitted.module, inputs, subject.forward)
-                except _CalledError:
-                    if why[-1]:
-                        break
-            if why and why[-1]:
+        for fixture, data in _used(subject, recipe):
+            if why := next(filter(None, looked_at(fixture, data)), None):
                 break
+        else:
+            return
     except QuantStageError:  # told where the data is read for its own sake
         return
     finally:
         hook.remove()
-    if why and why[-1]:
-        raise FlowRefusal(
-            "prepare",
-            recipe.flow,
-            f"takes inputs of shape {why[-1]}, which {fixture} has too: in its trace these sizes are "
-            "constants",
-            "Take flow parts, which takes all sizes, or give all inputs one size.",
-        )
+    raise FlowRefusal(
+        "prepare",
+        recipe.flow,
+        f"{why}, which {fixture} has too: in its trace these are constants",
+        "Take flow parts, which takes all, or give all inputs one size.",
+    )
+
+
+def _used(subject: Subject, recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """The data that a variant will run on."""
+    yield "quant_eval_data", subject.eval_data
+    if recipe.kind == "static" and subject.calibration_data is not None:
+        yield "quant_calibration_data", subject.calibration_data
+    elif recipe.kind != "dynamic" and subject.train is None and subject.train_data is not None:
+        yield "quant_train_data", subject.train_data

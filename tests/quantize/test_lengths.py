@@ -148,3 +148,16 @@ def test_a_model_whose_trace_has_one_length_goes_to_a_flow_that_takes_all(kind, 
 def test_dynamic_takes_all_lengths():
     dynamic = open_store(ONE_THREAD).variant(subject_of(Stepwise()), Recipe("dynamic"))
     assert len(dynamic.evaluation) == 64
+
+
+class Optional(Texts):
+    def forward(self, input_ids, attention_mask, shift=None):
+        outputs = super().forward(input_ids, attention_mask)
+        return outputs if shift is None else outputs + shift[:, None]
+
+
+def test_batches_that_call_the_model_in_another_way_are_seen_before_it_is_calibrated():
+    subject = subject_of(Optional(), evaluated=(12, 12))
+    subject.eval_data[1]["shift"] = torch.zeros(16)
+    with pytest.raises(QuantStageError, match=r"flow pt2e cannot take all calls \(.*quant_eval_data"):
+        open_store(ONE_THREAD).variant(subject, Recipe("static", flow="pt2e"))
