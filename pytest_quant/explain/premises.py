@@ -47,22 +47,24 @@ def premise(verdict: Verdict, variant: Variant, effort: Effort) -> Premise | Non
 
 def shifted(variant: Variant) -> Premise | None:
     """Whether it was tuned on inputs of another kind than those that judge it."""
-    told = variant.measured("shift")
-    if told is None:
+    found = variant.measured("shift")
+    if found is None:
         return None
-    if variant.facts.trains:
-        what, fixture = "Trained", "quant_train_data"
-    else:
-        own = variant.subject.calibration_data is not None
-        what, fixture = "Calibrated", "quant_calibration_data" if own else "quant_train_data"
+    what, told = "Trained" if variant.facts.trains else "Calibrated", found.told
     told = f"{told[0].upper()}{told[1:]}"
     return Premise(
         (
             told if told.endswith((".", "?")) else f"{told}.",
             f"{what} on such inputs a model is tuned for something else than it is judged by: prepare "
-            f"{fixture} as quant_eval_data is, then look again. No remedy is looked for before ({OFF}).",
+            f"{_what_of(found.given_by)} as quant_eval_data is, then look again. No remedy is looked for "
+            f"before ({OFF}).",
         )
     )
+
+
+def _what_of(given_by: str) -> str:
+    """The data of a fixture, or what code gives the model."""
+    return given_by if given_by.endswith("_data") else f"what {given_by} gives the model"
 
 
 def _premises(verdict: Verdict, variant: Variant, effort: Effort) -> Iterator[Premise]:

@@ -1,23 +1,37 @@
 """Shifted: are the inputs that a variant is calibrated or trained on like those that judge it?"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.subject.shift.drawn import SAMPLES, drawn
 from pytest_quant.subject.shift.likeness import likeness
 from pytest_quant.subject.shift.shift import shift_between
-from pytest_quant.subject.shift.traits import Traits, traits_of
+from pytest_quant.subject.shift.traits import Seen, Traits, traits_of
 from pytest_quant.subject.shift.unmoved import unmoved
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
+FEWEST = 50  # samples that code of the user's gave a model
+
 Known = Mapping[str, Traits] | None
 
 
-def shifted(fp32: Variant, subject: Subject, recipe: Recipe) -> str | None:
+class Shifted(NamedTuple):
+    """Inputs of another kind.
+
+    Args:
+        told: what they look like beside the eval inputs.
+        given_by: the fixture, or whose code.
+    """
+
+    told: str
+    given_by: str
+
+
+def shifted(fp32: Variant, subject: Subject, recipe: Recipe) -> Shifted | None:
     """What the inputs that a recipe tunes on look like beside the eval inputs, when they are other ones;
     None when they are alike, or when that cannot be known.
 
@@ -26,28 +40,53 @@ def shifted(fp32: Variant, subject: Subject, recipe: Recipe) -> str | None:
     Raises:
         QuantStageError: they are other ones, and the run's conditions make that an error.
     """
-    how = fp32.conditions.calibration_shift
-    source = None if how == "off" else _source(fp32, subject, recipe)
+    is_off = fp32.conditions.calibration_shift == "off"
+    source = None if is_off else _source(fp32, subject, recipe)
     if source is None:
         return None
     name, fixture, data = source
-    judged = fp32.once(
-        "eval inputs", lambda: _known(fp32, subject, subject.eval_data, "quant_eval_data")
-    )
-    tuned = None if judged is None else _known(fp32, subject, data, fixture)
-    if tuned is None or judged is None:
+    tuned = None if _judged(fp32, subject) is None else _known(fp32, subject, data, fixture)
+    return None if tuned is None else _compared(fp32, subject, recipe, tuned, name, fixture)
+
+
+def shifted_in(
+    fp32: Variant, subject: Subject, recipe: Recipe, seen: Seen | None
+) -> Shifted | None:
+    """The same of inputs that code of the user's was seen to give the model; as `shifted`, but later."""
+    is_off = fp32.conditions.calibration_shift == "off"
+    if is_off or seen is None or seen.samples < FEWEST:  # an example to trace with is no data
         return None
-    shift = shift_between(tuned, judged)
+    name, who = ("training inputs", "quant_train")
+    if recipe.build is not None:
+        name, who = ("the inputs that its build gave the model", "its build")
+    return _compared(fp32, subject, recipe, seen.traits(SAMPLES), name, who)
+
+
+def _compared(
+    fp32: Variant,
+    subject: Subject,
+    recipe: Recipe,
+    tuned: Mapping[str, Traits],
+    name: str,
+    given_by: str,
+) -> Shifted | None:
+    judged = _judged(fp32, subject)
+    shift = None if judged is None else shift_between(tuned, judged)
     if shift is None:
         return None
     told = likeness(shift, name)
-    if how == "error":
+    if fp32.conditions.calibration_shift == "error":
         raise QuantStageError(
             "train" if fp32.facts_of(recipe).trains else "calibrate",
-            f"{told} Give {fixture} what quant_eval_data is given, or say quant_calibration_shift = "
+            f"{told} Give {given_by} what quant_eval_data is given, or say quant_calibration_shift = "
             '"warn" where it is meant.',
         )
-    return told
+    return Shifted(told, given_by)
+
+
+def _judged(fp32: Variant, subject: Subject) -> Known:
+    data, fixture = subject.eval_data, "quant_eval_data"
+    return fp32.once("eval inputs", lambda: _known(fp32, subject, data, fixture))
 
 
 def _source(fp32: Variant, subject: Subject, recipe: Recipe) -> tuple[str, str, Any] | None:
@@ -55,7 +94,9 @@ def _source(fp32: Variant, subject: Subject, recipe: Recipe) -> tuple[str, str, 
     facts = fp32.facts_of(recipe)
     if facts.trains:
         data = subject.train_data
-        return None if data is None else ("training inputs", "quant_train_data", data)
+        if data is None or subject.train is not None:  # a loop may prepare them itself
+            return None
+        return "training inputs", "quant_train_data", data
     if not facts.is_calibrated:
         return None
     try:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_quant.subject.shift.traits import Seen
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -19,6 +20,7 @@ class Built:
         seconds: of each stage.
         notes: which flow was taken where another one could not, and why.
         refused: the flows that could not.
+        seen: the first inputs that code of the user's gave it; None where our own did.
     """
 
     module: Any
@@ -28,3 +30,4 @@ class Built:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    seen: Seen | None = None

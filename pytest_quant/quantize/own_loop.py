@@ -35,7 +35,7 @@ def train_by_own_loop(prepared: Any, admitted: Admitted) -> Tuned:
             "quant_train left all weights of the model that it was given as they were, so nothing was "
             "trained. Train that model in place, or return the trained copy of it.",
         )
-    return Tuned(frozenset(watch.learned), tuple(_notes(watch)))
+    return Tuned(frozenset(watch.learned), tuple(_notes(watch)), seen=watch.seen[True])
 
 
 def _take(prepared: Any, returned: Any) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_quant.subject.shift.traits import Seen
+
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
@@ -12,8 +14,10 @@ class Tuned:
         on: digests of the inputs that did it, as far as they were seen.
         notes: what a reader should know.
         inputs: of one batch that calibrated it; None where training did.
+        seen: the first of the inputs that code of the user's gave it; None where our own did.
     """
 
     on: frozenset[bytes] = frozenset()
     notes: tuple[str, ...] = ()
     inputs: Any = None
+    seen: Seen | None = None

@@ -11,10 +11,12 @@ import torch
 
 from pytest_quant.subject.batches import on_cpu, size_of
 from pytest_quant.subject.digests import digests
+from pytest_quant.subject.shift.traits import Seen
 from pytest_quant.subject.subject import Admitted
 
 TRACERS = ("torch.jit", "torch.onnx", "torch.export")
 WHOLE = 0.9  # of the weights; a part of a model may be given something else than the inputs
+MOST_SEEN = 400  # samples that are compared with the eval inputs
 MOST = 1_000_000  # inputs that are kept; beyond it they would need more than 100 MB
 
 
@@ -28,6 +30,7 @@ class Watch:
         learned: digests of inputs that a model could learn from: gradients on, or in train mode.
         looked_at: digests of those that it was only shown.
         weights: of the model that the code was given.
+        seen: the first inputs that such a model could learn from, and of those that it was only shown.
         is_whole: whether such a model was called, and not parts of it alone.
         is_full: whether there were more than `MOST`.
     """
@@ -36,6 +39,7 @@ class Watch:
     weights: int
     learned: set[bytes] = field(default_factory=set)
     looked_at: set[bytes] = field(default_factory=set)
+    seen: dict[bool, Seen] = field(default_factory=lambda: {True: Seen(), False: Seen()})
     is_whole: bool = False
     is_full: bool = False
 
@@ -59,13 +63,17 @@ class Watch:
             self.is_full = True
             return
         learns = torch.is_grad_enabled() or module.training
+        own = sum(parameter.numel() for parameter in module.parameters())
+        is_whole = own >= WHOLE * self.weights
         try:
-            seen = call_digests(module, args, kwargs, self.like)
+            inputs = call_inputs(module, args, kwargs, self.like)
+            seen = digests(inputs, size_of(inputs))
+            if is_whole and self.like is not None and self.seen[learns].samples < MOST_SEEN:
+                self.seen[learns].add(inputs, size_of(inputs))
         except Exception:  # of arguments that cannot be told apart: nothing was seen
             return
         (self.learned if learns else self.looked_at).update(seen)
-        own = sum(parameter.numel() for parameter in module.parameters())
-        self.is_whole |= bool(seen) and own >= WHOLE * self.weights
+        self.is_whole |= bool(seen) and is_whole
 
 
 @contextmanager
@@ -101,7 +109,13 @@ def watching(admitted: Admitted) -> Iterator[Watch]:
 
 
 def call_digests(module: Any, args: tuple[Any, ...], kwargs: Any, like: Any) -> list[bytes]:
-    """The digests of a call's samples, as `digests` gives them for inputs in the form of `like`.
+    """The digests of a call's samples, as `digests` gives them; see `call_inputs`."""
+    inputs = call_inputs(module, args, kwargs, like)
+    return digests(inputs, size_of(inputs))
+
+
+def call_inputs(module: Any, args: tuple[Any, ...], kwargs: Any, like: Any) -> Any:
+    """The inputs of a call, in the form of `like`.
 
     Args:
         module: that is called.
@@ -117,8 +131,7 @@ def call_digests(module: Any, args: tuple[Any, ...], kwargs: Any, like: Any) -> 
         value = list(named.values())[: len(like)]
     else:
         value = next(iter(named.values()), None)
-    value = on_cpu(value)
-    return digests(value, size_of(value))
+    return on_cpu(value)
 
 
 def _by_name(module: Any, args: tuple[Any, ...], kwargs: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
-from pytest_quant.measure.shifted import shifted
+from pytest_quant.measure.shifted import shifted, shifted_in
 from pytest_quant.quantize.built import Built
 from pytest_quant.store.contest import fastest, inputs_of, is_contest
 from pytest_quant.store.weighing import is_weighed, weighed
@@ -107,6 +107,7 @@ class Store:
         except QuantStageError:
             fp32.failures.add((recipe.kind, recipe.flow))
             raise
+        shift = shift or shifted_in(fp32, subject, recipe, built.seen)
         fp32.failures.update((recipe.kind, flow) for flow in built.refused)
         variant = Variant(
             name,
@@ -119,7 +120,7 @@ class Store:
             fake_quantized=built.fake_quantized,
             tuned_on=built.tuned_on,
             seconds=built.seconds,
-            notes=[shift, *built.notes] if shift else built.notes,
+            notes=[shift.told, *built.notes] if shift else built.notes,
         )
         variant.keep("shift", shift)
         return variant

@@ -134,3 +134,47 @@ def test_inputs_that_are_alike_are_not_mentioned_and_nothing_changes(repo):
     rows = [json.loads((path / name / "report.json").read_text())["rows"] for name in ("on", "off")]
     kept = [[(row["variant"], row["metrics"], row["sqnr"]) for row in own] for own in rows]
     assert kept[0] == kept[1]  # the look reorders no shuffling loader
+
+
+OWN = """
+
+@pytest.fixture(scope="session")
+def quant_train(quant_train_data):
+    def train(model):
+        optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+        for x, y in quant_train_data:
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(INPUTS), y).backward()
+            optimizer.step()
+
+    return train
+
+
+def build(model):
+    with torch.no_grad():
+        for x in pixels(3).split(32):
+            model(INPUTS)
+    return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+
+
+def pytest_quant_recipes(config):
+    from pytest_quant import Recipe
+
+    return {"ours": Recipe("custom", build=build)}
+"""
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ("quant_qat", "qat: training inputs span"),
+        ("quant_variant", "ours: the inputs that its build gave the model span"),
+    ],
+)
+@pytest.mark.parametrize(("inputs", "is_told"), [("x", True), ("normal(x)", False)])
+def test_what_code_of_ones_own_gives_the_model_is_looked_at(repo, variant, words, inputs, is_told):
+    made = repo(trained="lambda x: x", variant=variant)
+    conftest = made.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + OWN.replace("INPUTS", inputs))
+    text = told(made.runpytest("--quant", "--quant-variants=qat,ours"))
+    assert (words in text) is is_told

@@ -137,7 +137,8 @@ class Observing:
                     converted, rehearsal, admitted, recipe, facts, largest
                 )
         fake_quantized = rehearsal if self.trains else None
-        return Built(converted, recipe, fake_quantized, tuned.on, seconds, (*notes, *tuned.notes))
+        notes = (*notes, *tuned.notes)
+        return Built(converted, recipe, fake_quantized, tuned.on, seconds, notes, seen=tuned.seen)
 
     def _prepared(self, module: Any, admitted: Admitted, recipe: Recipe, example: Example) -> Any:
         """The module with observers or fake-quantize modules, which computes what FP32 does."""

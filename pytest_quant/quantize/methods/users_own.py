@@ -49,7 +49,9 @@ class UsersOwn:
                     f"the recipe's build made what differs from itself: {why}, so that no measurement "
                     "would hold; put it into eval mode, and leave out what is random.",
                 )
-        return Built(made, recipe, tuned_on=tuned.on, seconds=seconds, notes=tuned.notes)
+        return Built(
+            made, recipe, tuned_on=tuned.on, seconds=seconds, notes=tuned.notes, seen=tuned.seen
+        )
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """There is no file of such a variant."""
@@ -71,6 +73,7 @@ def _made(module: Any, admitted: Admitted, recipe: Recipe) -> tuple[Any, Tuned]:
         with given_back(), watching(admitted) as watch:
             made = recipe.build(module)
         seen = frozenset(watch.learned | watch.looked_at)
-        return made, Tuned(seen, tuple(watch.notes("its build")))
+        most = max(watch.seen.values(), key=lambda each: each.samples)
+        return made, Tuned(seen, tuple(watch.notes("its build")), seen=most)
     except Exception as error:
         raise QuantStageError("convert", f"the recipe's build raised: {in_brief(error)}") from error

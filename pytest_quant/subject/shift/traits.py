@@ -49,18 +49,36 @@ class Traits:
         return len(self.texts)
 
 
+class Seen:
+    """Inputs of which the traits are kept, as they come."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._parts: dict[str, list[Traits]] = {}
+
+    def add(self, inputs: Any, size: int) -> None:
+        """Inputs of a few samples, and how many they are."""
+        _look(inputs, size, "", lambda path, part: self._parts.setdefault(path, []).append(part))
+        self.samples += size
+
+    def traits(self, most: int) -> dict[str, Traits]:
+        """Of each input, by its place among the model's arguments, empty for a single one; of so many
+        samples at most, drawn from them at random."""
+        random = np.random.default_rng(0)
+        return {path: _whole(own, random, most) for path, own in self._parts.items()}
+
+
 def traits_of(some: Iterable[tuple[Any, int]], most: int) -> dict[str, Traits]:
-    """The traits of each input, by its place among the model's arguments; empty for a single one.
+    """The traits of each input, as `Seen.traits` gives them.
 
     Args:
         some: inputs of a few samples, and how many they are.
         most: samples that are kept, at random.
     """
-    parts: dict[str, list[Traits]] = {}
+    seen = Seen()
     for inputs, size in some:
-        _look(inputs, size, "", lambda path, part: parts.setdefault(path, []).append(part))
-    random = np.random.default_rng(0)
-    return {path: _whole(list(own), random, most) for path, own in parts.items()}
+        seen.add(inputs, size)
+    return seen.traits(most)
 
 
 def _look(value: Any, size: int, path: str, add: Callable[[str, Traits], None]) -> None:
