@@ -85,8 +85,7 @@ def _compared(
 
 
 def _judged(fp32: Variant, subject: Subject) -> Known:
-    data, fixture = subject.eval_data, "quant_eval_data"
-    return fp32.once("eval inputs", lambda: _known(fp32, subject, data, fixture))
+    return _known(fp32, subject, subject.eval_data, "quant_eval_data")
 
 
 def _source(fp32: Variant, subject: Subject, recipe: Recipe) -> tuple[str, str, Any] | None:
@@ -108,8 +107,13 @@ def _source(fp32: Variant, subject: Subject, recipe: Recipe) -> tuple[str, str, 
 
 
 def _known(fp32: Variant, subject: Subject, data: Any, fixture: str) -> Known:
-    """What is known of some inputs; None where they cannot be read, which the stage that needs them
-    will say."""
+    """What is known of some inputs, which are read once; None where they cannot be, which the stage that
+    needs them will say."""
+    identity = subject.identity_of(fixture.removeprefix("quant_"))
+    return fp32.once(f"{fixture} {identity!r}", lambda: _read(fp32, subject, data, fixture))
+
+
+def _read(fp32: Variant, subject: Subject, data: Any, fixture: str) -> Known:
     try:
         with fp32.isolated((data,)), unmoved(data):
             some = drawn(data, fixture, subject.batch, like=fp32.admitted.first_inputs)

@@ -1,0 +1,66 @@
+"""Inputs are compared once, before a variant is built, and what reads them leaves no trace."""
+
+from dataclasses import replace
+
+import torch
+from builders import ONE_THREAD, batches, toy_subject
+from torch.utils.data import DataLoader, TensorDataset
+
+from pytest_quant import Recipe
+from pytest_quant.store.open import open_store
+
+
+class Counting(list):
+    """Counts how often its items are read."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        type(self).read += 1
+        return super().__getitem__(index)
+
+
+def test_data_is_read_once_for_all_recipes_that_tune_on_it():
+    Counting.read = 0
+    given = Counting(batches(64, seed=2))
+    store, subject = open_store(ONE_THREAD), toy_subject(calibration_data=given)
+    store.variant(subject, Recipe("static", flow="fx"))
+    once = Counting.read
+    assert once == len(given)
+    store.variant(subject, Recipe("static", flow="fx", observer="minmax"))
+    assert Counting.read == once
+
+
+def test_a_variant_has_the_same_bits_whether_or_not_its_inputs_are_looked_at():
+    def outputs(shift):
+        x = torch.cat([x for x, _ in batches(256, seed=3)])
+        generator = torch.Generator().manual_seed(7)
+        loader = DataLoader(
+            TensorDataset(x, x[:, :3].argmax(1)), batch_size=8, shuffle=True, generator=generator
+        )
+        subject = toy_subject(calibration_data=loader, train_data=loader)
+        store = open_store(replace(ONE_THREAD, calibration_shift=shift))
+        found = []
+        for recipe in (Recipe("static", flow="fx", calibration_samples=24), Recipe("qat", flow="fx")):
+            variant = store.variant(subject, recipe)
+            found.append(variant(subject.eval_data[0][0]))
+        return torch.cat(found)
+
+    assert torch.equal(outputs("warn"), outputs("off"))
+
+
+def test_other_data_of_a_second_recipe_is_looked_at_anew():
+    store, subject = open_store(ONE_THREAD), toy_subject()
+    other = replace(subject, calibration_data=[(50 * x + 9, y) for x, y in batches(256, seed=4)])
+    many = replace(subject, eval_data=batches(256))
+    assert store.variant(many, Recipe("static", flow="fx")).measured("shift") is None
+    shifted = store.variant(
+        replace(other, eval_data=many.eval_data), Recipe("static", flow="fx")
+    ).measured("shift")
+    assert "span" in shifted.told
+    assert shifted.given_by == "quant_calibration_data"
+
+
+def test_without_data_the_stage_that_needs_it_says_so():
+    variant = open_store(ONE_THREAD).variant(toy_subject(), Recipe("dynamic"))
+    assert variant.measured("shift") is None
