@@ -41,7 +41,10 @@ def test_a_variant_has_the_same_bits_whether_or_not_its_inputs_are_looked_at():
         subject = toy_subject(calibration_data=loader, train_data=loader)
         store = open_store(replace(ONE_THREAD, calibration_shift=shift))
         found = []
-        for recipe in (Recipe("static", flow="fx", calibration_samples=24), Recipe("qat", flow="fx")):
+        for recipe in (
+            Recipe("static", flow="fx", calibration_samples=24),
+            Recipe("qat", flow="fx"),
+        ):
             variant = store.variant(subject, recipe)
             found.append(variant(subject.eval_data[0][0]))
         return torch.cat(found)

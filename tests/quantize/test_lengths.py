@@ -159,5 +159,7 @@ class Optional(Texts):
 def test_batches_that_call_the_model_in_another_way_are_seen_before_it_is_calibrated():
     subject = subject_of(Optional(), evaluated=(12, 12))
     subject.eval_data[1]["shift"] = torch.zeros(16)
-    with pytest.raises(QuantStageError, match=r"flow pt2e cannot take all calls \(.*quant_eval_data"):
+    with pytest.raises(
+        QuantStageError, match=r"flow pt2e cannot take all calls \(.*quant_eval_data"
+    ):
         open_store(ONE_THREAD).variant(subject, Recipe("static", flow="pt2e"))

@@ -1,0 +1,109 @@
+"""Graphs: what exported and traced graphs know of the model that they came from."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.torch_api.modules import module
+
+STACK = "nn_module_stack"  # of a traced node's meta: the user's modules that it lies in
+SOURCES = "source_fn_stack"  # of a traced node's meta: the layers and functions that it came from
+ROOT = "L['self']"  # what strict export calls the model itself
+
+
+def is_exported(model: Any) -> bool:
+    """Whether it is the graph of a program of torch.export, whose operations are ATen's alone."""
+    import torch
+
+    if not isinstance(model, torch.fx.GraphModule):
+        return False
+    called = [node.target for node in model.graph.nodes if node.op == "call_function"]
+    return bool(called) and all(isinstance(each, torch._ops.OpOverload) for each in called)
+
+
+def owner_of(node: Any) -> str:
+    """The user's name of the innermost module that made a node of an exported graph; empty for none."""
+    stack = node.meta.get(STACK) or {"": ("", None)}
+    return str(list(stack.values())[-1][0]).removeprefix(ROOT).removeprefix(".")
+
+
+def refuse_unowned(graph: Any) -> None:
+    """Nodes must say which of the user's modules made them, or int8 layers would have no names.
+
+    Raises:
+        QuantStageError: none of a graph's nodes does.
+    """
+    called = [node for node in graph.graph.nodes if node.op == "call_function"]
+    if called and not any(STACK in node.meta for node in called):
+        raise QuantStageError(
+            "prepare",
+            f"a graph that this PyTorch exports has no {STACK}, so that no layer has a name",
+        )
+
+
+def part_paddings(graph: Any) -> None:
+    """Let padding count as an operation of its own, not as a part of the convolution that asked for it:
+    torchao looks for convolutions by the layer that a node came from."""
+    import torch
+
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.pad.default and node.meta.get(SOURCES):
+            node.meta[SOURCES] = [(node.name, torch.nn.functional.pad)]
+
+
+def form_of_outputs(graph: Any) -> Any:
+    """How an exported graph's outputs are nested: a pytree's spec."""
+    return graph._out_spec
+
+
+def sizes_of_inputs(graph: Any) -> list[tuple[int | None, ...]]:
+    """The sizes of each tensor that an exported graph takes; None where it takes any.
+
+    A symbol that a guard has bound to a number reads like that number.
+    """
+    values = [node.meta.get("val") for node in graph.graph.find_nodes(op="placeholder")]
+    return [
+        tuple(int(str(size)) if str(size).isdigit() else None for size in value.shape)
+        for value in values
+        if hasattr(value, "shape")
+    ]
+
+
+def free_sizes(
+    inputs: list[Any], free: list[tuple[bool, ...]]
+) -> tuple[list[Any], Callable[[list[Any]], bool]]:
+    """Stand-ins of tensors with sizes that are symbols, for inductor to compile a graph for all of them.
+
+    Args:
+        inputs: contiguous tensors.
+        free: of each one, which of its sizes are.
+
+    Returns:
+        The stand-ins, and what tells afterwards whether the compiled graph takes other tensors: not if it
+        asked for something of the sizes that these do not fulfil.
+    """
+    fakes = module("torch._subclasses")
+    symbolic = module("torch.fx.experimental.symbolic_shapes")
+    dynamic, static = symbolic.DimDynamic.DYNAMIC, symbolic.DimDynamic.STATIC
+    environment = symbolic.ShapeEnv()
+    mode = fakes.FakeTensorMode(shape_env=environment)
+    made = []
+    for tensor, sizes in zip(inputs, free, strict=True):
+        context = symbolic.StatelessSymbolicContext(
+            dynamic_sizes=[dynamic if size else static for size in sizes]
+        )
+        made.append(mode.from_tensor(tensor, symbolic_context=context))
+
+    def takes(others: list[Any]) -> bool:
+        code = environment.produce_guards_expression(made, ignore_static=False)
+        return code is None or bool(environment.evaluate_guards_expression(code, others))
+
+    return made, takes
+
+
+def metadata_assertion() -> Any:
+    """The operator by which an exported graph asserts a tensor's type; None where there is none."""
+    import torch
+
+    packet = getattr(torch.ops.aten, "_assert_tensor_metadata", None)
+    return getattr(packet, "default", None)

@@ -1,0 +1,104 @@
+"""Observing: observers and fake-quantize modules, of either stack."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.machine.torch_api.layers import batchnorm_base
+
+
+def freeze_observers(prepared: Any) -> None:
+    """Let every fake-quantize module keep its range.
+
+    Raises:
+        QuantStageError: one cannot, or goes on observing.
+    """
+    _switch_off(prepared, "disable_observer", "observer_enabled", "goes on observing")
+
+
+def int8_dtypes() -> list[Any]:
+    """The types of at most 8 bits that observers find ranges for; this PyTorch's."""
+    import torch
+
+    names = ("quint8", "qint8", "uint8", "int8", "quint4x2")
+    return [getattr(torch, name) for name in names if hasattr(torch, name)]
+
+
+def observing_modules(prepared: Any) -> dict[str, Any]:
+    """The observers and fake-quantize modules that a prepared module calls, by name: of activations,
+    and in an exported graph of weights too."""
+    bases = ("ObserverBase", "FakeQuantizeBase")
+    found = {
+        name: child
+        for name, child in prepared.named_modules(remove_duplicate=False)  # some share one
+        if any(base.__name__ in bases for base in type(child).__mro__)
+    }
+    return {name: child for name, child in found.items() if name.rpartition(".")[0] not in found}
+
+
+def pass_copies(prepared: Any) -> None:
+    """Let every observer and fake-quantize module pass a copy of its values, and round nothing.
+
+    An int8 kernel's outputs are new tensors too: what a model changes in place changes no other tensor.
+
+    Raises:
+        QuantStageError: one goes on rounding.
+    """
+    round_nothing(prepared)
+    for child in observing_modules(prepared).values():
+        child.register_forward_hook(lambda _module, _args, output: output.clone())
+
+
+def round_nothing(prepared: Any) -> None:
+    """Let every fake-quantize module pass values as they are.
+
+    Raises:
+        QuantStageError: one cannot, or goes on rounding.
+    """
+    _switch_off(prepared, "disable_fake_quant", "fake_quant_enabled", "goes on rounding")
+
+
+def freeze_batchnorm(prepared: Any) -> None:
+    """Let every batch normalization, fused or alone, keep its statistics.
+
+    Raises:
+        QuantStageError: one goes on learning.
+    """
+    for _, child in prepared.named_modules():
+        if hasattr(child, "freeze_bn_stats"):
+            child.freeze_bn_stats()
+    for name, child in prepared.named_modules():
+        if isinstance(child, batchnorm_base()):
+            inside = prepared.get_submodule(name.rpartition(".")[0])
+            if hasattr(inside, "freeze_bn_stats") and child.training:
+                raise _lost(name, child, "goes on learning")
+            child.eval()
+
+
+def _switch_off(prepared: Any, method: str, flag: str, otherwise: str) -> None:
+    """Call a method of every fake-quantize module, and see that its flag is down."""
+    for name, child in _of_class(prepared, "FakeQuantizeBase"):
+        _call(name, child, method)
+        if bool(getattr(child, flag)[0]):
+            raise _lost(name, child, otherwise)
+
+
+def _of_class(prepared: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Submodules whose class, in either stack, is derived from one of a name."""
+    for path, child in prepared.named_modules():
+        if any(base.__name__ == name for base in type(child).__mro__):
+            yield path, child
+
+
+def _call(name: str, child: Any, method: str) -> None:
+    if not hasattr(child, method):
+        raise _lost(name, child, f"has no {method}() any more")
+    getattr(child, method)()
+
+
+def _lost(name: str, child: Any, what: str) -> QuantStageError:
+    return QuantStageError(
+        "train",
+        f"{type(child).__name__} {name} {what}: this PyTorch is another one than this pytest-quant knows. "
+        "Install a version of PyTorch that its metadata allow.",
+    )
