@@ -17,6 +17,7 @@ from pytest_quant.variant.variant import Variant
 
 TABLE = 4  # layers that a failure message lists
 OBSERVING = 2.0  # times the calibration: what looking into a model takes before the first layer
+CLEARLY_MORE = 1.2  # times the samples; an estimate of fewer is none
 MOST = 0.5  # of a loss since a baseline, from which on FP32's own is the cause
 
 
@@ -67,7 +68,9 @@ def _undecided(verdict: Verdict, variant: Variant) -> list[str]:
         return [*(data.sentences if data else ()), _usual(variant)]
     inputs = verdict.evidence.get("inputs", seen)
     alike = f" ({inputs:,} of them distinct)" if inputs < seen else ""
-    more = f"about {need:,} would decide" if need is not None else "take several times as many"
+    more = "take several times as many"
+    if need is not None and need >= CLEARLY_MORE * seen:
+        more = f"about {need:,} would decide"
     return [
         *(data.sentences[:1] if data else ()),
         f"There are too few samples: {seen:,}{alike} leave open whether the limit holds for all "

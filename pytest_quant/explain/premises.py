@@ -20,6 +20,7 @@ from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 MOST = 0.5  # of what is lost, from which on it is the cause
+NOTABLE = 0.2  # of what is lost
 SLOWER = 0.1  # times the learning rate
 OFF = 'quant_calibration_shift = "off" takes no notice of it'
 
@@ -74,7 +75,7 @@ def _premises(verdict: Verdict, variant: Variant, effort: Effort) -> Iterator[Pr
     if (found := shifted(variant)) is not None:
         yield found
     if variant.fake_quantized is not None:
-        yield from _of_training(variant, metric, effort)
+        yield from _of_training(verdict, variant, metric, effort)
 
 
 def _without_skill(variant: Variant, metric: Metric) -> Premise | None:
@@ -94,8 +95,10 @@ def _without_skill(variant: Variant, metric: Metric) -> Premise | None:
     )
 
 
-def _of_training(variant: Variant, metric: Metric, effort: Effort) -> Iterator[Premise]:
-    """What the stages of QAT lost: training, then rounding, then conversion."""
+def _of_training(
+    verdict: Verdict, variant: Variant, metric: Metric, effort: Effort
+) -> Iterator[Premise]:
+    """What the stages of QAT lost: training, then conversion; rounding is what is left."""
     own, recipe = variant.evaluation, variant.recipe
     before, prepared = variant.fp32.evaluation.values[metric.name], own.fake_quantized
     if prepared is None or recipe is None:
@@ -104,6 +107,17 @@ def _of_training(variant: Variant, metric: Metric, effort: Effort) -> Iterator[P
     lost = sign * (before - own.values[metric.name])
     if lost <= 0:
         return
+    if effort.explain_seconds:
+        trained = _without_rounding(variant).values[metric.name]
+        if _is_enough(sign * (before - trained), lost, verdict, metric):
+            yield Premise(
+                (
+                    f"Training lost it, not int8: with all rounding switched off the trained model is at "
+                    f"{metric.shown(trained)} of {metric.name}, FP32 was at {metric.shown(before)}.",
+                    _on_training(variant, recipe),
+                ),
+                _gentler(variant, recipe),
+            )
     fake = prepared[metric.name]
     if sign * (before - fake) < MOST * lost:
         yield Premise(
@@ -116,20 +130,17 @@ def _of_training(variant: Variant, metric: Metric, effort: Effort) -> Iterator[P
             ),
             next(other_flows(variant, recipe), None),
         )
-        return
-    if not effort.explain_seconds:
-        return
-    trained = _without_rounding(variant).values[metric.name]
-    if sign * (before - trained) < MOST * lost:
-        return
-    yield Premise(
-        (
-            f"Training lost it, not int8: with all rounding switched off the trained model is at "
-            f"{metric.shown(trained)} of {metric.name}, FP32 was at {metric.shown(before)}.",
-            _on_training(variant, recipe),
-        ),
-        _gentler(variant, recipe),
-    )
+
+
+def _is_enough(by_training: float, lost: float, verdict: Verdict, metric: Metric) -> bool:
+    """Whether training alone explains a FAIL: it is most of what was lost; or it is a notable part, and
+    more than the limit allows, so that nothing that is done to the rounding would do."""
+    if by_training >= MOST * lost:
+        return True
+    is_plain = verdict.gate == "max_accuracy_drop" and metric.unit != "perplexity"
+    if not is_plain or verdict.evidence.get("relative"):
+        return False
+    return by_training > verdict.limit and by_training >= NOTABLE * lost
 
 
 def _without_rounding(variant: Variant) -> Evaluation:

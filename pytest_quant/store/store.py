@@ -104,9 +104,12 @@ class Store:
         shift = shifted(fp32, subject, recipe)
         try:
             built = self._build(admitted, recipe, self.conditions)
-        except QuantStageError:
+        except QuantStageError as error:
             fp32.failures.add((recipe.kind, recipe.flow))
-            raise
+            if shift is None or error.stage == "fixture":
+                raise
+            told = f"{shift.told[0].upper()}{shift.told[1:]}"
+            raise QuantStageError(error.stage, f"{told} {error.sentence}") from error
         shift = shift or shifted_in(fp32, subject, recipe, built.seen)
         fp32.failures.update((recipe.kind, flow) for flow in built.refused)
         variant = Variant(

@@ -189,6 +189,10 @@ CASES = {
         lambda m, f: told(built(*trained(lr=0.5, epochs=3), "off")),
         "Training lost it, not int8",
     ),
+    "training that alone breaks the limit": (
+        lambda m, f: told(built(*trained(lr=0.05, epochs=6), "off"), 0.001),
+        "Training lost it, not int8",
+    ),
     "wrong labels": (
         lambda m, f: told(built(*trained(change_targets=lambda y: 0 * y, lr=0.1, epochs=9), "off")),
         "Training lost it, not int8",

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from builders import ONE_THREAD, batches, toy_subject
 from torch.utils.data import DataLoader, TensorDataset
 
-from pytest_quant import Recipe
-from pytest_quant.store.open import open_store
+from pytest_quant import QuantStageError, Recipe
+from pytest_quant.store.open import measures_under, open_store
+from pytest_quant.store.store import Store
 
 
 class Counting(list):
@@ -62,6 +64,22 @@ def test_other_data_of_a_second_recipe_is_looked_at_anew():
     ).measured("shift")
     assert "span" in shifted.told
     assert shifted.given_by == "quant_calibration_data"
+
+
+def test_an_error_of_a_stage_tells_the_inputs_first():
+    zeros = [(0 * x, y) for x, y in batches(256, seed=4)]
+    subject = toy_subject(calibration_data=zeros, eval_data=batches(256))
+
+    def build(admitted, recipe, conditions):
+        raise QuantStageError("convert", "flow fx makes another model.")
+
+    store = Store(ONE_THREAD, build, measures_under(ONE_THREAD))
+    with pytest.raises(QuantStageError) as caught:
+        store.variant(subject, Recipe("static", flow="fx"))
+    assert str(caught.value).startswith(
+        "convert ERROR: Calibration inputs are all 0, eval inputs span"
+    )
+    assert str(caught.value).endswith("placeholder? flow fx makes another model.")
 
 
 def test_without_data_the_stage_that_needs_it_says_so():

@@ -4,7 +4,7 @@ Nothing is imported before it is asked for, so that the end of one name breaks o
 whose loss would be silent is checked where it is used, and its loss is an error.
 """
 
-from pytest_quant.machine.torch_api.graphs import (
+from pytest_quant.machine.torch_api.torch_graphs import (
     ROOT,
     SOURCES,
     STACK,
@@ -17,7 +17,7 @@ from pytest_quant.machine.torch_api.graphs import (
     refuse_unowned,
     sizes_of_inputs,
 )
-from pytest_quant.machine.torch_api.hooks import (
+from pytest_quant.machine.torch_api.torch_hooks import (
     GLOBAL_HOOKS,
     HOOKS,
     global_hooks,
@@ -25,7 +25,7 @@ from pytest_quant.machine.torch_api.hooks import (
     no_global_hooks,
     set_global_hooks,
 )
-from pytest_quant.machine.torch_api.kernels import (
+from pytest_quant.machine.torch_api.torch_kernels import (
     KERNEL_COUNTERS,
     int4_kernel,
     int8_matmul,
@@ -33,7 +33,7 @@ from pytest_quant.machine.torch_api.kernels import (
     operator_mode,
     profiler_runs,
 )
-from pytest_quant.machine.torch_api.layers import (
+from pytest_quant.machine.torch_api.torch_layers import (
     attention_linear,
     batchnorm_base,
     convolution_base,
@@ -49,7 +49,7 @@ from pytest_quant.machine.torch_api.layers import (
     without_fast_path,
     wrapped,
 )
-from pytest_quant.machine.torch_api.modules import (
+from pytest_quant.machine.torch_api.torch_modules import (
     AO,
     FX,
     FX_CONFIG,
@@ -66,7 +66,7 @@ from pytest_quant.machine.torch_api.modules import (
     module,
     without_eager_mode,
 )
-from pytest_quant.machine.torch_api.observing import (
+from pytest_quant.machine.torch_api.torch_observers import (
     freeze_batchnorm,
     freeze_observers,
     int8_dtypes,

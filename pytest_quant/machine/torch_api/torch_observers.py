@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.machine.torch_api.layers import batchnorm_base
+from pytest_quant.machine.torch_api.torch_layers import batchnorm_base
 
 
 def freeze_observers(prepared: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_quant.machine.torch_api.modules import module
+from pytest_quant.machine.torch_api.torch_modules import module
 
 
 def convolution_base() -> Any:

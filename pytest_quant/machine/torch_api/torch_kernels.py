@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytest_quant.machine.torch_api.modules import has, module
+from pytest_quant.machine.torch_api.torch_modules import has, module
 
 KERNEL_COUNTERS = ("qconv_weight_prepack_matcher_count", "qlinear_weight_prepack_matcher_count")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.machine.torch_api.modules import module
+from pytest_quant.machine.torch_api.torch_modules import module
 
 STACK = "nn_module_stack"  # of a traced node's meta: the user's modules that it lies in
 SOURCES = "source_fn_stack"  # of a traced node's meta: the layers and functions that it came from
