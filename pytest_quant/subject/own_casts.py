@@ -29,7 +29,7 @@ def follow_float32(module: Any) -> bool:
             if isinstance(value, torch.dtype) and value in low:
                 vars(child)[name], changed = torch.float32, True
         kind = type(child)
-        if kind.__module__.split(".")[0] == "torch":
+        if _is_pytorchs(kind):
             continue
         if kind not in kinds:
             kinds[kind] = _following(kind)
@@ -39,20 +39,29 @@ def follow_float32(module: Any) -> bool:
 
 
 def _following(kind: type) -> type:
-    """The class, or one like it whose methods cast to float32."""
-    space = dict[str, Any]()
-    for base in reversed(kind.__mro__):
-        if base.__module__.split(".")[0] in ("torch", "builtins"):
-            continue
-        for name, value in vars(base).items():
+    """The class, or one like it whose methods, and those of the classes that it is made of, cast to
+    float32."""
+    bases, changed = list[type](), False
+    for base in kind.__mro__:
+        space = dict[str, Any]()
+        for name, value in vars(base).items() if not _is_pytorchs(base) else ():
             if isinstance(value, types.FunctionType):
                 code = _renamed(value.__code__)
-                space.pop(name, None)
                 if code is not value.__code__:
                     space[name] = _with_code(value, code)
-    if not space:
+        if space:
+            # behind the class itself, so that super() finds it
+            bases.append(type(base.__name__, (base,), {"__module__": base.__module__, **space}))
+            changed = True
+        elif base is kind:
+            bases.append(kind)
+    if not changed:
         return kind
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, **space})
+    return type(kind.__name__, tuple(bases), {"__module__": kind.__module__})
+
+
+def _is_pytorchs(kind: type) -> bool:
+    return kind.__module__.split(".")[0] in ("torch", "builtins")
 
 
 def _with_code(function: types.FunctionType, code: types.CodeType) -> types.FunctionType:

@@ -49,6 +49,11 @@ class Derived(ByMethod):
     """Has forward from another class."""
 
 
+class Deeper(Derived):
+    def forward(self, x):
+        return super().forward(x.half() * 2)
+
+
 class ByBfloat16(Mixed):
     def __init__(self):
         super().__init__(torch.bfloat16)
@@ -71,7 +76,7 @@ class Halved(Mixed):
 
 
 @pytest.mark.parametrize(
-    "kind", [ByMethod, ByType, ByAttribute, ByHelper, Derived, ByBfloat16, Halved]
+    "kind", [ByMethod, ByType, ByAttribute, ByHelper, Derived, Deeper, ByBfloat16, Halved]
 )
 def test_a_model_that_casts_by_itself_is_quantized(kind, tmp_path):
     model = kind().eval()
