@@ -51,6 +51,18 @@ def part_paddings(graph: Any) -> None:
             node.meta[SOURCES] = [(node.name, torch.nn.functional.pad)]
 
 
+def part_numbers(graph: Any) -> None:
+    """Let the addition of a number count as no addition: torchao fuses a Linear with one behind it, and
+    fails where what is added is no tensor."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in graph.graph.nodes:
+        if node.target in (aten.add.Tensor, aten.add_.Tensor) and node.meta.get(SOURCES):
+            if not isinstance(node.args[1], torch.fx.Node):
+                node.meta[SOURCES] = [(node.name, "addition of a number")]
+
+
 def form_of_outputs(graph: Any) -> Any:
     """How an exported graph's outputs are nested: a pytree's spec."""
     return graph._out_spec

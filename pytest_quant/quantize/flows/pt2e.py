@@ -96,6 +96,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
             sizes = torch_api.sizes_of_inputs(graph)
             torch_api.refuse_unowned(graph)
             torch_api.part_paddings(graph)
+            torch_api.part_numbers(graph)
             quantizer = x86.X86InductorQuantizer()
             if recipe.kind == "dynamic":  # only Linear has a dynamic kernel
                 quantizer.set_function_type_qconfig(

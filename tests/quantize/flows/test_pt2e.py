@@ -230,6 +230,16 @@ def test_outputs_that_are_no_rows_of_samples_are_computed_batch_by_batch(compila
     assert compilations == [[(8, 8)], [(5, 8)]]
 
 
+def test_a_number_may_be_added_behind_a_linear_layer():
+    class Shifted(Two):
+        def forward(self, x):
+            return 1 + super().forward(x + 0.5)
+
+    variant = built(made(Shifted), STATIC, numbers)
+    assert decibels(variant, variant.subject.eval_data[0][0]) > 25
+    assert not variant.int8_share.stayed_fp32
+
+
 def test_a_batch_size_that_the_model_fixes_is_kept_to(compilations):
     class Fixed(Two):
         def forward(self, x):
