@@ -58,9 +58,9 @@ def part_numbers(graph: Any) -> None:
 
     aten = torch.ops.aten
     for node in graph.graph.nodes:
-        if node.target in (aten.add.Tensor, aten.add_.Tensor) and node.meta.get(SOURCES):
-            if not isinstance(node.args[1], torch.fx.Node):
-                node.meta[SOURCES] = [(node.name, "addition of a number")]
+        is_addition = node.target in (aten.add.Tensor, aten.add_.Tensor)
+        if is_addition and node.meta.get(SOURCES) and not isinstance(node.args[1], torch.fx.Node):
+            node.meta[SOURCES] = [(node.name, "addition of a number")]
 
 
 def form_of_outputs(graph: Any) -> Any:
