@@ -21,7 +21,7 @@ LOCATION = 0.25  # standard deviations between samples
 SPREAD = 1.5  # ratio of these
 GRAIN = 0.2  # of the deviation within a sample: what lies closer together is the same
 FEW = 4  # channels, of which every order is tried
-CLOSER = 1 / 3  # of the distance, in the order that is meant
+CLOSER = 0.6  # of the distance, in the order that is meant
 SHORT = 8  # whole numbers in a row: fewer are rather a table's columns than a text
 
 
@@ -114,9 +114,11 @@ class _Pair:
         found = [_effect(*each, ALPHA / tests) for each in self._matrices()]
         if not any(found):
             return None
-        reordered = bool(self.moments) and _few(self.moments[0]) and self._fits_reordered(tests)
-        if not reordered and self.moments and _few(self.moments[0]):
-            del found[1]  # contrasts serve to know the order by; colors vary for other reasons too
+        reordered = False
+        if self.moments and _few(self.moments[0]):
+            reordered = found[1] > 0 and self._fits_reordered(tests)
+            if not reordered:
+                del found[1]  # contrasts serve to know the order by; colors vary for other reasons
         if not any(found):
             return None
         return Shift(self.path, self.tuned, self.judged, max(found), reordered, self.texts)
@@ -128,8 +130,8 @@ class _Pair:
         return one is not None and other is not None and bool(one.any()) and not other.any()
 
     def _fits_reordered(self, tests: int) -> bool:
-        """Whether in another order nothing differs, and all lies far closer together; some order is always
-        a bit closer than another."""
+        """Whether in another order nothing differs, and channels lie far closer together; some order is
+        always a bit closer than another."""
         orders = list(permutations(range(self.moments[0].shape[1])))[1:]
         best = min(orders, key=self._apart)
         if self._apart(best) > CLOSER * self._apart(None):
@@ -137,7 +139,9 @@ class _Pair:
         return not any(_effect(*each, ALPHA / tests) for each in self._matrices(best))
 
     def _apart(self, order: tuple[int, ...] | None) -> float:
-        return max(float(_apart(*each)[0].max()) for each in self._matrices(order))
+        """The largest distance of what tells channels from each other."""
+        _, contrasts, *_ = self._matrices(order)
+        return float(_apart(*contrasts)[0].max())
 
 
 def _few(moments: Any) -> bool:
