@@ -60,7 +60,7 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
 def _seen(fp32: Variant) -> OneCall:
     import torch
 
-    from pytest_quant.measure.operators import Operators
+    from pytest_quant.measure.operator_macs import Operators
 
     nn, model = torch.nn, fp32.model
     kinds = (
@@ -108,7 +108,7 @@ def _seen(fp32: Variant) -> OneCall:
 
 def _owners(model: Any) -> dict[int, str]:
     """Place of each parameter's storage -> name of the module that owns it."""
-    from pytest_quant.measure.operators import place_of
+    from pytest_quant.measure.operator_macs import place_of
 
     found: dict[int, str] = {}
     for name, module in model.named_modules():
@@ -120,7 +120,7 @@ def _owners(model: Any) -> dict[int, str]:
 
 def _idle(model: Any, called: set[str], read: set[int]) -> list[str]:
     """The outermost modules with parameters of which nothing is called or read."""
-    from pytest_quant.measure.operators import place_of
+    from pytest_quant.measure.operator_macs import place_of
 
     idle: list[str] = []
     for name, module in model.named_modules():

@@ -1,7 +1,7 @@
 """Durations: where the time of a run went, by variant and stage."""
 
 from pytest_quant.report.document import Report
-from pytest_quant.report.fit import FITTED, laid_out
+from pytest_quant.report.table_fit import FITTED, laid_out
 from pytest_quant.report.text import clipped
 from pytest_quant.report.width import terminal_columns
 

@@ -8,9 +8,9 @@ from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
-from pytest_quant.report.fit import terminal_table
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.ship import may_ship
+from pytest_quant.report.table_fit import terminal_table
 from pytest_quant.report.text import clipped, printable
 from pytest_quant.report.told import Told
 from pytest_quant.report.width import folded, hung, paragraph, terminal_columns

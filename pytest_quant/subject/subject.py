@@ -20,8 +20,8 @@ from pytest_quant.subject.batches import (
 from pytest_quant.subject.counted import check_form, check_samples
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.door import MOVED, Door, distance
+from pytest_quant.subject.forward_hooks import set_aside, set_global_aside
 from pytest_quant.subject.fp32_copy import fp32_copy
-from pytest_quant.subject.hooks import set_aside, set_global_aside
 from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.probe import Probe

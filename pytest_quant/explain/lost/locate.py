@@ -7,10 +7,10 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.explain.lost.effects import effects_in_float, effects_in_place
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
-from pytest_quant.explain.lost.probe import SAMPLES, probe_of
 from pytest_quant.explain.lost.sentences import sentences_on
 from pytest_quant.explain.lost.simulate import loaders_of
 from pytest_quant.explain.lost.simulation import in_float
+from pytest_quant.explain.lost.telling_samples import SAMPLES, probe_of
 from pytest_quant.variant.variant import Variant
 
 SECONDS = 120.0  # layers that are not measured by then are ranked by their own noise

@@ -11,9 +11,9 @@ from pytest_quant.explain.lost.effects import measured_layers, with_shares
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.lost.noise import noise_share
-from pytest_quant.explain.lost.probe import probe_of
 from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation, in_float
+from pytest_quant.explain.lost.telling_samples import probe_of
 from pytest_quant.explain.remedies.hard_samples import HardSamples
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.subject.batches import call

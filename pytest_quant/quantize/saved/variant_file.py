@@ -25,7 +25,7 @@ from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.quantize.saved.architecture import architecture, difference
 from pytest_quant.quantize.saved.call import call_as_json, call_like, refuse_large
-from pytest_quant.quantize.saved.probe import Probe
+from pytest_quant.quantize.saved.known_outputs import Probe
 from pytest_quant.quantize.saved.seal import sealed, unsealed
 from pytest_quant.subject.fp32_copy import fp32_copy
 from pytest_quant.variant.recipe import Recipe

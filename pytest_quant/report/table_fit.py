@@ -1,4 +1,4 @@
-"""Fit: the table of a report for a terminal, no wider than that, without what nobody has measured."""
+"""Table fit: the table of a report for a terminal, no wider than that, without what nobody has measured."""
 
 import pandas as pd
 from tabulate import tabulate

@@ -1,4 +1,4 @@
-"""Probe: what a variant gives, when it is saved and when it is loaded, for inputs made of a few numbers."""
+"""Known outputs: what a variant gives, saved and loaded, for inputs made of a few numbers."""
 
 import contextlib
 import copy

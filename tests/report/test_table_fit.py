@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_quant.report.document import Report
-from pytest_quant.report.fit import FITTED, terminal_table
 from pytest_quant.report.frame import frame_of
+from pytest_quant.report.table_fit import FITTED, terminal_table
 from pytest_quant.report.width import width_of
 
 LONG = "ImageClassifierWithARatherLongName"

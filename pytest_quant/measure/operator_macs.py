@@ -1,4 +1,4 @@
-"""Operators: the multiply-adds of every operator of one call, and the tensors that it reads."""
+"""Operator macs: the multiply-adds of every operator of one call, and the tensors that it reads."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -5,7 +5,7 @@ from builders import ONE_THREAD, loss, planted_variant, right, toy_variant
 
 from pytest_quant import Recipe, Subject
 from pytest_quant.explain import explain
-from pytest_quant.explain.lost.probe import probe_of
+from pytest_quant.explain.lost.telling_samples import probe_of
 from pytest_quant.store.open import open_store
 
 

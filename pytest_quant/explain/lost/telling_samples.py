@@ -1,4 +1,4 @@
-"""Probe: the samples that noise is measured on: half of them those whose score the variant changes most,
+"""Telling samples: those that noise is measured on, half of them those whose score changes most,
 since these are what the gate is about, the others the first ones of the eval data."""
 
 import time

@@ -1,4 +1,4 @@
-"""Hooks: what was left on a model, or on all modules of the process, to look on; it costs time."""
+"""Forward hooks: what was left on a model, or on all modules of the process, to look on; it costs time."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
