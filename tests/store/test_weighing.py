@@ -33,7 +33,9 @@ def planted_figures(monkeypatch):
     monkeypatch.setattr(
         weighing,
         "_leaves_much",
-        lambda weight, asked: 1 - weight.share > weighing.LEFT or weight.exactness < 15,
+        lambda weight, asked: (
+            1 - weight.share > weighing.LEFT or weight.exactness < weighing.INEXACT
+        ),
     )
     monkeypatch.setattr(weighing, "flows_after", lambda recipe, module, flow: ("pt2e", "parts"))
 
@@ -88,9 +90,9 @@ def test_what_takes_more_wins_if_it_is_exact_enough(share, decibels, wins):
 def test_what_is_more_exact_wins_where_rounding_explains_little():
     best, _ = chosen(Planted("fx", 1.0, 2.0), Planted("pt2e", 0.98, 31.0))
     assert best.recipe.flow == "pt2e"
-    best, _ = chosen(Planted("fx", 1.0, 12.0), Planted("pt2e", 1.0, 14.0))
+    best, _ = chosen(Planted("fx", 1.0, 9.0), Planted("pt2e", 1.0, 14.0))
     assert best.recipe.flow == "fx"
-    best, _ = chosen(Planted("fx", 1.0, 12.0), Planted("pt2e", 0.4, math.inf))
+    best, _ = chosen(Planted("fx", 1.0, 9.0), Planted("pt2e", 0.4, math.inf))
     assert best.recipe.flow == "fx"
 
 

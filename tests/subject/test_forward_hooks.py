@@ -37,7 +37,9 @@ def test_hooks_that_change_the_outputs_stay():
     x = torch.ones(2, 8)
     assert torch.equal(fp32(x), model(x))
     assert len(fp32.model[0]._forward_hooks) == 1
-    assert any("test_forward_hooks.doubles) on 0, 2 that change its outputs" in note for note in fp32.notes)
+    assert any(
+        "test_forward_hooks.doubles) on 0, 2 that change its outputs" in note for note in fp32.notes
+    )
 
 
 def test_pytorchs_own_hooks_are_a_part_of_the_model():
