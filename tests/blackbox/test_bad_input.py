@@ -25,6 +25,17 @@ REFUSED = {
         fixture("quant_model", "return Subject(Own, name='bad')"),
         "fixture ERROR: quant_model gave a type; expected a trained FP32 torch.nn.Module*",
     ),
+    "model in TorchScript": (
+        fixture(
+            "quant_model",
+            """
+import warnings
+with warnings.catch_warnings(action="ignore"):
+    return Subject(torch.jit.script(classifier()), name="bad")
+""",
+        ),
+        "fixture ERROR: quant_model gave a TorchScript model (RecursiveScriptModule)*that was scripted*",
+    ),
     "eval data is None": (
         fixture("quant_eval_data", "return None"),
         "fixture ERROR: quant_eval_data gave None; expected a DataLoader*",
@@ -581,6 +592,17 @@ NOTED = {
     "float64 data": (
         fixture("quant_eval_data", "return [(x.double(), y) for x, y in batches(1)]"),
         "bad fp32: quant_eval_data gives float64 inputs; they are cast to float32",
+    ),
+    "a half model with half data": (
+        fixture("quant_model", "return Subject(classifier().half(), name='bad')")
+        + fixture("quant_eval_data", "return [(x.half(), y) for x, y in batches(1)]"),
+        "bad fp32: quant_eval_data gives float16 inputs; they are cast to float32",
+    ),
+    "single samples": (
+        fixture(
+            "quant_eval_data", "return [pair for x, y in batches(1) for pair in zip(x, y.tolist())]"
+        ),
+        "bad fp32: quant_eval_data yields single samples, which are taken in batches of 32*",
     ),
     "FP32 at chance": (
         fixture("quant_eval_data", "return [(x, (y + 1) % 3) for x, y in batches(1)]"),
