@@ -21,6 +21,16 @@ class Holder(nn.Module):
         return self.head(self.inner(x))
 
 
+class InTwo(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        left, right = x.chunk(2, 1)
+        return self.first(left) + self.second(right) * x.shape[0]
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(
@@ -32,6 +42,7 @@ class Holder(nn.Module):
         (lambda model: Holder(torch.jit.script(model)), "holds a TorchScript model .*, inner,"),
         (lambda model: torch.export.export(model, (X,)), "a program of torch.export .*exported"),
         (lambda model: torch.export.export(model, (X,)).module(), "the graph of a program"),
+        (lambda model: torch.export.export(InTwo(), (X,)).module(), "the graph of a program"),
     ],
 )
 def test_a_program_is_refused_by_its_name_with_what_to_give_instead(made, what):

@@ -12,13 +12,17 @@ ROOT = "L['self']"  # what strict export calls the model itself
 
 
 def is_exported(model: Any) -> bool:
-    """Whether it is the graph of a program of torch.export, whose operations are ATen's alone."""
+    """Whether it is the graph of a program of torch.export, which calls ATen's operations and no layers."""
     import torch
 
     if not isinstance(model, torch.fx.GraphModule):
         return False
-    called = [node.target for node in model.graph.nodes if node.op == "call_function"]
-    return bool(called) and all(isinstance(each, torch._ops.OpOverload) for each in called)
+    graph = model.graph
+    layers = [n for n in graph.find_nodes(op="call_module") if not n.target.startswith("_guards")]
+    return not layers and any(
+        node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+        for node in graph.nodes
+    )
 
 
 def owner_of(node: Any) -> str:
