@@ -1,15 +1,13 @@
 """Exported: a graph of `torch.export` that is called, trained and compiled like the user's module."""
 
 import copy
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from pytest_quant.quantize.flows.example import Rebuild, holds_no_tensor
 from pytest_quant.quantize.flows.kernel import Kernel, compiled
+from pytest_quant.quantize.flows.named_call import NamedCall
 from pytest_quant.subject.batches import mapped, size_of, taken, tensors_in
 
 VARIES = "more than the batch's size varies"  # no name of a node
@@ -31,7 +29,7 @@ class Exported(torch.nn.Module):
     def __init__(
         self,
         graph: Any,
-        call: "NamedCall",
+        call: NamedCall,
         size: int | None,
         sizes: list[tuple[int | None, ...]],
     ) -> None:
@@ -184,45 +182,6 @@ class Compiled(Exported):
         made = Compiled(self, graph, self.form, self.int8_modules)
         memo[id(self)] = made
         return made
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NamedCall:
-    """How the user's model is called, and what it returns.
-
-    Args:
-        signature: of the user's forward, without self.
-        names: of the arguments with tensors, in order.
-        plain: the other arguments that are not None, which are constants in the graph.
-        rebuild: makes the model's output object from a tuple of tensors.
-        is_batched: whether every output has a row for each sample, so that rows can be dropped.
-    """
-
-    signature: inspect.Signature
-    names: tuple[str, ...]
-    plain: dict[str, Any]
-    rebuild: Rebuild | None
-    is_batched: bool
-
-    def arguments(self, args: Any, kwargs: Any) -> dict[str, Any]:
-        """The arguments with tensors, by forward's names.
-
-        Raises:
-            TypeError: when they are not those that the model was exported with.
-        """
-        bound = self.signature.bind(*args, **kwargs).arguments
-        values = {name: value for name, value in bound.items() if not holds_no_tensor(value)}
-        plain = {k: v for k, v in bound.items() if v is not None and k not in values}
-        if tuple(values) != self.names or plain != self.plain:
-            raise TypeError(
-                f"a model of flow pt2e takes the arguments that it was exported with, "
-                f"{_listed(self.names, self.plain)}; given {_listed(values, plain) or 'none'}"
-            )
-        return values
-
-
-def _listed(names: Iterable[str], plain: dict[str, Any]) -> str:
-    return ", ".join([*names, *(f"{name}={value!r}" for name, value in plain.items())])
 
 
 def in_chunks(run: Callable[[Any], Any], values: dict[str, Any], size: int) -> Any:

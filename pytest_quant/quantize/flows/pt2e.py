@@ -17,13 +17,13 @@ from pytest_quant.quantize.flows.example import Example, holds_no_tensor, narrow
 from pytest_quant.quantize.flows.exported import (
     Compiled,
     Exported,
-    NamedCall,
     set_training,
     weight_nodes,
 )
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.flows.kernel import quietly
 from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, mode_askers
+from pytest_quant.quantize.flows.named_call import NamedCall
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import in_numbers
 from pytest_quant.quantize.flows.traced import users_line
