@@ -11,6 +11,7 @@ from pytest_quant.subject.shift.traits import Traits
 
 BYTES = 255.0
 NEAR = 0.35  # relative: figures of a few hundred samples that may agree
+SAMPLED = 0.06  # by which a scale may be off when it is seen in a few hundred samples
 CLEAR = 0.15  # of the range: by which it differs, so that it is worth naming
 UNIT = 1.05  # largest value of what lies in 0 to 1
 CONSTANT = 0.5  # share of the samples
@@ -186,7 +187,8 @@ def _scale(one: _Values, other: _Values) -> str | None:
     near = np.abs(offset) < NEAR * np.maximum(one.deviation, np.abs(one.mean)) + 1e-12
     if alike.mean() < 0.8 or near.mean() < 0.8 or 0.75 < slope < 1.33:
         return None
-    return shown(slope)
+    rounded = float(f"{slope:.1g}")
+    return shown(rounded if abs(slope / rounded - 1) < SAMPLED else slope)
 
 
 def _is_inverted(one: _Values, other: _Values) -> bool:
