@@ -7,6 +7,7 @@ rounding, where it is lost. What too few samples leave open is no fault at all.
 from pytest_quant.errors import brief
 from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.lost.locate import explain
+from pytest_quant.explain.lost.sentences import is_between
 from pytest_quant.explain.premises import premise, shifted
 from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.mending import mend
@@ -29,7 +30,10 @@ def inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
     if found is not None:
         return "\n".join([*found.sentences, *pasted(found.recipe, verdict, variant)])
     lines = _where(variant, effort)
-    tried = pasted(first_try(variant, variant.measured("explanation")), verdict, variant)
+    explanation = variant.measured("explanation")
+    tried = pasted(first_try(variant, explanation), verdict, variant)
+    if explanation is not None and is_between(explanation):
+        return "\n".join(lines)
     is_drop = verdict.gate == "max_accuracy_drop"
     mendable = variant.recipe is not None and variant.facts.chooses_layers
     if not (is_drop and mendable):

@@ -239,3 +239,39 @@ def test_the_first_sentence_names_the_cause(name, monkeypatch, tmp_path):
     if name == "too few samples":
         assert "would decide" in found.text
         assert "keep_fp32" not in found.text
+
+
+def test_a_quantizer_of_ones_own_that_joins_boxes_and_scores_is_not_blamed_on_layers():
+    """Every score becomes 0; in decibels of all outputs that would hardly show beside the boxes."""
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.box, self.score = nn.Linear(8, 32), nn.Linear(32, 4), nn.Linear(32, 5)
+
+        def forward(self, x):
+            x = torch.relu(self.body(x))
+            return torch.cat([self.box(x).sigmoid() * 640, self.score(x).sigmoid()], 1)
+
+    def build(module):
+        for name in ("body", "box", "score"):
+            layer = getattr(module, name)
+            step = layer.weight.detach().abs().amax(1, keepdim=True) / 127
+            layer.weight.data.copy_((layer.weight / step).round() * step)
+        return module.register_forward_hook(lambda own, args, out: (out / 5).round() * 5) and module
+
+    torch.manual_seed(SEED)
+    model = Head().eval()
+    x = torch.randn(256, 8)
+    with torch.no_grad():
+        y = (model(x)[:, 4:] - model(x)[:, 4:].mean(0)).argmax(1)
+        model.score.bias -= model.score(torch.relu(model.body(x))).mean(0)
+    data = list(zip(x.split(64), y.split(64), strict=True))
+
+    def best(outputs, targets):
+        return (outputs[:, 4:].argmax(1) == targets) & (outputs[:, 4:].amax(1) > 0.1)
+
+    subject = Subject(model, "net", eval_data=data, metric=best)
+    found = told(built(subject, Recipe("custom", build=build, quantized=False)), 0.02)
+    assert found.first.startswith("It is not the layers that cost: the outputs keep ")
+    assert "a concatenation or an addition of values of several scales" in found.text

@@ -6,6 +6,8 @@ from typing import Any
 
 from pytest_quant.subject.batches import tensors_in
 
+UNLIKE = 100.0  # times the deviation of another column: outputs of several kinds in one tensor
+
 
 @dataclass(slots=True, eq=False)
 class Noise:
@@ -24,7 +26,8 @@ def noise_share(reference: Any, outputs: Any) -> float:
     """Noise in a model's outputs as a share of their signal, in power.
 
     The signal is what differs between the values of a sample: a logit that all classes share decides
-    nothing. Of a single value for each sample it is what differs between samples.
+    nothing. Of a single value for each sample it is what differs between samples. Values of scales of
+    their own, as boxes in pixels beside scores, count alike, each by what differs between samples.
     """
     signal = noise = 0.0
     for x, y in zip(tensors_in(reference), tensors_in(outputs), strict=True):
@@ -32,13 +35,26 @@ def noise_share(reference: Any, outputs: Any) -> float:
             continue
         x, y = x.double(), y.double()
         axis = -1 if x.ndim and x.shape[-1] > 1 else 0
-        if x.ndim and x.shape[axis] > 1:
+        if (scales := _scales(x)) is not None:
+            y, x = (y - x.mean(0)) / scales, (x - x.mean(0)) / scales
+        elif x.ndim and x.shape[axis] > 1:
             x, y = x - x.mean(axis, keepdim=True), y - y.mean(axis, keepdim=True)
         signal += float(x.square().sum())
         noise += float((x - y).square().sum())
     if not math.isfinite(noise):
         return math.inf
     return noise / signal if signal else (0.0 if noise == 0 else math.inf)
+
+
+def _scales(values: Any) -> Any | None:
+    """The deviation of each column, [columns], where these differ by much; None where they do not."""
+    if values.ndim != 2 or min(values.shape) < 2:
+        return None
+    deviation = values.std(0)
+    some = deviation[deviation > 0]
+    if not len(some) or float(some.max()) < UNLIKE * float(some.min()):
+        return None
+    return deviation.clamp(min=float(some.min()))
 
 
 def decibels(share: float) -> float | None:

@@ -12,6 +12,8 @@ from pytest_quant.variant.variant import Variant
 
 CLEAR = 6.0  # dB, a bit: what counts as more than the rest
 MOST = 0.8  # of the noise is worth naming the layers that make it
+FEW_DB = 15.0  # below it the outputs are others
+FAR_MORE = 10.0  # times the noise of all layers
 HALF = 0.5  # of the noise: an operation that makes so much is the cause
 JOINING = ("cat", "concat", "stack")
 CLEAN = 30.0  # dB; at which a classifier seldom changes its mind
@@ -21,6 +23,8 @@ def sentences_on(explanation: Explanation, variant: Variant) -> Explanation:
     """The explanation with its sentences."""
     if is_another_model(explanation):  # of which the layers' rounding says nothing
         found = [_otherwise(explanation, variant)]
+    elif is_between(explanation):
+        found = [_between(explanation)]
     else:
         found = [
             *_worst(explanation),
@@ -36,6 +40,27 @@ def is_another_model(explanation: Explanation) -> bool:
     if built is None or whole is None:
         return False
     return built <= CLEAN and built + CLEAR <= whole
+
+
+def is_between(explanation: Explanation) -> bool:
+    """Whether a model whose layers were looked at as they are loses far more than all of these."""
+    whole, layers = explanation.sqnr["whole"], explanation.layers
+    if "built" in explanation.sqnr or whole is None or whole > FEW_DB or not layers:
+        return False
+    effects = [layer.effect for layer in layers if layer.effect is not None]
+    if len(effects) == len(layers):
+        return 10 ** (-whole / 10) > FAR_MORE * sum(effects)
+    own = [layer.sqnr for layer in layers if layer.sqnr is not None]
+    return len(own) == len(layers) and min(own) > CLEAN
+
+
+def _between(explanation: Explanation) -> str:
+    return (
+        f"It is not the layers that cost: the outputs keep {explanation.sqnr['whole']:.0f} dB, and each "
+        "layer by itself far more. Look at what is between them: a concatenation or an addition of values "
+        "of several scales shares one range, in which the small ones are lost. Those operations in FP32, "
+        "or another flow, may help."
+    )
 
 
 def _otherwise(explanation: Explanation, variant: Variant) -> str:
