@@ -43,8 +43,8 @@ def train(prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress:
         raise QuantStageError(
             "train",
             "there is nothing to train on; QAT needs batches of (inputs, targets), or your "
-            "own loop, or the state of a model that was trained elsewhere. Override the fixture "
-            "quant_train_data, quant_train or quant_qat_state.",
+            "own loop. Override the fixture quant_train_data or quant_train, or give the state of a "
+            "model that was trained elsewhere by quant_qat_state.",
         )
     refuse_eval_data("train", "quant_train_data", subject.train_data, subject)
     with on_device(prepared, recipe.device):

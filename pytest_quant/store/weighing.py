@@ -36,12 +36,13 @@ class Weight:
     exactness: float
 
     def is_better_than(self, other: "Weight") -> bool:
-        """Whether it takes notably more and is exact enough, or is notably more exact and takes no
-        less."""
+        """Whether it takes notably more and is exact enough; or takes as much, and is notably more exact
+        than one that is not."""
         enough = min(other.exactness - ONE_BIT, EXACT)
         takes_more = self.share >= other.share + MORE and self.exactness >= enough
         takes_as_much = self.share >= other.share - MORE / 2
-        return takes_more or (takes_as_much and self.exactness >= other.exactness + ONE_BIT)
+        more_exact = other.exactness < INEXACT and self.exactness >= other.exactness + ONE_BIT
+        return takes_more or (takes_as_much and more_exact)
 
     def __str__(self) -> str:
         assert self.variant.recipe is not None

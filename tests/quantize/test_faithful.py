@@ -143,14 +143,14 @@ def test_what_is_built_is_the_same_model_whatever_lies_between_two_layers(what, 
 
 def test_the_layer_whose_kernel_is_wrong_stays_fp32_and_is_named():
     """PyTorch's int8 kernel of a transposed convolution with stride 2 and kernel 2, engine x86."""
-    variant = variant_of(between(lambda y, layer: layer(y), upsampling))
-    assert variant.recipe.flow == "fx"
+    recipe = Recipe("static", flow="fx")
+    variant = variant_of(between(lambda y, layer: layer(y), upsampling), recipe)
     assert variant.recipe.keep_fp32 == ("layers.0",)
     assert (
         "layers.0 (ConvTranspose2d) stayed FP32, since its int8 kernel computes something else"
         in variant.notes
     )
-    assert variant.name == "static"
+    assert variant.name == recipe.label
 
 
 def test_a_function_at_fault_is_named_and_the_flow_refused():

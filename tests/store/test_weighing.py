@@ -72,6 +72,7 @@ def test_a_flow_that_takes_nearly_all_is_weighed_against_none():
         (0.5, 23.0, True),  # takes more, and is exact enough
         (0.5, 14.0, False),  # takes more, and is none too exact
         (0.02, 30.0, False),
+        (0.0, 60.0, False),  # the first one's 30 dB are enough
     ],
 )
 def test_what_takes_more_wins_if_it_is_exact_enough(share, decibels, wins):
