@@ -240,7 +240,7 @@ def explanation_cells(*layers, **known):
             "It is the rounding of weights that costs (weights alone 14 dB, activations alone 33 dB).",
             "Activations have 7 bits: this CPU has no VNNI.",
         ],
-        "notes": ["pooling was left out"],
+        "notes": ["pooling was left out"], "operations": [],
     } | known  # fmt: skip
 
 
