@@ -73,6 +73,9 @@ class Origins:
     def __init__(self) -> None:
         self.item: pytest.Item | None = None
         self._known: list[Origin] = []
+        self._set_up: list[
+            Origin
+        ] = []  # all that pytest may still give, also what no test should use
         self._inside: list[
             list[Origin]
         ] = []  # of each fixture in progress, what it has set up itself
@@ -107,9 +110,10 @@ class Origins:
             *(each for origin in (*below, *asked) for each in origin.ids),
             *([own] if own else []),
         ]
-        place = _place_of(fixture, request.config)
+        place = place_of(fixture, request.config)
         origin = Origin(value, fixture, place, tuple(dict.fromkeys(ids)), id(value))
         self._known.append(origin)
+        self._set_up.append(origin)
         if self._inside:
             self._inside[-1].append(origin)
         return origin
@@ -131,7 +135,7 @@ class Origins:
     def astray(self, name: str, value: Any) -> Origin | None:
         """The origin of a value that pytest has given the running test from a place that does not see
         it; None where all is well."""
-        found = [o for o in self._known if o.fixture.argname == name and o.value is value]
+        found = [o for o in self._set_up if o.fixture.argname == name and o.value is value]
         return found[-1] if found and not any(map(self._is_seen, found)) else None
 
     def drop(self, is_over: Callable[[Origin], bool]) -> list[Origin]:
@@ -146,6 +150,10 @@ class Origins:
             and origin.value is not None
             and origin.fixture.argname in FIXTURES
         ]
+
+    def tear_down(self, fixture: pytest.FixtureDef[Any]) -> None:
+        """Know that pytest gives no more what a fixture gave."""
+        self._set_up = [origin for origin in self._set_up if origin.fixture is not fixture]
 
     def same(self, fixture: pytest.FixtureDef[Any]) -> list[Origin]:
         """What a fixture has given before and is still known."""
@@ -171,7 +179,8 @@ def _is_in(nodeid: str, outer: str) -> bool:
     return nodeid.startswith(outer) and (not rest or rest.startswith(("::", "[", "/")))
 
 
-def _place_of(fixture: pytest.FixtureDef[Any], config: pytest.Config) -> Place:
+def place_of(fixture: pytest.FixtureDef[Any], config: pytest.Config) -> Place:
+    """Where a fixture is defined."""
     base = str(fixture.baseid)
     if "::" in base or base.endswith(".py"):
         return Place(base, nodeid=base)

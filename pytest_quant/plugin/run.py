@@ -25,6 +25,7 @@ from pytest_quant.plugin.junit import forget_properties, tell_properties
 from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.once import CAUSE, Once, named_in
 from pytest_quant.plugin.outcomes import is_tried_again, mark, take_in, uncollected
+from pytest_quant.plugin.outside_rootdir import OutsideRootdir
 from pytest_quant.plugin.payload import causes_of, explain_all, payload_of
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
@@ -59,6 +60,7 @@ class Run:
         )
         self.lookup = Lookup(self.conditions, settings.all, settings.variants)
         config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
+        config.pluginmanager.register(OutsideRootdir(), "quant-outside-rootdir")
         self.commit = commit_of(config.rootpath)  # before any test may change a file
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}

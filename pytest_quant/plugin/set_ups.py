@@ -75,6 +75,7 @@ class SetUps:
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """What is over goes, but for what the next test may give again."""
         self._raised.pop(fixturedef, None)
+        self.origins.tear_down(fixturedef)
         self.free(
             self.origins.drop(
                 lambda each: each.fixture is fixturedef and not is_digest(each.identity)
