@@ -61,6 +61,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "vit_b_32": {"image_size": SIDE},
     "wide_resnet50_2": {},
 }
+# Flow auto would try pt2e too, and compile these for minutes.
+FLOWS = dict.fromkeys(("swin_t", "swin_v2_t", "vit_b_16", "vit_b_32"), "fx")
 SIDES = {"inception_v3": 96}  # which takes no smaller images
 
 
@@ -96,7 +98,7 @@ class Fared:
 
 
 def fared(name: str) -> Fared:
-    """Build a model's static and dynamic variants with ``flow="auto"`` and compare them with FP32.
+    """Build a model's static and dynamic variants, with ``flow="auto"`` but for `FLOWS`, and compare them with FP32.
 
     Raises:
         QuantStageError: when a variant cannot be built.
@@ -112,7 +114,8 @@ def fared(name: str) -> Fared:
     )
     store = open_store(Conditions(threads=1))
     fp32 = store.fp32(subject)
-    static = store.variant(subject, Recipe("static", calibration_samples=SAMPLES))
+    recipe = Recipe("static", flow=FLOWS.get(name, "auto"), calibration_samples=SAMPLES)
+    static = store.variant(subject, recipe)
     expected, got = logits(fp32, shown), logits(static, shown)
     try:
         dynamic = store.variant(subject, Recipe("dynamic"))
@@ -235,7 +238,8 @@ def page(rows: list[tuple[object, ...]]) -> str:
     return f"""# torchvision's classifiers in int8
 
 Written by `python tests/zoo.py`, which builds each one's static and dynamic variant with
-`flow="auto"`. {versions}, 1 thread, {cpu_name()}.
+`flow="auto"`, or `"fx"` where the model has attention (`auto` would try pt2e there too, and compile it for minutes).
+{versions}, 1 thread, {cpu_name()}.
 
 The weights are random, the images made up ({SAMPLES} of them calibrate, {SAMPLES} others are compared):
 this shows what can be built and how much of it becomes int8. The signal to quantization noise ratio (SQNR)

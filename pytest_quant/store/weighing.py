@@ -15,8 +15,8 @@ from pytest_quant.variant.variant import Variant
 LEFT = 0.1  # of the multiply-adds: one flow that leaves no more FP32 is not weighed
 MORE = 0.1  # of the multiply-adds: another flow takes notably more
 INEXACT = 10.0  # dB: right models of random weights have 14 and more (reports/zoo.md)
-EXACT = 20.0  # dB: enough for a flow that takes more
-ONE_BIT = 6.02  # dB: another flow is notably more exact
+EXACT = 20.0  # dB: enough for another flow
+ONE_BIT = 6.02  # dB: what a flow that takes more may lose
 SECONDS = 300.0  # after which no further flow is tried, and no variant trained again
 WEIGHED = "flows weighed"  # under which a variant keeps that others were tried
 
@@ -36,12 +36,12 @@ class Weight:
     exactness: float
 
     def is_better_than(self, other: "Weight") -> bool:
-        """Whether it takes notably more and is exact enough; or takes as much, and is notably more exact
-        than one that is not."""
+        """Whether it takes notably more and is exact enough; or takes as much and is exact, where the
+        other is not. Data at fault makes all flows inexact, which is no reason for another one."""
         enough = min(other.exactness - ONE_BIT, EXACT)
         takes_more = self.share >= other.share + MORE and self.exactness >= enough
         takes_as_much = self.share >= other.share - MORE / 2
-        more_exact = other.exactness < INEXACT and self.exactness >= other.exactness + ONE_BIT
+        more_exact = other.exactness < INEXACT and self.exactness >= EXACT
         return takes_more or (takes_as_much and more_exact)
 
     def __str__(self) -> str:
