@@ -98,7 +98,7 @@ class Fared:
 
 
 def fared(name: str) -> Fared:
-    """Build a model's static and dynamic variants, with ``flow="auto"`` but for `FLOWS`, and compare them with FP32.
+    """Build a model's static and dynamic variants and compare them with FP32.
 
     Raises:
         QuantStageError: when a variant cannot be built.
@@ -238,7 +238,8 @@ def page(rows: list[tuple[object, ...]]) -> str:
     return f"""# torchvision's classifiers in int8
 
 Written by `python tests/zoo.py`, which builds each one's static and dynamic variant with
-`flow="auto"`, or `"fx"` where the model has attention (`auto` would try pt2e there too, and compile it for minutes).
+`flow="auto"`, or `"fx"` where the model has attention (`auto` would try pt2e there too, and compile
+it for minutes).
 {versions}, 1 thread, {cpu_name()}.
 
 The weights are random, the images made up ({SAMPLES} of them calibrate, {SAMPLES} others are compared):
