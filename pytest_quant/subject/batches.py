@@ -82,8 +82,13 @@ def each_batch(
 
 
 def yields_singles(data: Any, fixture: str, own: Unpack | None = None) -> bool:
-    """Whether `each_batch` puts single samples together; reads the first one."""
-    return own is None and is_single(next(_each_item(data, fixture), None))
+    """Whether `each_batch` puts single samples together; reads the first one of what says nothing of
+    batches itself."""
+    if own is not None or getattr(data, "batch_size", None):
+        return False
+    if isinstance(data, list | tuple):
+        return bool(data) and is_single(data[0])
+    return is_single(next(_each_item(data, fixture), None))
 
 
 def count_of(data: Any, fixture: str, own: Unpack | None = None) -> int | None:
