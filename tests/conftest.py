@@ -7,6 +7,7 @@ import hypothesis
 import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 import pytest
+import torch._dynamo.repro.after_dynamo
 import torch._inductor.compile_fx
 import torch.ao.quantization.quantize_fx
 import torch.export._trace  # noqa: F401
