@@ -1,6 +1,7 @@
 """What went wrong before anything could be judged, in one sentence that steers no terminal."""
 
 import re
+from collections.abc import Iterable
 from opcode import opmap
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ def in_brief(error: BaseException, lines: int = 1) -> str:
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return terminal_safe(text if len(text) <= 300 else text[:297] + "...")
+
+
+def listed(names: Iterable[object], most: int, *, counted: bool = False) -> str:
+    """Names for a sentence, the first ones alone: ``a, b, ...``; or ``a, b and 3 more`` where counted."""
+    every = [str(name) for name in names]
+    rest = len(every) - most
+    more = "" if rest <= 0 else f" and {rest} more" if counted else ", ..."
+    return f"{', '.join(every[:most])}{more}"
 
 
 def brief(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Builders: tiny subjects, variants with planted scores, and rows of a report."""
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -19,6 +20,17 @@ from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.sqnr import sqnr
 
 ONE_THREAD = Conditions(threads=1)
+
+
+@contextmanager
+def threads(count):
+    """With so many of PyTorch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tiny_linear(seed=0):

@@ -1,6 +1,8 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
+from pytest_quant.errors import listed
 from pytest_quant.machine.engines import must_reduce_range
+from pytest_quant.store.weighing import WEIGHED
 from pytest_quant.variant.evaluation import has_flips
 from pytest_quant.variant.variant import Variant
 
@@ -33,9 +35,7 @@ def notes_on(variant: Variant) -> list[str]:
         notes.append(f"evaluated on {prefix.seen:,} of {prefix.samples:,} samples, drawn at random")
     share = variant.measured("int8_share")
     if not variant.is_fp32 and share is not None and share.parameters is not None:
-        shown = ", ".join(name or "the model itself" for name in share.stayed_fp32[:4]) + (
-            ", ..." if len(share.stayed_fp32) > 4 else ""
-        )
+        shown = listed((name or "the model itself" for name in share.stayed_fp32), 4)
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
     recipe, facts = variant.recipe, variant.facts
@@ -49,7 +49,7 @@ def notes_on(variant: Variant) -> list[str]:
             f"not show in how many bits it computes{at}"
         )
     few = share is not None and share.macs is not None and share.macs < FEW_MACS
-    is_open = variant.measured("flows weighed") is None
+    is_open = variant.measured(WEIGHED) is None
     if recipe and facts.is_observed and not facts.sees_inside and few and is_open:
         notes.append(
             f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "

@@ -51,8 +51,7 @@ def shifted(variant: Variant) -> Premise | None:
     found = variant.measured("shift")
     if found is None:
         return None
-    what, told = "Trained" if variant.facts.trains else "Calibrated", found.told
-    told = f"{told[0].upper()}{told[1:]}"
+    what, told = "Trained" if variant.facts.trains else "Calibrated", found.sentence
     return Premise(
         (
             told if told.endswith((".", "?")) else f"{told}.",

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.measurements import MB
@@ -61,9 +61,7 @@ def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") 
         )
     outcome = Outcome.PASS if value >= share else Outcome.FAIL
     words = "parameters" if of == "parameters" else "multiply-adds"
-    stayed = ", ".join(measured.stayed_fp32[:5]) + (
-        ", ..." if len(measured.stayed_fp32) > 5 else ""
-    )
+    stayed = listed(measured.stayed_fp32, 5)
     left = f"; stayed FP32: {stayed}" if stayed and outcome is Outcome.FAIL else ""
     return Verdict.on(
         variant,

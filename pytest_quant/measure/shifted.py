@@ -30,6 +30,11 @@ class Shifted(NamedTuple):
     told: str
     given_by: str
 
+    @property
+    def sentence(self) -> str:
+        """What is told, as a sentence begins."""
+        return f"{self.told[0].upper()}{self.told[1:]}"
+
 
 def shifted(fp32: Variant, subject: Subject, recipe: Recipe) -> Shifted | None:
     """What the inputs that a recipe tunes on look like beside the eval inputs, when they are other ones;

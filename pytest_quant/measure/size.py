@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.measure.one_call import one_call
 from pytest_quant.variant.measurements import MB, Size
 from pytest_quant.variant.tensors import bytes_of, plain_tensors, state_of, tensors_of
@@ -61,10 +61,9 @@ def _used(model: Any, idle: tuple[str, ...]) -> list[Any]:
 def _tell_idle(fp32: Variant, idle: tuple[str, ...]) -> None:
     modules = [fp32.model.get_submodule(name) for name in idle]
     needed = sum(bytes_of(tensors_of(state_of(module))) for module in modules)
-    more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
     note = (
-        f"no call uses {', '.join(idle[:3])}{more}: {needed / MB:.2f} MB that are left out of sizes and "
-        "shares here; delete what does not ship"
+        f"no call uses {listed(idle, 3, counted=True)}: {needed / MB:.2f} MB that are left out of sizes "
+        "and shares here; delete what does not ship"
     )
     if note not in fp32.notes:
         fp32.notes.append(note)

@@ -14,6 +14,7 @@ from pytest_quant.baseline.baseline import (
 )
 from pytest_quant.baseline.change_words import is_change, named, summary_of
 from pytest_quant.baseline.changes import since
+from pytest_quant.errors import listed
 from pytest_quant.judge import recorder
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.plugin.outcomes import is_tried_again
@@ -158,8 +159,7 @@ class Keeper:
 
     def _left_out(self) -> str:
         tests = list(self.left_out)
-        more = ", ..." if len(tests) > 3 else ""
-        return f"{len(tests)} tests of variants were deselected ({', '.join(tests[:3])}{more})"
+        return f"{len(tests)} tests of variants were deselected ({listed(tests, 3)})"
 
 
 def _replaced(old: Baseline | BaselineError | None, made: Baseline) -> Iterator[str]:

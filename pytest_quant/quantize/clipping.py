@@ -1,7 +1,6 @@
 """Clipping: how much of what calibration showed lies outside the ranges that a flow chose."""
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,20 +31,10 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
         FlowRefusal: names the operation and the share that is clipped.
     """
     copied = flow.rehearsal(prepared)
-    shares: dict[str, float] = {}
-    allowed: dict[str, float] = {}
-    for name, observer in torch_api.observing_modules(copied).items():
-        rounds = rounding(observer)
-        if rounds is None or rounds.axis is not None:
-            continue
-        by_choice = type(observer).__name__ not in WITHOUT_CHOICE
-        slack = LITTLE * (rounds.most - rounds.least)
-        allowed[name] = CLIPPED_BY_CHOICE if by_choice else CLIPPED
-        observer.register_forward_pre_hook(_counting(name, rounds, slack, shares))
+    observers = torch_api.observing_modules(copied)
     torch_api.pass_copies(copied)
-    with torch.no_grad():
-        run(copied)
-    over = {name: share for name, share in shares.items() if share > allowed[name]}
+    shares = _clipped(observers, lambda: run(copied))
+    over = {name: share for name, share in shares.items() if share > _allowed(observers[name])}
     if over:
         name = max(over, key=over.__getitem__)
         raise FlowRefusal(
@@ -67,14 +56,8 @@ def told_of_saturation(rehearsed: Any, run: Callable[[Any], Any]) -> tuple[str, 
         rehearsed: rounds in float as the converted model does; left as it is.
         run: calls a model with eval samples.
     """
-    copied, shares = copy.deepcopy(rehearsed), dict[str, float]()
-    for name, child in copied.named_modules():
-        rounds = child if isinstance(child, Rounding) else _of_training(child)
-        if rounds is not None and rounds.axis is None:
-            slack = LITTLE * (rounds.most - rounds.least)
-            child.register_forward_pre_hook(_counting(name, rounds, slack, shares))
-    with torch.no_grad():
-        run(copied)
+    roundings = {n: child for n, child in rehearsed.named_modules() if isinstance(child, Rounding)}
+    shares = _clipped(roundings | torch_api.observing_modules(rehearsed), lambda: run(rehearsed))
     over = {name: share for name, share in shares.items() if share > SATURATED}
     if not over:
         return ()
@@ -82,19 +65,35 @@ def told_of_saturation(rehearsed: Any, run: Callable[[Any], Any]) -> tuple[str, 
     others = f", as more than {100 * SATURATED:.0f} % are elsewhere" if len(over) > 1 else ""
     return (
         f"its int8 ranges hold too little of the eval data: {100 * over[most]:.0f} % of the values of "
-        f"{_source(copied, most)} lie outside and are clipped{others}. Calibrate on inputs that are "
+        f"{_source(rehearsed, most)} lie outside and are clipped{others}. Calibrate on inputs that are "
         "scaled like those that the model is evaluated on",
     )
 
 
-def _of_training(child: Any) -> Any:
-    is_fake_quantize = any(base.__name__ == "FakeQuantizeBase" for base in type(child).__mro__)
-    return rounding(child) if is_fake_quantize else None
+def _clipped(observers: Mapping[str, Any], run: Callable[[], Any]) -> dict[str, float]:
+    """Of those with one range for a tensor, by name, the largest share of values that lies outside."""
+    shares, hooks = dict[str, float](), []
+    for name, observer in observers.items():
+        rounds = observer if isinstance(observer, Rounding) else rounding(observer)
+        if rounds is not None and rounds.axis is None:
+            hooks.append(observer.register_forward_pre_hook(_counting(name, rounds, shares)))
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shares
 
 
-def _counting(
-    name: str, rounds: Rounding, slack: float, shares: dict[str, float]
-) -> Callable[..., None]:
+def _allowed(observer: Any) -> float:
+    """The share that may be clipped, as its range was chosen."""
+    by_choice = type(observer).__name__ not in WITHOUT_CHOICE
+    return CLIPPED_BY_CHOICE if by_choice else CLIPPED
+
+
+def _counting(name: str, rounds: Rounding, shares: dict[str, float]) -> Callable[..., None]:
+    slack = LITTLE * (rounds.most - rounds.least)
     # a softmax of 1.0 lies one level above PyTorch's range for it, which loses nothing
     low = (rounds.least - 1.5 - slack - rounds.zero_point) * rounds.scale
     high = (rounds.most + 1.5 + slack - rounds.zero_point) * rounds.scale

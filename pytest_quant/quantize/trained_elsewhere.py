@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.tuned import Tuned
 
@@ -39,14 +39,15 @@ def take_state(prepared: Any, given: Any, flow: str) -> Tuned:
         if state[name].shape != own[name].shape
     ]
     if missing or unknown or shapes:
-        said = [f"{_few(missing)} not there"] if missing else []
-        said += [f"{_few(unknown)} not known"] if unknown else []
+        said = [f"{listed(missing, SHOWN, counted=True)} not there"] if missing else []
+        said += [f"{listed(unknown, SHOWN, counted=True)} not known"] if unknown else []
         raise _unfit(flow, ", ".join([*said, *shapes[:SHOWN]]))
     broken = [name for name in sorted(learned) if not torch.isfinite(state[name]).all()]
     if broken:
         raise QuantStageError(
             "train",
-            f"quant_qat_state holds NaN or infinity in {_few(broken)}: its training diverged.",
+            f"quant_qat_state holds NaN or infinity in {listed(broken, SHOWN, counted=True)}: its "
+            "training diverged.",
         )
     try:
         prepared.load_state_dict(state)
@@ -76,11 +77,6 @@ def _read(given: Any) -> dict[str, torch.Tensor]:
             "tensors), or the path of a file with one.",
         )
     return {name: tensor.detach().cpu() for name, tensor in given.items()}
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _unfit(flow: str, why: str) -> FlowRefusal:

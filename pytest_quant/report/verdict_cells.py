@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pytest_quant.errors import listed
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.judge.verdict import clause_of
 from pytest_quant.report.document import Report
@@ -129,8 +130,7 @@ def _parts(known: dict[str, Any], unit: str) -> Iterator[str]:
     if _are_numbers(known.get("bytes"), known.get("fp32_bytes")):
         yield f"{known['bytes'] / MB:.2f} MB of {known['fp32_bytes'] / MB:.2f} MB"
     if stayed := known.get("stayed_fp32"):
-        more = ", ..." if len(stayed) > MOST_NAMES else ""
-        yield f"stayed FP32: {', '.join(map(str, stayed[:MOST_NAMES]))}{more}"
+        yield f"stayed FP32: {listed(stayed, MOST_NAMES)}"
 
 
 def _are_numbers(*values: Any) -> bool:

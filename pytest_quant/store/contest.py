@@ -68,7 +68,7 @@ def fastest(
     for contender in contenders:
         name = _name(contender, recipe)
         try:
-            variant = make(_trial(contender))
+            variant = make(static_of(contender))
             with variant.running():
                 exactness = sqnr(expected, variant.forward(inputs))
             pair = variant.pair("given")
@@ -107,7 +107,8 @@ def _name(contender: Recipe, recipe: Recipe) -> str:
     return " ".join(said)
 
 
-def _trial(recipe: Recipe) -> Recipe:
+def static_of(recipe: Recipe) -> Recipe:
+    """The static recipe that stands for one of QAT's; another one itself."""
     if not facts_of(recipe).trains:
         return recipe
     kept = ("flow", "engine", "observer", "qscheme", "per_channel", "keep_fp32")

@@ -108,8 +108,7 @@ class Store:
             fp32.failures.add((recipe.kind, recipe.flow))
             if shift is None or error.stage == "fixture":
                 raise
-            told = f"{shift.told[0].upper()}{shift.told[1:]}"
-            raise QuantStageError(error.stage, f"{told} {error.sentence}") from error
+            raise QuantStageError(error.stage, f"{shift.sentence} {error.sentence}") from error
         shift = shift or shifted_in(fp32, subject, recipe, built.seen)
         fp32.failures.update((recipe.kind, flow) for flow in built.refused)
         variant = Variant(

@@ -9,6 +9,7 @@ from pytest_quant.measure.nearness import nearness
 from pytest_quant.measure.one_call import multiply_adds, one_call
 from pytest_quant.quantize.methods.registry import facts_of, flows_after
 from pytest_quant.quantize.names import kept
+from pytest_quant.store.contest import static_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -106,9 +107,8 @@ def _others(first: Variant, asked: Recipe, static: Callable[[Recipe], Variant]) 
     assert first.recipe is not None
     if not first.facts.trains:
         return flows_after(asked, first.fp32.model, first.recipe.flow)
-    fields = ("engine", "observer", "qscheme", "per_channel", "equalize", "keep_fp32")
     try:
-        found = static(Recipe("static", **{name: getattr(asked, name) for name in fields}))
+        found = static(static_of(asked))
     except QuantStageError:
         return ()
     assert found.recipe is not None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_quant.errors import listed
 from pytest_quant.machine import torch_api
 
 SHOWN = 3  # names in a note
@@ -43,10 +44,9 @@ def bake_in(module: Any) -> list[str]:
                 names.append(name or "the model itself")
     if not names:
         return []
-    listed = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return [
-        f"quant_model computes the weights of {listed} anew at each call (weight_norm or the like); its "
-        "copy has them computed once, and FP32 is measured so"
+        f"quant_model computes the weights of {listed(names, SHOWN)} anew at each call (weight_norm or "
+        "the like); its copy has them computed once, and FP32 is measured so"
     ]
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.machine.global_state import GlobalState
 from pytest_quant.subject.batches import Forward, call, mapped, size_of, taken, tensors_in
 from pytest_quant.subject.digests import digests
@@ -92,8 +92,7 @@ class Door:
             self.blamed = ()
             return
         self.blamed = self.blamed or tuple(self.since)
-        more = f" and {len(self.blamed) - SHOWN} more" if len(self.blamed) > SHOWN else ""
-        named = f"{', '.join(self.blamed[:SHOWN])}{more}"
+        named = listed(self.blamed, SHOWN, counted=True)
         who = f"; in the meantime it was in the hands of {named}" if self.blamed else ""
         raise QuantStageError(
             "evaluate",

@@ -1,8 +1,9 @@
 """Forward hooks: what was left on a model, or on all modules of the process, to look on; it costs time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from pytest_quant.errors import listed
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.global_state import GlobalState
 from pytest_quant.subject.batches import tensors_in
@@ -39,8 +40,8 @@ def set_aside(module: Any, run: Callable[[], Any], outputs: Any, notes: list[str
         for hooks in torch_api.hooks_of(module.get_submodule(name))[:2]:
             for number in [each for each, hook in hooks.items() if not _is_of_torch(hook)]:
                 del hooks[number]
-    where = _listed(name or "the model itself" for name in found)
-    who = _listed(dict.fromkeys(_name(hook) for hooks in found.values() for hook in hooks))
+    where = listed((name or "the model itself" for name in found), SHOWN)
+    who = listed(dict.fromkeys(_name(hook) for hooks in found.values() for hook in hooks), SHOWN)
     try:
         with torch.inference_mode():
             without = [*tensors_in(run())]
@@ -69,7 +70,7 @@ def set_global_aside(notes: list[str]) -> None:
     """Remove hooks that all modules of the process call, until the settings are given back."""
     if found := [hook for hooks in torch_api.global_hooks() for _, hook in hooks]:
         notes.append(
-            f"hooks for all modules of the process were registered ({_listed(map(_name, found))}); "
+            f"hooks for all modules of the process were registered ({listed(map(_name, found), SHOWN)}); "
             "all is measured without them"
         )
         GlobalState.now().without_hooks().put_back()
@@ -89,8 +90,3 @@ def _name(hook: Any) -> str:
     hook = getattr(hook, "func", hook)  # of functools.partial
     named = hook if hasattr(hook, "__qualname__") else type(hook)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    each = list(names)
-    return ", ".join(each[:SHOWN]) + (", ..." if len(each) > SHOWN else "")

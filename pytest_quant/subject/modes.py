@@ -71,6 +71,18 @@ class Modes:
         return model
 
 
+@contextmanager
+def in_eval(model: Any) -> Iterator[None]:
+    """In which a module and all in it are in eval mode; each is given back in the mode found."""
+    training = {child: child.training for child in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for child, mode in training.items():
+            child.training = mode
+
+
 def _mode(child: Any) -> Mode:
     return Mode(
         child.training,

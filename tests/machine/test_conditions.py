@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from builders import threads
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from pytest_quant.machine.conditions import Conditions, available_cores, engine_set, isolated
@@ -16,10 +17,8 @@ ENGINES = [name for name in torch.backends.quantized.supported_engines if name !
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with threads(2):
+        yield
 
 
 def shuffled_loader(seed=5):

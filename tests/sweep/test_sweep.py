@@ -4,7 +4,7 @@ import multiplied
 import pytest
 import recount
 import torch
-from builders import ONE_THREAD
+from builders import ONE_THREAD, threads
 from swept import MODELS, inputs, labelled, made
 
 from pytest_quant import Recipe, Subject
@@ -17,10 +17,8 @@ CALIBRATED = (64,)  # samples in one batch
 @pytest.fixture(autouse=True)
 def one_thread():
     """As everything is measured here; bits differ between numbers of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 def reported(variant, fp32):

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.explain.size.attainable import least_bytes
 from pytest_quant.explain.size.layer_bytes import LayerBytes, held_by
 from pytest_quant.quantize.names import kept
@@ -233,8 +233,8 @@ def _bytes(parts: list[LayerBytes]) -> int:
 
 
 def _layers(parts: list[LayerBytes]) -> str:
-    listed = ", ".join(held.layer or "the model's own" for held in parts[:NAMED])
-    return f"{listed} and {len(parts) - NAMED} more" if len(parts) > NAMED else listed
+    names = (held.layer or "the model's own" for held in parts)
+    return listed(names, NAMED, counted=True)
 
 
 def _floats(tensors: Tensors) -> list[LayerBytes]:

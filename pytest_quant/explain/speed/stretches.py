@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+from pytest_quant.errors import listed
 from pytest_quant.machine import torch_api
 
 SHOWN = 3  # names in one place of a sentence
@@ -24,8 +26,9 @@ class Stretch:
     before: tuple[str, ...]
 
     def __str__(self) -> str:
-        between = f"between {_listed(self.after)} and {_listed(self.before)}"
-        return f"{_listed(self.operations)} {between}" if self.operations else between
+        some = partial(listed, most=SHOWN, counted=True)
+        between = f"between {some(self.after)} and {some(self.before)}"
+        return f"{some(self.operations)} {between}" if self.operations else between
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -205,8 +208,3 @@ def _between_modules(order: Iterable[tuple[str, Any]]) -> Iterator[Stretch]:
             if last and (floats or went or is_part):
                 yield Stretch((last,), tuple(floats), (name,))
             last, went, floats = name, False, []
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    some = ", ".join(names[:SHOWN])
-    return some if len(names) <= SHOWN else f"{some} and {len(names) - SHOWN} more"

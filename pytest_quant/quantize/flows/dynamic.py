@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from pytest_quant.errors import NothingToQuantizeError, QuantStageError, in_brief
+from pytest_quant.errors import NothingToQuantizeError, QuantStageError, in_brief, listed
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
 from pytest_quant.quantize.flows.reads import (
@@ -111,7 +111,7 @@ def convert(
 
 def _refuse_none(chosen: Collection[str], read: Collection[str]) -> None:
     if not chosen:
-        named = ", ".join(sorted(read)[:3]) + (", ..." if len(read) > 3 else "")
+        named = listed(sorted(read), 3)
         raise NothingToQuantizeError(
             "prepare",
             f"nothing to quantize: quant_model computes with the weights of {named} itself, and an int8 "

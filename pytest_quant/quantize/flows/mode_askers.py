@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.unrounded import are_alike, unrounded
 from pytest_quant.quantize.layer_types import RECURRENT, WEIGHTED
@@ -78,8 +78,8 @@ def told(module: Any, names: frozenset[str]) -> tuple[str, ...]:
         f"{name or 'the model itself'} ({type(module.get_submodule(name)).__name__})"
         for name in sorted(names)
     ]
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return (f"ask self.training, so their train mode is in no trace: {', '.join(shown[:3])}{more}",)
+    which = listed(shown, 3, counted=True)
+    return (f"ask self.training, so their train mode is in no trace: {which}",)
 
 
 def answer_eval(module: Any, names: frozenset[str]) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from pytest_quant.subject.modes import in_eval
+
 
 def observer_at(prepared: Any, node: Any) -> Any:
     """The observer, or fake-quantize module, that a node calls; None where it calls another."""
@@ -59,14 +61,9 @@ def take_off_integers(prepared: Any, inputs: Iterable[Any]) -> None:
 
     if not any(isinstance(v, torch.Tensor) and not v.is_floating_point() for v in inputs):
         return
-    training = {child: child.training for child in prepared.modules()}
-    prepared.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with in_eval(prepared), torch.no_grad(), torch.random.fork_rng(devices=[]):
             Looks(prepared, garbage_collect_values=False).run(*inputs)
     except Exception:  # what cannot run is refused where it is to run
         return
-    finally:
-        for child, mode in training.items():
-            child.training = mode
     take_off(prepared, integers)

@@ -16,6 +16,7 @@ from pytest_quant.quantize.flows.flow import FlowRefusal, observers_of
 from pytest_quant.quantize.flows.reads import reads_of
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept
+from pytest_quant.subject.modes import in_eval
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
@@ -117,14 +118,8 @@ def _calls(module: Any, example: Example) -> dict[str, Example]:
 
 def _call(module: Any, example: Example) -> None:
     """One call in eval mode."""
-    training = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            module(*example.args, **example.kwargs)
-    finally:
-        for child, mode in training.items():
-            child.training = mode
+    with in_eval(module), torch.no_grad():
+        module(*example.args, **example.kwargs)
 
 
 def _replace(

@@ -53,18 +53,19 @@ _dynamic: dict[str, Attempt] = {"eager": Swapping(), "pt2e": Observing(pt2e)}
 _static: dict[str, Attempt] = {name: Observing(flow, CALIBRATION) for name, flow in FLOWS.items()}
 _qat: dict[str, Attempt] = {name: Observing(flow, TRAINING) for name, flow in FLOWS.items()}
 
+# Of ``best`` a contest finds the flow; until then it is as the usual one.
+_open: dict[str, Method] = {
+    "dynamic": FirstThatCan(_dynamic, _dynamic_flows),
+    "static": FirstThatCan(_static, _flows, CALIBRATION),
+    "qat": FirstThatCan(_qat, _flows, TRAINING),
+}
+
 # By kind and flow; those that know no flows have ``auto`` alone.
 METHODS: dict[tuple[str, str], Method] = {
-    ("dynamic", "auto"): FirstThatCan(_dynamic, _dynamic_flows),
-    ("static", "auto"): FirstThatCan(_static, _flows, CALIBRATION),
-    ("qat", "auto"): FirstThatCan(_qat, _flows, TRAINING),
+    **{(kind, flow): method for kind, method in _open.items() for flow in ("auto", "best")},
     ("weight_only", "auto"): Rewriting(weight_only),
     ("cast", "auto"): Rewriting(cast),
     ("custom", "auto"): UsersOwn(),
-    # the flow that a contest finds; until then what holds of the usual one
-    ("dynamic", "best"): FirstThatCan(_dynamic, _dynamic_flows),
-    ("static", "best"): FirstThatCan(_static, _flows, CALIBRATION),
-    ("qat", "best"): FirstThatCan(_qat, _flows, TRAINING),
     **{("dynamic", name): method for name, method in _dynamic.items()},
     **{("static", name): method for name, method in _static.items()},
     **{("qat", name): method for name, method in _qat.items()},
