@@ -129,6 +129,14 @@ class Row:
     tensors: Plain | None = said(default=None)
     work: Plain | None = said(default=None)
     seconds: Mapping[str, float | None] = said("What each stage took.")
+    from_cache: tuple[str, ...] = said(
+        "What an earlier run made of it: build, evaluation.", default=()
+    )
+    not_kept: str | None = said(
+        "Why the cache keeps no build or no evaluation of it; null where it does, or where there is "
+        "none.",
+        default=None,
+    )
     notes: tuple[str, ...]
     error: str | None = said("Why it could not be made or measured.")
     others: Plain = field(default_factory=dict)  # what a later version has added
@@ -157,6 +165,7 @@ class Row:
                 "int8_share": _share(plain["int8_share"]),
                 "latency": _latency(plain["latency"]),
                 "notes": tuple(plain["notes"]),
+                "from_cache": tuple(plain.get("from_cache", ())),
                 "seconds": dict(plain["seconds"]),
                 "others": {name: plain[name] for name in plain.keys() - FIELDS},
             }

@@ -23,6 +23,7 @@ def locked(
     *,
     patience: float = PATIENCE,
     longest: float = LONGEST_HOLD,
+    within: Path | None = None,
 ) -> Iterator[str | None]:
     """While held, no other process of this user is in a lock of this name.
 
@@ -36,6 +37,7 @@ def locked(
         tell: says at once for whom is waited.
         patience: seconds that a holder is waited for that does not run.
         longest: seconds that one may hold it.
+        within: the folder of its file; default the user's own, where all runs meet.
 
     Yields:
         None; where it could not be had a sentence that says why, and the work is done all the same.
@@ -44,7 +46,8 @@ def locked(
 
     lock: Any = None
     try:
-        folder = _own_folder()
+        folder = within or _own_folder()
+        folder.mkdir(parents=True, exist_ok=True)
         path, beside = folder / f"{name}.lock", folder / f"{name}.pid"
         for each in (path, beside):
             _refuse(each, stat.S_ISREG, "file")

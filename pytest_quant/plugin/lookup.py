@@ -18,6 +18,7 @@ from pytest_quant.plugin.recipes import own_recipes
 from pytest_quant.plugin.row_names import RowNames, note_failed, row_key
 from pytest_quant.plugin.scope_notes import note_scopes
 from pytest_quant.plugin.set_ups import SetUps
+from pytest_quant.store.cache.cache import Cache
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.inputs import MODEL, inputs_for
 from pytest_quant.subject.subject import Subject
@@ -32,18 +33,23 @@ class Lookup:
         conditions: under what all is built and measured.
         all: whether every kind is built and measured for each model.
         variants: names of those to be judged; None for all.
+        cache: of what an earlier run built and evaluated.
 
     Attributes:
         set_ups: the plugin object by which it sees what fixtures give.
     """
 
     def __init__(
-        self, conditions: Conditions, all: bool, variants: tuple[str, ...] | None = None
+        self,
+        conditions: Conditions,
+        all: bool,
+        variants: tuple[str, ...] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.conditions = conditions
         self.all = all
         self.variants = variants
-        self.store = open_store(conditions)
+        self.store = open_store(conditions, cache)
         self.origins = Origins()
         self.names = RowNames(self.origins)
         self.set_ups = SetUps(self.origins, self.names, self._free)

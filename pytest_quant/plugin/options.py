@@ -105,6 +105,12 @@ OPTIONS = (
         "after a failed accuracy gate look for a recipe that holds the limit, and measure it",
     ),
     Option("mend_seconds", "float", "what one such search may take; default 300", "S"),
+    Option(
+        "cache",
+        "string",
+        "folder in which builds and evaluations are kept for the next run; default pytest's own cache",
+        "DIR",
+    ),
     Option("durations", "bool", "show how many seconds each stage of each variant took"),
     *(Option(name, "float", f"limit: {limit.means}", "X") for name, limit in LIMITS.items()),
 )
@@ -117,6 +123,8 @@ def add_options(parser: pytest.Parser) -> None:
                     "quantized variants; without it, their tests are skipped")  # fmt: skip
     group.addoption("--no-quant", action="store_true", dest="no_quant", help="as without --quant, "
                     "whatever ini says")  # fmt: skip
+    group.addoption("--no-quant-cache", action="store_true", dest="no_quant_cache", help="build and "
+                    "evaluate all anew, and keep nothing for the next run")  # fmt: skip
     parser.addini("quant", "run quantization gates, as --quant does", type="bool", default=False)
     types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
     for option in OPTIONS:

@@ -13,6 +13,7 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.commit import commit_of
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.environment import environment
+from pytest_quant.plugin.cache_place import CachePlace
 from pytest_quant.plugin.closing import Closing
 from pytest_quant.plugin.items import (
     StatedLimits,
@@ -58,7 +59,10 @@ class Run:
             tell=shown.tell,
             **given,
         )
-        self.lookup = Lookup(self.conditions, settings.all, settings.variants)
+        self.cache_place = CachePlace(config, settings, self.conditions)
+        config.pluginmanager.register(self.cache_place, "quant-cache-place")
+        cache = self.cache_place.cache
+        self.lookup = Lookup(self.conditions, settings.all, settings.variants, cache)
         config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
         config.pluginmanager.register(OutsideRootdir(), "quant-outside-rootdir")
         self.commit = commit_of(config.rootpath)  # before any test may change a file

@@ -13,9 +13,9 @@ from pytest_quant.plugin.items import variants_of
 from pytest_quant.plugin.origins import Origin, Origins, is_digest, is_seen_by
 from pytest_quant.plugin.outcomes import NOTE
 from pytest_quant.plugin.row_names import RowNames, note_failed
+from pytest_quant.subject.fingerprint import known_fingerprint
 from pytest_quant.subject.inputs import FIXTURES, MODEL, inputs_for
 from pytest_quant.subject.subject import Subject
-from pytest_quant.subject.value_digest import value_digest
 from pytest_quant.variant.recipe import FIXTURE_KINDS
 
 
@@ -111,7 +111,7 @@ class SetUps:
 
     def _compare(self, origin: Origin) -> None:
         """Find out whether a value is the one that an earlier test had; if not, that one goes."""
-        if digest := value_digest(origin.value):
+        if digest := known_fingerprint(origin.value):
             origin.identity = ("digest", digest)
         before = [
             each

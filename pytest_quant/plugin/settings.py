@@ -36,6 +36,8 @@ class Settings:
         explain: whether every variant is looked into, layer by layer.
         explain_seconds: what a failed accuracy gate may take to say where it is lost.
         mend: whether a remedy is looked for after a failed accuracy gate; `mend_seconds` for each.
+        cache: folder of what is kept for the next run; None for pytest's own cache.
+        no_cache: whether nothing is kept.
         durations: whether the seconds of each stage are shown.
         limits: from command line, then ini.
     """
@@ -61,6 +63,8 @@ class Settings:
     explain_seconds: float = 30.0
     mend: bool = False
     mend_seconds: float = 300.0
+    cache: Path | None = None
+    no_cache: bool = False
     durations: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
 
@@ -101,11 +105,15 @@ class Settings:
             explain_seconds=_budget("explain_seconds", get("explain_seconds"), 30.0),
             mend=bool(get("mend")),
             mend_seconds=_positive("mend_seconds", get("mend_seconds")) or 300.0,
+            cache=_folder(config, "cache", get),
+            no_cache=bool(config.getoption("no_quant_cache")),
             durations=bool(get("durations")),
             limits=_limits(get),
         )
         if settings.report is not None:
             _check_folder("report", settings.report)
+        if settings.cache is not None and not settings.no_cache:
+            _check_folder("cache", settings.cache)
         _check_save(settings)
         return settings
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_quant.subject.shift.traits import Seen
+from pytest_quant.variant.kept import NOT_KEPT, Kept
 from pytest_quant.variant.recipe import Recipe
 
 
@@ -21,6 +22,7 @@ class Built:
         notes: which flow was taken where another one could not, and why.
         refused: the flows that could not.
         seen: the first inputs that code of the user's gave it; None where our own did.
+        kept: whether it came from the cache, and under which key.
     """
 
     module: Any
@@ -31,3 +33,4 @@ class Built:
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     seen: Seen | None = None
+    kept: Kept = NOT_KEPT

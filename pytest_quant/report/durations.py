@@ -1,12 +1,15 @@
 """Durations: where the time of a run went, by variant and stage."""
 
+from collections.abc import Iterator
+
+from pytest_quant.errors import listed
 from pytest_quant.report.document import Report
 from pytest_quant.report.table_fit import FITTED, laid_out
 from pytest_quant.report.text import clipped
 from pytest_quant.report.width import terminal_columns
 
 # As they follow each other; a stage of another name comes after these.
-STAGES = ("prepare", "calibrate", "train", "convert", "size", "evaluate", "time")
+STAGES = ("load", "prepare", "calibrate", "train", "convert", "size", "evaluate", "time")
 TOTAL = "total"
 
 
@@ -43,7 +46,18 @@ def durations_of(report: Report, format: str) -> str:
     workers = report.environment.get("workers", 1)
     if workers > 1:
         table += f"\neach variant's seconds are of one of the {workers} workers"
-    return table
+    return table + "".join(f"\n{line}" for line in _not_kept(report))
+
+
+def _not_kept(report: Report) -> Iterator[str]:
+    """Of each variant that the cache does not keep the reason; a reason once."""
+    reasons: dict[str, list[str]] = {}
+    names = report.variant_names()
+    for row in report.ordered():
+        if row.not_kept:
+            reasons.setdefault(row.not_kept, []).append(names[row.key])
+    for why, whose in reasons.items():
+        yield f"not in the cache: {listed(dict.fromkeys(whose), 4)}, {why}"
 
 
 def _seconds(value: float | None) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_quant.report.document import Report
 
+MOST_OLD = 8  # variants that are named
 STOPPED = "the run was interrupted, so verdicts are missing"
 
 
@@ -31,6 +32,10 @@ def remarks_on(report: "Report") -> Iterator[str]:
     if skipped:
         named = [f"{nodeid} ({why})" if why else nodeid for nodeid, why in skipped.items()]
         yield f"{len(skipped)} skipped: {_first(named)}"
+    if old := [
+        f"{row.variant} ({', '.join(row.from_cache)})" for row in report.rows if row.from_cache
+    ]:
+        yield f"from the cache, made by an earlier run: {_first(old, MOST_OLD)}"
     if failed := report.other_failures:
         yield f"{_counted(failed, 'failed test')} of no variant: {_first(failed)}"
 

@@ -13,6 +13,7 @@ from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
 from pytest_quant.variant.evaluation import Evaluation, by_class, flipped, has_flips
+from pytest_quant.variant.kept import KEPT
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
@@ -35,9 +36,21 @@ def row_of(variant: Variant) -> Row:
         sqnr=_sqnr(variant),
         **explained.cells_of(variant),
         seconds=dict(variant.seconds),
+        **_of_cache(variant),
         notes=tuple(notes_on(variant)),
         error=variant.error,
     )
+
+
+def _of_cache(variant: Variant) -> dict[str, Any]:
+    """What an earlier run made, and why the cache keeps nothing."""
+    found = {what: variant.measured(name) for what, name in KEPT.items()}
+    known = {what: kept for what, kept in found.items() if kept is not None}
+    reasons = [kept.why_not for kept in known.values() if kept.why_not]
+    return {
+        "from_cache": tuple(what for what, kept in known.items() if kept.is_old),
+        "not_kept": reasons[0] if reasons else None,
+    }
 
 
 def _metrics(variant: Variant) -> list[MetricScore]:

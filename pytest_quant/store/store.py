@@ -8,16 +8,15 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.measure.shifted import shifted, shifted_in
-from pytest_quant.quantize.built import Built
+from pytest_quant.store.cache.cache import Build, Cache
 from pytest_quant.store.contest import fastest, inputs_of, is_contest
 from pytest_quant.store.weighing import is_weighed, weighed
-from pytest_quant.subject.subject import Admitted, Subject, admit
+from pytest_quant.subject.subject import Subject, admit
 from pytest_quant.subject.weights_digest import weights_digest
+from pytest_quant.variant.kept import BUILD
 from pytest_quant.variant.measurements import Measures
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
-
-Build = Callable[[Admitted, Recipe, Conditions], Built]
 
 
 class Store:
@@ -27,10 +26,18 @@ class Store:
         conditions: under what all is built and measured.
         build: makes a model after a recipe.
         measures: how variants are measured.
+        cache: of what an earlier run built and evaluated; None for none.
     """
 
-    def __init__(self, conditions: Conditions, build: Build, measures: Measures) -> None:
+    def __init__(
+        self,
+        conditions: Conditions,
+        build: Build,
+        measures: Measures,
+        cache: Cache | None = None,
+    ) -> None:
         self.conditions = conditions
+        self.cache = cache
         self._build = build
         self._measures = measures
         self._variants: dict[tuple[Any, ...], Variant | QuantStageError] = {}
@@ -92,6 +99,8 @@ class Store:
             identity: of the input, as `Subject.identity_of` gives it.
         """
         with self._lock:
+            if self.cache is not None:
+                self.cache.release(identity)
             for key in list(self._alive):
                 if identity in key[0]:
                     del self._alive[key]
@@ -103,7 +112,10 @@ class Store:
         admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
         shift = shifted(fp32, subject, recipe)
         try:
-            built = self._build(admitted, recipe, self.conditions)
+            if self.cache is None:
+                built = self._build(admitted, recipe, self.conditions)
+            else:
+                built = self.cache.build(self._build, admitted, recipe)
         except QuantStageError as error:
             fp32.failures.add((recipe.kind, recipe.flow))
             if shift is None or error.stage == "fixture":
@@ -125,6 +137,7 @@ class Store:
             notes=[shift.told, *built.notes] if shift else built.notes,
         )
         variant.keep("shift", shift)
+        variant.keep(BUILD, built.kept)
         return variant
 
     def _admitted(self, subject: Subject) -> Variant:
@@ -132,6 +145,8 @@ class Store:
             admitted = admit(subject)
         fp32 = Variant("fp32", admitted, admitted.module, self._measures)
         fp32.keep("digest", weights_digest(admitted.module))
+        if self.cache is not None:
+            self.cache.admit(fp32)
         return fp32
 
     def _look_up(

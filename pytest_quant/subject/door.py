@@ -16,7 +16,7 @@ SHOWN = 4  # of those who may have moved it
 MOVED = 1e-4  # of the largest output; threads and memory formats change about a millionth of it
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Door:
     """FP32 as it was admitted.
 

@@ -9,8 +9,8 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_quant.subject.fingerprint import known_fingerprint
 from pytest_quant.subject.inputs import inputs_for
-from pytest_quant.subject.value_digest import value_digest
 from pytest_quant.variant.key import BY_VALUE
 from pytest_quant.variant.variant import Variant
 
@@ -51,8 +51,4 @@ def _ids(given: str, values: Iterable[Any]) -> str:
 
 
 def _digest(value: Any) -> bytes:
-    try:
-        known = value_digest(value)
-    except Exception:  # of a user's attribute
-        known = None
-    return known or secrets.token_bytes(16)
+    return known_fingerprint(value) or secrets.token_bytes(16)

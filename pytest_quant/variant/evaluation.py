@@ -1,5 +1,6 @@
 """Evaluation: the scores of one pass over the eval data, merged and ordered by sample."""
 
+import hashlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Evaluation:
         majority_rate: share of the commonest class, when targets are class numbers.
         fake_quantized: QAT: metric name -> value before conversion.
         labels: [n] int64, the class of each sample; None when targets are no class numbers.
+        passed: a digest of all samples in the order of the pass, and of the batches' sizes.
     """
 
     samples: np.ndarray[Any, Any]
@@ -63,6 +65,7 @@ class Evaluation:
     majority_rate: float | None
     fake_quantized: dict[str, float] | None = None
     labels: np.ndarray[Any, Any] | None = None
+    passed: bytes = b""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -71,6 +74,21 @@ class Evaluation:
         """A metric's scores of the samples that have one, else its one value: float64."""
         scores = self.scores.get(metric)
         return np.array([self.values[metric]]) if scores is None else counted(scores)
+
+
+class Passed:
+    """What tells one pass over data from another one: its samples, their order, and the batches' sizes."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, samples: list[bytes]) -> None:
+        """One more batch, by the digests of its samples."""
+        self._digest.update(len(samples).to_bytes(8, "little") + b"".join(samples))
+
+    def digest(self) -> bytes:
+        """16 bytes, of what was added so far."""
+        return self._digest.digest()
 
 
 class Gathered:
@@ -84,6 +102,7 @@ class Gathered:
         self._scores = {m.name: array("d") for m in metrics if not m.is_accumulator}
         self._means = {name: array("d") for name in self._scores}
         self._sizes = array("q")
+        self._passed = Passed()
         self._samples: list[bytes] = []
         self._outputs: list[bytes] = []
         self._irregular: list[bytes] = []
@@ -102,6 +121,7 @@ class Gathered:
     def add(self, batch: BatchScores, labels: "np.ndarray[Any, Any] | None" = None) -> None:
         """One more batch; `labels` are its classes, in its order."""
         self._sizes.append(len(batch.samples))
+        self._passed.add(batch.samples)
         self._samples.extend(batch.samples)
         self._outputs.extend(batch.outputs)
         self._irregular.extend(batch.irregular)
@@ -141,6 +161,7 @@ class Gathered:
             values=values,
             majority_rate=majority_rate(labels),
             labels=None if labels is None else labels[order],
+            passed=self._passed.digest(),
         )
 
 

@@ -41,10 +41,11 @@ USED = {
         "epochs",
         "lr",
         "device",
+        "cache_key",
     ),
     "weight_only": ("dtype", "bits", "per_channel", "keep_fp32"),
     "cast": ("dtype", "keep_fp32"),
-    "custom": ("engine", "build", "quantized"),
+    "custom": ("engine", "build", "quantized", "cache_key"),
 }
 SLOW_TO_TRAIN = ("percentile", "entropy", "mse")  # histograms, which QAT would fill at every step
 
@@ -92,6 +93,8 @@ class Recipe:
             callable that takes the same inputs.
         quantized: False for a ``custom`` model that is not meant to be (pruned, distilled), which
             would else pass no gate; the report says so.
+        cache_key: a text that names all that your own ``build`` or ``quant_train`` depends on, such as a
+            version of it and of its data. Without it what they make is made anew in each run.
 
     Raises:
         ValueError, TypeError: at construction, naming the argument, what was given and what is
@@ -114,6 +117,7 @@ class Recipe:
     device: str | None = field(default=None, kw_only=True)
     build: Callable[[Any], Callable[..., Any]] | None = field(default=None, kw_only=True)
     quantized: bool = field(default=True, kw_only=True)
+    cache_key: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         __tracebackhide__ = hidden
@@ -127,6 +131,12 @@ class Recipe:
         if self.device is not None and not (isinstance(self.device, str) and self.device):
             raise TypeError(
                 f"Recipe: device is {self.device!r}; PyTorch's name of one is meant, such as 'cuda'"
+            )
+        if self.cache_key is not None and not (
+            isinstance(self.cache_key, str) and self.cache_key.strip()
+        ):
+            raise TypeError(
+                f"Recipe: cache_key is {self.cache_key!r}; a text is meant, such as 'v2'"
             )
         if not isinstance(self.quantized, bool):
             raise TypeError(f"Recipe: quantized is {self.quantized!r}; True or False is meant")
@@ -191,7 +201,7 @@ class Recipe:
         changed = [
             f"{name}={_name(value) if callable(value) else value}"
             for name, default in _defaults().items()
-            if (value := getattr(self, name)) != default
+            if (value := getattr(self, name)) != default and name != "cache_key"
         ]
         return f"{self.kind}({', '.join(changed)})" if changed else self.kind
 
@@ -200,6 +210,7 @@ class Recipe:
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["keep_fp32"] = [_name(item) for item in self.keep_fp32]
         plain["build"] = None if self.build is None else _name(self.build)
+        del plain["cache_key"]  # which changes nothing of what is made
         if self.device is None:
             del plain["device"]
         if self.quantized:  # as all recipes were before there were others

@@ -106,6 +106,17 @@ def packed_classes() -> list[Any]:
     return [torch.ScriptObject]
 
 
+def quantized_parts(tensor: Any) -> list[Any]:
+    """What a quantized tensor is made of: integers, scales, zero points, axis."""
+    import torch
+
+    parts: list[Any] = [str(tensor.qscheme()), tensor.int_repr()]
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return [*parts, tensor.q_scale(), tensor.q_zero_point()]
+    scales, points = tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()
+    return [*parts, scales, points, tensor.q_per_channel_axis()]
+
+
 @contextmanager
 def without_fast_path() -> Iterator[None]:
     """With attention's fast path off, whose fused kernels read FP32 weights and hide the layers."""

@@ -6,18 +6,16 @@ rebuilt after the same recipe. What is read is never unpickled (``weights_only=T
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.machine import torch_api
 from pytest_quant.machine.atomic_write import write_atomically
-from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
 from pytest_quant.quantize.methods.registry import facts_of
@@ -26,8 +24,9 @@ from pytest_quant.quantize.rebuild import rebuild
 from pytest_quant.quantize.saved.architecture import architecture, difference
 from pytest_quant.quantize.saved.call import call_as_json, call_like, refuse_large
 from pytest_quant.quantize.saved.known_outputs import Probe
-from pytest_quant.quantize.saved.seal import sealed, unsealed
+from pytest_quant.quantize.saved.tensor_file import as_bytes, content_of
 from pytest_quant.subject.fp32_copy import fp32_copy
+from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
 from pytest_quant.variant.variant import Variant
@@ -80,25 +79,33 @@ def save(variant: Variant, path: str | Path) -> Path:
         raise QuantStageError("save", f"{variant.name} cannot be saved: {what}; save it yourself.")
     with variant.isolated(), variant.fp32.held():
         variant.refuse_moved_fp32()
-        return write_atomically(Path(path), as_bytes(_content(variant, recipe)))
+        with variant.held():
+            content = described(variant.model, recipe, variant.admitted)
+        return write_atomically(Path(path), as_bytes(content))
 
 
-def _content(variant: Variant, recipe: Recipe) -> dict[str, Any]:
-    """What a file of a variant holds."""
-    module = variant.fp32.model
-    example = example_of(module, variant.admitted)
+def described(model: Any, recipe: Recipe, admitted: Admitted) -> dict[str, Any]:
+    """What a file of a variant holds.
+
+    Args:
+        model: the quantized module, in the modes in which it was made.
+        recipe: with the flow and engine that were taken.
+        admitted: what it was made of.
+    """
+    module, facts = admitted.module, facts_of(recipe)
+    example = example_of(module, admitted)
     names = tuple(roots_of(kept(module, recipe.keep_fp32)))  # a file's types would be imported
-    described = call_as_json(_with_parts(example, variant))
-    refuse_large(described)
-    with variant.running():
-        state = variant.model.state_dict()
-        probe = Probe.of(variant.model, example)
+    call = call_as_json(_with_parts(example, model, module) if facts.by_parts else example)
+    refuse_large(call)
+    with running_as_built(model, recipe, facts):
+        state = model.state_dict()
+        probe = Probe.of(model, example)
     return {
         "form": FORM,
         "version": VERSION,
         "torch": str(torch.__version__),
         "recipe": json.dumps(replace(recipe, keep_fp32=names).to_dict()),
-        "call": json.dumps(described),
+        "call": json.dumps(call),
         "fp32": fingerprint(module),
         "modules": json.dumps(architecture(module)),
         "pattern": probe.pattern,
@@ -123,7 +130,11 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
         QuantStageError: the file is missing, damaged, foreign, of a later version, or of another
             model, or its engine is not in this PyTorch; says which.
     """
-    content = _read(Path(path))
+    return restored(_read(Path(path)), path, model)
+
+
+def restored(content: Mapping[str, Any], path: str | Path, model: Any) -> Loaded:
+    """The variant that a file's content is of; see `load_variant`."""
     module, _ = fp32_copy(model)
     if fingerprint(module) != content["fp32"]:
         raise _another_model(path, "names, shapes or types of the parameters differ")
@@ -166,12 +177,9 @@ def _another_model(path: str | Path, why: str) -> QuantStageError:
     )
 
 
-def _with_parts(example: Example, variant: Variant) -> Example:
+def _with_parts(example: Example, model: Any, fp32: Any) -> Example:
     """With the calls of the parts that flow parts has quantized, which depend on the inputs' values."""
-    if not variant.facts.by_parts:
-        return example
-    names = [name for name, child in variant.model.named_modules() if parts.is_part(child)]
-    fp32 = variant.fp32.model
+    names = [name for name, child in model.named_modules() if parts.is_part(child)]
     calls = calls_of(
         {name: fp32.get_submodule(name) for name in names},
         lambda: fp32(*example.args, **example.kwargs),
@@ -189,31 +197,13 @@ def fingerprint(module: Any) -> str:
     return hashlib.sha256("\n".join([type(module).__name__, *parts]).encode()).hexdigest()
 
 
-def as_bytes(content: dict[str, Any]) -> bytes:
-    """What a file of this content consists of."""
-    buffer = BytesIO()
-    with known_warnings_silenced():
-        torch.save(content, buffer)
-    return sealed(buffer.getvalue())
-
-
 def _read(path: Path) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise QuantStageError("load", f"{path} cannot be read: {in_brief(error)}.") from error
-    data = unsealed(data, path)
-    try:
-        # PyTorch's packed recurrent weights: an object of its own C++ classes, made of tensors alone
-        packed = torch.serialization.safe_globals(torch_api.packed_classes())
-        with known_warnings_silenced(), packed:
-            content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise QuantStageError(
-            "load", f"{path} cannot be read: {in_brief(error)}. It is no variant that pytest-quant has "
-            f"saved, or torch {torch.__version__} cannot read what another version wrote."
-        ) from error  # fmt: skip
-    form = content.get("form") if isinstance(content, dict) else None
+    content = content_of(data, path)
+    form = content.get("form")
     if not isinstance(form, str) or form != FORM:
         raise QuantStageError(
             "load", f"{path} is no variant that pytest-quant has saved; Variant.save writes one."

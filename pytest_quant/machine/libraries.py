@@ -1,0 +1,69 @@
+"""Libraries: which files came with Python or by pip, and what of all that is loaded is the user's own."""
+
+import functools
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from types import ModuleType
+
+INSTALLED = ("site-packages", "dist-packages")
+OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # this package's folder
+DISTRIBUTIONS = (".dist-info", ".egg-info")
+
+
+def is_installed(path: str | None) -> bool:
+    """Whether a file of code belongs to Python, to an installed package, whose version tells what is in
+    it, or to this one. An editable install is none, nor is code without a file (``exec``)."""
+    if path is None:
+        return True  # compiled into the interpreter
+    return _is_installed(path)
+
+
+@functools.cache
+def _is_installed(path: str) -> bool:
+    if path.startswith("<frozen "):
+        return True
+    if path.startswith("<"):
+        return False
+    parts = path.split(os.sep)
+    if any(part in INSTALLED for part in parts):
+        return True
+    return os.path.realpath(path).startswith(_known_places())
+
+
+@functools.lru_cache(maxsize=1)
+def _known_places() -> tuple[str, ...]:
+    """The folders of the standard library, of commands, and of this package."""
+    paths = sysconfig.get_paths()
+    found = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "scripts")}
+    return tuple(os.path.join(path, "") for path in sorted({*found, OWN}))
+
+
+def file_of(module: ModuleType) -> str | None:
+    """The source file, or the compiled one, that a module was loaded from; None for what has none."""
+    try:
+        found = getattr(module, "__file__", None)
+    except Exception:  # of a module that makes its attributes when they are asked for
+        return None
+    return found if isinstance(found, str) else None
+
+
+def own_modules() -> Iterator[tuple[str, str]]:
+    """Name and file of each loaded module that is not installed, this package aside."""
+    for name, module in list(sys.modules.items()):
+        path = file_of(module) if isinstance(module, ModuleType) else None
+        if path is not None and not is_installed(path) and os.path.isfile(path):
+            yield name, path
+
+
+def installed_versions() -> tuple[str, ...]:
+    """Name and version of every installed package, as its folder of metadata says them, sorted."""
+    found = set[str]()
+    for place in sys.path:
+        try:
+            names = os.listdir(place or ".")
+        except OSError:
+            continue
+        found.update(name for name in names if name.endswith(DISTRIBUTIONS))
+    return tuple(sorted(found))

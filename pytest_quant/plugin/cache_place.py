@@ -1,0 +1,85 @@
+"""Cache place: where the cache of a run lies, and how its workers come to share it."""
+
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_quant.errors import in_brief
+from pytest_quant.machine.conditions import Conditions
+from pytest_quant.plugin.settings import Settings
+from pytest_quant.store.cache.cache import Cache
+
+FOLDER, RUN = "quant_cache", "quant_run"  # what a worker is told
+
+
+class CachePlace:
+    """The plugin object that gives a run its cache.
+
+    It lies where pytest keeps its own, so that ``--cache-clear`` empties it and ``-p no:cacheprovider``
+    switches it off. The workers of pytest-xdist share one in any case: without a cache a folder that ends
+    with the run, so that each variant is built once.
+
+    Args:
+        config: of the run.
+        settings: as given.
+        conditions: under which all is built and evaluated.
+
+    Attributes:
+        cache: None where nothing is kept.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, conditions: Conditions) -> None:
+        self._files = set[str]()
+        self._conditions = conditions
+        self._passing: Path | None = None  # a folder that ends with the run
+        self._is_worker = hasattr(config, "workerinput")
+        told: dict[str, Any] = getattr(config, "workerinput", {})
+        self._run = told.get(RUN) or secrets.token_hex(8)
+        folder = Path(told[FOLDER]) if told.get(FOLDER) else self._folder(config, settings)
+        if folder is None and getattr(config.option, "dist", "no") != "no" and not self._is_worker:
+            folder = self._passing = Path(tempfile.mkdtemp(prefix="pytest-quant-run-"))
+        self.cache = (
+            None if folder is None else Cache(folder, conditions, self._run, lambda: self._files)
+        )
+
+    def _folder(self, config: pytest.Config, settings: Settings) -> Path | None:
+        if settings.no_cache or self._is_worker:
+            return None
+        if settings.cache is not None:
+            if config.getoption("cacheclear", False):
+                shutil.rmtree(settings.cache, ignore_errors=True)
+            return settings.cache
+        own = getattr(config, "cache", None)  # None after -p no:cacheprovider
+        if own is None:
+            return None
+        try:
+            return Path(own.mkdir("quant"))
+        except OSError as error:
+            self._conditions.tell(f"cache: none, since pytest's has no folder: {in_brief(error)}")
+            return None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Of pytest-xdist: tell a worker where the run's cache lies; it has been cleared, if at all."""
+        node.config.option.cacheclear = False  # a worker takes over the options as they are now
+        if self.cache is not None:
+            node.workerinput[FOLDER] = str(self.cache.entries.folder)
+            node.workerinput[RUN] = self._run
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        """Note a file of tests, of which no model depends."""
+        if isinstance(collector, pytest.Module):
+            self._files.add(str(collector.path))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        if self.cache is not None and not self._is_worker:
+            self.cache.entries.prune()
+
+    def pytest_unconfigure(self) -> None:
+        if self._passing is not None:
+            shutil.rmtree(self._passing, ignore_errors=True)

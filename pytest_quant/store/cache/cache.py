@@ -1,0 +1,163 @@
+"""Cache: builds and evaluations that an earlier run made, or another worker of this one."""
+
+import secrets
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_quant.errors import QuantStageError, brief
+from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.quantize.built import Built
+from pytest_quant.quantize.methods.registry import facts_of
+from pytest_quant.store.cache.entries import Entries, Key
+from pytest_quant.store.cache.kept_builds import build_as_entry, build_of_entry
+from pytest_quant.store.cache.kept_evaluations import evaluation_as_entry, evaluation_of_entry
+from pytest_quant.store.cache.keys import Keys, NotKept
+from pytest_quant.subject.subject import Admitted
+from pytest_quant.variant.evaluation import Evaluation
+from pytest_quant.variant.kept import BUILD, EVALUATION, Kept
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
+
+Build = Callable[[Admitted, Recipe, Conditions], Built]
+
+
+class Cache:
+    """What is kept between runs, and shared by the workers of one.
+
+    An entry is found by a digest of all that it depends on, so that nothing has to be thrown away when
+    something changes. Timings and verdicts are never kept.
+
+    Args:
+        folder: of the entries.
+        conditions: under which all is built and evaluated.
+        run: tells one run from another one; its workers share it.
+        apart: gives the files of tests, whose limits change nothing that is kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        conditions: Conditions,
+        run: str | None = None,
+        apart: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
+        self.entries = Entries(folder, conditions.tell)
+        self._keys = Keys(conditions, apart)
+        self._run = run or secrets.token_hex(8)
+        self._conditions = conditions
+
+    def admit(self, fp32: Variant) -> None:
+        """Take down what an FP32 model is, before a test has it in hand."""
+        with fp32.isolated():
+            self._keys.admit(fp32.admitted)
+
+    def release(self, identity: Hashable) -> None:
+        """Forget what was read of an input, which is there no longer."""
+        self._keys.release(identity)
+
+    def build(self, make: Build, admitted: Admitted, recipe: Recipe) -> Built:
+        """What a recipe makes of a model: taken from the cache, else made and kept."""
+        try:
+            with isolated(self._conditions, state=admitted.door.state):
+                key = self._keys.build(admitted, recipe)
+        except NotKept as error:
+            return replace(
+                make(admitted, recipe, self._conditions), kept=Kept(why_not=f"build: {error}")
+            )
+        with self.entries.locked(key):
+            if (found := self._old_build(key, admitted, recipe)) is not None:
+                return found
+            built = make(admitted, recipe, self._conditions)
+            kept = Kept(str(key))
+            if facts_of(built.recipe).is_known:
+                try:
+                    with isolated(self._conditions, state=admitted.door.state):
+                        entry = build_as_entry(built, admitted)
+                    self._put(key, entry)
+                except QuantStageError as error:
+                    kept = Kept(str(key), why_not=f"build: {error.sentence}")
+            return replace(built, kept=kept)
+
+    def evaluate(self, measure: Callable[[Variant], Evaluation], variant: Variant) -> Evaluation:
+        """A variant's scores on the eval data: taken from the cache, else measured and kept."""
+        try:
+            return (
+                self._of_fp32(measure, variant)
+                if variant.is_fp32
+                else self._of_variant(measure, variant)
+            )
+        except NotKept as error:
+            variant.keep(EVALUATION, Kept(why_not=f"evaluation: {error}"))
+            return measure(variant)
+
+    def _of_fp32(self, measure: Callable[[Variant], Evaluation], fp32: Variant) -> Evaluation:
+        """FP32's own: the eval data is read for a digest only where one may be found by it."""
+        mark = self._keys.fp32(fp32)
+        with self.entries.locked(mark):
+            if self.entries.has(mark):
+                key = self._evaluation_key(fp32, None, self._keys.eval_data(fp32))
+                if (found := self._old_evaluation(key, fp32)) is not None:
+                    return found
+            before, evaluation = len(fp32.notes), measure(fp32)
+            try:
+                key = self._evaluation_key(fp32, None, evaluation.passed)
+            except NotKept as error:  # now that it is measured
+                fp32.keep(EVALUATION, Kept(why_not=f"evaluation: {error}"))
+                return evaluation
+            self._keep_evaluation(key, fp32, evaluation, before)
+            self._put(mark, {})
+        return evaluation
+
+    def _of_variant(self, measure: Callable[[Variant], Evaluation], variant: Variant) -> Evaluation:
+        built = variant.measured(BUILD)
+        if built is None or built.key is None:
+            raise NotKept("the build is not kept")
+        data = variant.fp32.evaluation.passed
+        key = self._evaluation_key(variant, built.key, data)
+        with self.entries.locked(key):
+            if (found := self._old_evaluation(key, variant)) is not None:
+                return found
+            before, evaluation = len(variant.notes), measure(variant)
+            self._keep_evaluation(key, variant, evaluation, before)
+        return evaluation
+
+    def _evaluation_key(self, variant: Variant, build: str | None, data: bytes) -> Key:
+        with variant.isolated():
+            variant.refuse_moved_fp32()
+            return self._keys.evaluation(variant, build, data)
+
+    def _old_build(self, key: Key, admitted: Admitted, recipe: Recipe) -> Built | None:
+        content = self.entries.get(key)
+        if content is None:
+            return None
+        try:
+            with isolated(self._conditions, state=admitted.door.state):
+                built = build_of_entry(content, Path(str(key)), recipe, admitted, self._conditions)
+        except Exception as error:  # as for what is damaged: it is made anew
+            self._conditions.tell(f"cache: {brief(error)}; it is made anew")
+            return None
+        return replace(built, kept=self._kept(key, content))
+
+    def _old_evaluation(self, key: Key, variant: Variant) -> Evaluation | None:
+        content = self.entries.get(key)
+        if content is None:
+            return None
+        evaluation, notes = evaluation_of_entry(content)
+        variant.notes += [note for note in notes if note not in variant.notes]
+        variant.keep(EVALUATION, self._kept(key, content))
+        return evaluation
+
+    def _keep_evaluation(
+        self, key: Key, variant: Variant, evaluation: Evaluation, before: int
+    ) -> None:
+        """Keep an evaluation with what it noted: all notes but those that were there before."""
+        self._put(key, evaluation_as_entry(evaluation, variant.notes[before:]))
+        variant.keep(EVALUATION, Kept(str(key)))
+
+    def _put(self, key: Key, content: dict[str, Any]) -> None:
+        self.entries.put(key, {**content, "run": self._run})
+
+    def _kept(self, key: Key, content: Any) -> Kept:
+        return Kept(str(key), is_old=content.get("run") != self._run)

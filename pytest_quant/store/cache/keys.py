@@ -1,0 +1,286 @@
+"""Keys: a digest of all that a build or an evaluation depends on."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection, Hashable, Iterable
+from itertools import islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pytest_quant.errors import brief, in_brief
+from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.machine.environment import environment
+from pytest_quant.machine.sources import ChangedSource, digest_of_sources
+from pytest_quant.quantize.calibrate import calibration_source
+from pytest_quant.quantize.lengths import MOST
+from pytest_quant.store.cache.entries import Key
+from pytest_quant.subject.batches import (
+    call,
+    count_of,
+    each_batch,
+    inputs_only,
+    on_cpu,
+    size_of,
+    taken,
+    tensors_in,
+    unpack,
+)
+from pytest_quant.subject.digests import digests
+from pytest_quant.subject.door import Door
+from pytest_quant.subject.fingerprint import UnknownValue, fingerprint, known_fingerprint
+from pytest_quant.subject.subject import Admitted, Subject
+from pytest_quant.variant.evaluation import Passed
+from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
+
+# Of the environment, what changes no figure that is kept.
+NO_MATTER = ("workers", "cores", "commit", "branch", "dirty")
+
+
+class NotKept(Exception):
+    """Something is not kept in the cache; says why, as the end of a sentence."""
+
+
+class Keys:
+    """The keys of one run.
+
+    Args:
+        conditions: under which all is built and evaluated.
+        apart: gives the files of tests, whose limits change nothing that is kept.
+    """
+
+    def __init__(
+        self, conditions: Conditions, apart: Callable[[], Collection[str]] = frozenset
+    ) -> None:
+        self._conditions = conditions
+        self._apart = apart
+        self._since = time.time()
+        self._models: WeakKeyDictionary[Door, bytes | NotKept] = WeakKeyDictionary()
+        self._passes: dict[tuple[Hashable, ...], bytes] = {}
+
+    def admit(self, admitted: Admitted) -> None:
+        """Take down what an FP32 model is, before a test has it in hand."""
+        if admitted.door not in self._models:
+            try:
+                self._models[admitted.door] = self._of_model(admitted)
+            except NotKept as error:
+                self._models[admitted.door] = error
+
+    def release(self, identity: Hashable) -> None:
+        """Forget what was read of an input."""
+        for key in [key for key in self._passes if identity in key]:
+            del self._passes[key]
+
+    def build(self, admitted: Admitted, recipe: Recipe) -> Key:
+        """Of a variant that is built after a recipe.
+
+        Raises:
+            NotKept: says why.
+        """
+        subject = admitted.subject
+        parts = [self._world(), self._model(admitted), self._lengths(admitted)]
+        own = {"quant_train": subject.train} if recipe.kind == "qat" else {}
+        own |= {f"the build of {recipe.label}": recipe.build} if recipe.build else {}
+        if recipe.cache_key is None and (names := [k for k, v in own.items() if v is not None]):
+            raise NotKept(
+                f"{names[0]} is code of yours; say what it depends on by Recipe(cache_key=...)"
+            )
+        parts.append(json.dumps([recipe.to_dict(), recipe.cache_key], sort_keys=True).encode())
+        parts += [known_fingerprint(value) or b"" for value in own.values()]
+        if recipe.kind == "static":
+            parts.append(self._calibration(admitted, recipe.calibration_samples))
+        if recipe.kind == "qat":
+            parts.append(self._training(admitted))
+        return _key("build", parts)
+
+    def evaluation(self, variant: Variant, build: str | None, data: bytes) -> Key:
+        """Of a variant's scores on the eval data.
+
+        Args:
+            variant: to be run inside its `isolated`.
+            build: the key that it was built under; None of FP32.
+            data: a digest of the eval data, as `Evaluation.passed` is.
+
+        Raises:
+            NotKept: says why.
+        """
+        admitted = variant.admitted
+        parts = [self._world(), self._model(admitted), (build or "").encode(), data]
+        parts.append(self._told("quant_metric", admitted.metrics))
+        parts.append(state_of(variant))
+        return _key("evaluation", parts)
+
+    def fp32(self, variant: Variant) -> Key:
+        """Of the mark that FP32 was evaluated before, on whatever data.
+
+        Raises:
+            NotKept: says why.
+        """
+        return _key("mark", [self._world(), self._model(variant.admitted)])
+
+    def eval_data(self, variant: Variant) -> bytes:
+        """A digest of the eval data, read once: as `Evaluation.passed` of a pass over it."""
+        subject = variant.subject
+
+        def read() -> bytes:
+            with variant.timed("read"):
+                return self._passed(subject, "quant_eval_data", subject.eval_data)
+
+        with variant.isolated((subject.eval_data,)):
+            return self._once("eval", subject, "eval_data", read)
+
+    def _world(self) -> bytes:
+        """Code, versions, machine and conditions."""
+        conditions = self._conditions
+        known = {k: v for k, v in environment(conditions).items() if k not in NO_MATTER}
+        known |= {"engine": conditions.engine, "train_device": conditions.train_device}
+        try:
+            sources = digest_of_sources(self._apart(), self._since)
+        except ChangedSource as error:
+            raise NotKept(str(error)) from None
+        return sources + json.dumps(known, sort_keys=True, default=str).encode()
+
+    def _model(self, admitted: Admitted) -> bytes:
+        self.admit(admitted)
+        found = self._models[admitted.door]
+        if isinstance(found, NotKept):
+            raise found
+        return found
+
+    def _of_model(self, admitted: Admitted) -> bytes:
+        """FP32: its layers, weights, code, what it computes, and the settings that it computes in."""
+        subject, door = admitted.subject, admitted.door
+        first, outputs = list(tensors_in(admitted.first_inputs)), list(door.outputs)
+        return b"".join(
+            (
+                self._told("quant_model", admitted.module),
+                self._told("quant_forward", subject.forward),
+                self._told("quant_batch", subject.batch),
+                self._told("the first eval batch", [first, [*tensors_in(outputs)]]),
+                self._told("a setting of PyTorch's", dict(door.state.values)),
+            )
+        )
+
+    def _lengths(self, admitted: Admitted) -> bytes:
+        """Sizes of the first eval batches, which a flow looks at before it is taken; images have one."""
+        subject = admitted.subject
+        if all(t.ndim == 4 and t.is_floating_point() for t in tensors_in(admitted.first_inputs)):
+            return b""
+
+        def read() -> bytes:
+            batches = each_batch(subject.eval_data, "quant_eval_data", subject.batch)
+            few = islice(batches, None if isinstance(subject.eval_data, list | tuple) else MOST)
+            inputs = (on_cpu(unpack(b, "quant_eval_data", subject.batch)[0]) for b in few)
+            sizes = [[list(t.shape) for t in tensors_in(each)] for each in inputs]
+            return hashlib.blake2b(json.dumps(sizes).encode(), digest_size=16).digest()
+
+        return self._once("lengths", subject, "eval_data", read)
+
+    def _calibration(self, admitted: Admitted, samples: int) -> bytes:
+        subject = admitted.subject
+        fixture, data = calibration_source(subject)
+
+        def read() -> bytes:
+            passed, done = Passed(), 0
+            for batch in each_batch(data, fixture, subject.batch, like=admitted.first_inputs):
+                inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
+                count = min(size_of(inputs), samples - done) or 1
+                passed.add(digests(taken(inputs, count), count))
+                done += count
+                if done >= samples:
+                    break
+            return passed.digest()
+
+        own = subject.calibration_data is not None
+        where = "calibration_data" if own else "train_data"
+        return self._once(f"calibration {samples}", subject, where, read)
+
+    def _training(self, admitted: Admitted) -> bytes:
+        """What training sees: of a state that was trained elsewhere the state; else one pass over the data,
+        and what makes the order and the augmentation of the others."""
+        subject = admitted.subject
+        if subject.qat_state is not None:
+            return self._told("quant_qat_state", _state_given(subject.qat_state))
+        told = self._told("quant_loss", subject.loss)
+        if subject.train_data is None:
+            return told
+        if subject.train is None:
+            told += self._told("quant_train_data", subject.train_data)
+
+        def read() -> bytes:
+            return self._passed(subject, "quant_train_data", subject.train_data)
+
+        return told + self._once("training", subject, "train_data", read)
+
+    def _passed(self, subject: Subject, fixture: str, data: Any) -> bytes:
+        """As `Evaluation.passed` of a pass over labelled data."""
+        passed, batches = Passed(), count_of(data, fixture, subject.batch)
+        with self._conditions.progress(f"read {fixture}", batches, "batches") as advance:
+            for batch in each_batch(data, fixture, subject.batch):
+                raw, targets = unpack(batch, fixture, subject.batch)
+                inputs = on_cpu(raw)
+                passed.add(digests((inputs, targets), size_of(inputs)))
+                advance(1)
+        return passed.digest()
+
+    def _once(self, what: str, subject: Subject, field: str, read: Callable[[], bytes]) -> bytes:
+        """What is read of a Subject's data, seeded anew; kept until the data is released."""
+        key = (what, *map(subject.identity_of, (field, "batch", "forward")))
+        if key not in self._passes:
+            try:
+                with isolated(self._conditions, loaders=(getattr(subject, field),)):
+                    self._passes[key] = read()
+            except Exception as error:  # which building or evaluating will tell
+                raise NotKept(f"quant_{field} could not be read ({brief(error)})") from error
+        return self._passes[key]
+
+    def _told(self, name: str, value: Any) -> bytes:
+        try:
+            return fingerprint(value)
+        except UnknownValue as error:
+            raise NotKept(f"{name} holds what no digest can be made of: {error}") from None
+
+
+def state_of(variant: Variant) -> bytes:
+    """What a variant is now: its state dict, the code of its graphs, its hooks, and its outputs for the
+    first eval batch, bit for bit.
+
+    Raises:
+        NotKept: it is no module.
+    """
+    import torch
+
+    model = variant.model
+    if not isinstance(model, torch.nn.Module):
+        raise NotKept(f"{variant.name} is no nn.Module, so that nothing tells whether it changed")
+    try:
+        told = [model.state_dict(), [_code_of(name, each) for name, each in model.named_modules()]]
+        with variant.running():
+            outputs = call(model, variant.admitted.first_inputs, variant.subject.forward)
+        size = size_of(variant.admitted.first_inputs)
+        return fingerprint(told, digests(outputs, size))
+    except UnknownValue as error:
+        raise NotKept(f"{variant.name} holds what no digest can be made of: {error}") from None
+    except Exception as error:  # which its evaluation will tell
+        raise NotKept(f"{variant.name} cannot run ({in_brief(error)})") from None
+
+
+def _code_of(name: str, module: Any) -> list[Any]:
+    hooks = [len(value) for key, value in vars(module).items() if "_hooks" in key and value]
+    return [name, type(module).__qualname__, getattr(module, "code", None), hooks,
+            "forward" in vars(module)]  # fmt: skip
+
+
+def _state_given(state: Any) -> Any:
+    """A state dict, or the bytes of the file that has it."""
+    from pathlib import Path
+
+    return Path(state).read_bytes() if isinstance(state, str | Path) else dict(state)
+
+
+def _key(what: str, parts: Iterable[bytes]) -> Key:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return Key(what, digest.hexdigest())
