@@ -105,11 +105,17 @@ class Keys:
         Raises:
             NotKept: says why.
         """
-        admitted = variant.admitted
-        parts = [self._world(), self._model(admitted), (build or "").encode(), data]
-        parts.append(self._told("quant_metric", admitted.metrics))
-        parts.append(state_of(variant))
-        return _key("evaluation", parts)
+        shared = self.evaluated(variant.admitted, data)
+        return _key("evaluation", [shared, (build or "").encode(), state_of(variant)])
+
+    def evaluated(self, admitted: Admitted, data: bytes) -> bytes:
+        """What the evaluations of all variants of a model depend on.
+
+        Raises:
+            NotKept: says why.
+        """
+        metrics = self._told("quant_metric", admitted.metrics)
+        return b"".join((self._world(), self._model(admitted), data, metrics))
 
     def fp32(self, variant: Variant) -> Key:
         """Of the mark that FP32 was evaluated before, on whatever data.
@@ -121,14 +127,20 @@ class Keys:
 
     def eval_data(self, variant: Variant) -> bytes:
         """A digest of the eval data, read once: as `Evaluation.passed` of a pass over it."""
-        subject = variant.subject
+        with variant.isolated((variant.subject.eval_data,)), variant.timed("read"):
+            return self.read_eval_data(variant.subject)
+
+    def read_eval_data(self, subject: Subject) -> bytes:
+        """The same of a Subject, inside settings that are set.
+
+        Raises:
+            NotKept: it cannot be read.
+        """
 
         def read() -> bytes:
-            with variant.timed("read"):
-                return self._passed(subject, "quant_eval_data", subject.eval_data)
+            return self._passed(subject, "quant_eval_data", subject.eval_data)
 
-        with variant.isolated((subject.eval_data,)):
-            return self._once("eval", subject, "eval_data", read)
+        return self._once("eval", subject, "eval_data", read)
 
     def _world(self) -> bytes:
         """Code, versions, machine and conditions."""
