@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from itertools import islice
 from typing import Any
@@ -11,7 +10,7 @@ from weakref import WeakKeyDictionary
 from pytest_quant.errors import brief, in_brief
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.machine.environment import environment
-from pytest_quant.machine.sources import ChangedSource, digest_of_sources
+from pytest_quant.machine.sources import ChangedSource, Sources
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.lengths import MOST
 from pytest_quant.store.cache.entries import Key
@@ -55,7 +54,7 @@ class Keys:
     ) -> None:
         self._conditions = conditions
         self._apart = apart
-        self._since = time.time()
+        self._sources = Sources()
         self._models: WeakKeyDictionary[Door, bytes | NotKept] = WeakKeyDictionary()
         self._passes: dict[tuple[Hashable, ...], bytes] = {}
 
@@ -148,7 +147,7 @@ class Keys:
         known = {k: v for k, v in environment(conditions).items() if k not in NO_MATTER}
         known |= {"engine": conditions.engine, "train_device": conditions.train_device}
         try:
-            sources = digest_of_sources(self._apart(), self._since)
+            sources = self._sources.digest(self._apart())
         except ChangedSource as error:
             raise NotKept(str(error)) from None
         return sources + json.dumps(known, sort_keys=True, default=str).encode()

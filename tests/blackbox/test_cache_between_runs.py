@@ -1,0 +1,195 @@
+"""The cache between runs: where it lies, what it spares, and that the report says so."""
+
+import json
+import re
+
+import pytest
+
+CONFTEST = """
+import pytest, torch
+from pytest_quant import Subject
+
+torch.manual_seed(0)
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def batches(seed):
+    x = torch.randn(320, 8, generator=torch.Generator().manual_seed(seed))
+    return list(zip(x.split(80), x[:, :3].argmax(1).split(80)))
+
+
+@pytest.fixture(scope="session")
+def quant_model():
+    torch.manual_seed(0)
+    return Subject(Net().eval(), name="net")
+
+
+@pytest.fixture(scope="session")
+def quant_eval_data():
+    return batches(1)
+
+
+@pytest.fixture(scope="session")
+def quant_calibration_data():
+    return batches(2)
+
+
+@pytest.fixture(scope="session")
+def quant_train_data():
+    return batches(3)
+"""
+GATES = """
+from pytest_quant import assert_max_accuracy_drop
+
+def test_static(quant_static):
+    assert_max_accuracy_drop(quant_static, {limit})
+
+def test_qat(quant_qat):
+    assert_max_accuracy_drop(quant_qat, {limit})
+
+def test_dynamic(quant_dynamic):
+    assert_max_accuracy_drop(quant_dynamic, {limit})
+"""
+
+
+@pytest.fixture
+def repo(pytester):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_gates=GATES.format(limit=0.5))
+    return pytester
+
+
+def rows_of(repo, *options, passed=3):
+    result = repo.runpytest_inprocess("--quant", "--quant-report=r", "-p", "no:randomly", *options)
+    result.assert_outcomes(passed=passed)
+    rows = json.loads((repo.path / "r" / "report.json").read_text())["rows"]
+    return {row["variant"]: row for row in rows}, result
+
+
+def old(rows):
+    return {name: tuple(row["from_cache"]) for name, row in rows.items()}
+
+
+NOTHING = {"fp32": (), "static": (), "qat": (), "dynamic": ()}
+ALL = {
+    "fp32": ("evaluation",),
+    **dict.fromkeys(("static", "qat", "dynamic"), ("build", "evaluation")),
+}
+
+
+def figures(rows):
+    return {name: (row["metrics"], row["size"], row["notes"]) for name, row in rows.items()}
+
+
+def test_the_second_run_takes_all_from_pytests_cache_and_says_so(repo):
+    first, result = rows_of(repo)
+    assert old(first) == NOTHING
+    assert "from the cache" not in result.stdout.str()
+    repo.makepyfile(test_gates=GATES.format(limit=0.25))  # another limit
+    second, result = rows_of(repo, "--quant-durations")
+    assert old(second) == ALL
+    assert figures(second) == figures(first)
+    result.stdout.fnmatch_lines(["may ship: yes*"])
+    said = re.sub(r"\s+", " ", result.stdout.str())
+    assert "from the cache, made by an earlier run: fp32 (evaluation), " in said
+    assert "static (build, evaluation)" in said
+    assert (repo.path / ".pytest_cache" / "d" / "quant").is_dir()
+    third, _ = rows_of(repo, "--cache-clear")
+    assert old(third) == NOTHING
+
+
+def test_what_switches_it_off(repo):
+    for options in (("--no-quant-cache",), ("-p", "no:cacheprovider")):
+        for _ in range(2):
+            assert old(rows_of(repo, *options)[0]) == NOTHING
+        assert not list(repo.path.rglob("*.entry"))
+
+
+def test_a_folder_of_its_own(repo):
+    for expected in (NOTHING, ALL):
+        assert old(rows_of(repo, "--quant-cache=kept")[0]) == expected
+    assert list((repo.path / "kept").rglob("*.entry"))
+    assert old(rows_of(repo, "--quant-cache=kept", "--cache-clear")[0]) == NOTHING
+
+
+def test_a_changed_model_is_built_anew(repo):
+    rows_of(repo)
+    repo.makeconftest(CONFTEST.replace("return self.body(x)", "return self.body(x) * 1.0"))
+    assert old(rows_of(repo)[0]) == NOTHING
+
+
+def test_a_helper_that_is_loaded_counts_and_a_test_file_does_not(repo):
+    repo.makepyfile(helper="VALUE = 1\n")
+    repo.makeconftest("import helper\n" + CONFTEST)
+    rows_of(repo)
+    repo.makepyfile(test_other="def test_other():\n    pass\n")
+    assert old(rows_of(repo, passed=4)[0]) == ALL
+    repo.makepyfile(helper="VALUE = 2\n")
+    assert old(rows_of(repo, passed=4)[0]) == NOTHING
+
+
+def test_what_is_not_kept_has_its_reason_below_the_durations(repo):
+    repo.makeconftest(
+        CONFTEST
+        + """
+
+@pytest.fixture(scope="session")
+def quant_train():
+    def train(model):
+        step = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for x, y in batches(3):
+            step.zero_grad()
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+            step.step()
+    return train
+"""
+    )
+    rows_of(repo)
+    rows, result = rows_of(repo, "--quant-durations")
+    assert rows["qat"]["from_cache"] == []
+    said = re.sub(r"\s+", " ", result.stdout.str())
+    assert "not in the cache: qat, build: quant_train is code of yours" in said
+    assert old(rows) == {**ALL, "qat": ()}
+
+
+def test_an_unwritable_folder_is_a_usage_error(repo):
+    (repo.path / "kept").write_text("a file")
+    result = repo.runpytest_inprocess("--quant", "--quant-cache=kept")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*quant_cache: cannot write to *kept*"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--no-quant-cache",)])
+def test_workers_build_and_evaluate_each_variant_once(repo, options):
+    """Also without a cache: then in a folder that ends with the run."""
+    counted = repo.mkdir("counted")
+    repo.makepyfile(
+        test_gates=GATES.format(limit=0.5),
+        test_more=GATES.format(limit=0.4),
+        sitecustomize=f"""
+import pytest_quant.quantize.build as room
+real = room.build
+def build(admitted, recipe, conditions):
+    import os
+    name = recipe.kind if admitted.subject.qat_state is None else "restored"
+    open(os.path.join({str(counted)!r}, f"{{name}}-{{os.urandom(4).hex()}}"), "w").close()
+    return real(admitted, recipe, conditions)
+room.build = build
+import pytest_quant.store.open as opened
+opened.build = build
+""",
+    )
+    repo.makeconftest("import sitecustomize_here\n" + CONFTEST)
+    (repo.path / "sitecustomize.py").rename(repo.path / "sitecustomize_here.py")
+    result = repo.runpytest_subprocess("--quant", "-n", "2", "--dist=each", *options)
+    assert result.ret == 0
+    names = sorted(path.name.split("-")[0] for path in counted.iterdir())
+    assert [name for name in names if name != "restored"] == ["dynamic", "qat", "static"]

@@ -1,0 +1,227 @@
+"""Cache: a second run builds and evaluates nothing, gives the same bits, and never what is not so."""
+
+import copy
+
+import pytest
+import torch
+from builders import ONE_THREAD, batches, tiny_linear, toy_subject
+
+from pytest_quant import Recipe, open_store
+from pytest_quant.quantize import build as build_room
+from pytest_quant.store import open as opened
+from pytest_quant.store.cache.cache import Cache
+from pytest_quant.variant.kept import BUILD, EVALUATION
+
+TRAIN = {"train_data": batches(seed=3)}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What is built and evaluated, by name, in order."""
+    names = []
+
+    def building(admitted, recipe, conditions):
+        names.append(f"build {recipe.kind}")
+        return build_room.build(admitted, recipe, conditions)
+
+    real = opened.evaluate
+
+    def evaluating(variant, conditions):
+        names.append(f"evaluate {variant.name}")
+        return real(variant, conditions)
+
+    monkeypatch.setattr(opened, "build", building)
+    monkeypatch.setattr(opened, "evaluate", evaluating)
+    return names
+
+
+@pytest.fixture
+def run(tmp_path):
+    """One run after the other, each with a store of its own and the same cache."""
+
+    def runs(recipe, name=None, conditions=ONE_THREAD, **parts):
+        cache = Cache(tmp_path / "cache", conditions)
+        return open_store(conditions, cache).variant(toy_subject(**parts), recipe, name)
+
+    return runs
+
+
+RECIPES = {
+    "dynamic": Recipe("dynamic"),
+    "static": Recipe("static"),
+    "qat": Recipe("qat", epochs=1),
+    "weight only": Recipe("weight_only"),
+    "cast": Recipe("cast"),
+    "equalized": Recipe("static", equalize=True),
+    "of one type": Recipe("static", keep_fp32=("0",)),
+}
+
+
+def bits(variant):
+    return variant(torch.linspace(-2, 2, 80).reshape(10, 8))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_second_run_builds_and_evaluates_nothing_and_gives_the_same_bits(run, made, name):
+    first = run(RECIPES[name], **TRAIN)
+    before = first.evaluation
+    assert made == [f"build {first.recipe.kind}", "evaluate fp32", f"evaluate {first.name}"]
+    assert not first.measured(BUILD).is_old
+    made.clear()
+    second = run(RECIPES[name], **TRAIN)
+    after = second.evaluation
+    assert made == []
+    assert torch.equal(bits(first), bits(second))
+    assert second.recipe == first.recipe
+    assert second.tuned_on == first.tuned_on
+    assert second.notes == first.notes
+    assert second.measured(BUILD).is_old
+    assert second.measured(EVALUATION).is_old
+    assert second.fp32.measured(EVALUATION).is_old
+    for field in ("samples", "order", "which_input", "outputs", "irregular", "labels"):
+        assert (getattr(before, field) == getattr(after, field)).all(), field
+        assert getattr(before, field).dtype == getattr(after, field).dtype
+    assert before.values == after.values
+    assert before.inputs == after.inputs
+    assert before.fake_quantized == after.fake_quantized
+    assert before.scores.keys() == after.scores.keys()
+    assert all((before.scores[each] == after.scores[each]).all() for each in before.scores)
+
+
+def test_a_trained_model_is_there_before_its_conversion_too(run):
+    first, second = (run(Recipe("qat", epochs=1), **TRAIN) for _ in range(2))
+    own, other = first.fake_quantized.state_dict(), second.fake_quantized.state_dict()
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+def test_another_weight_is_built_and_evaluated_anew(run, made):
+    assert run(Recipe("static")).evaluation
+    made.clear()
+    model = tiny_linear()
+    with torch.no_grad():
+        model[0].weight[3, 2] += 1e-3
+    assert not run(Recipe("static"), model=model).measured(BUILD).is_old
+    assert made == ["build static"]
+
+
+def test_other_labels_are_evaluated_anew_and_nothing_is_trained(run, made):
+    assert run(Recipe("qat", epochs=1), **TRAIN).evaluation
+    made.clear()
+    data = batches(seed=1)
+    data[1][1][5] = (data[1][1][5] + 1) % 3
+    variant = run(Recipe("qat", epochs=1), eval_data=data, **TRAIN)
+    assert variant.evaluation.values
+    assert made == ["evaluate fp32", f"evaluate {variant.name}"]
+
+
+def test_another_metric_is_scored_anew_on_what_was_built(run, made):
+    assert run(Recipe("static")).evaluation
+    made.clear()
+
+    def hits(outputs, targets):
+        return (outputs.argmax(1) == targets).float().tolist()
+
+    assert run(Recipe("static"), metric=hits).evaluation.values
+    assert made == ["evaluate fp32", "evaluate static"]
+
+
+def test_a_variant_that_a_test_has_changed_is_evaluated_as_it_is(run, made):
+    good = run(Recipe("static")).evaluation.values
+    spoilt = run(Recipe("static"))
+    made.clear()
+    state = copy.deepcopy(spoilt.model.state_dict())
+    name = next(key for key, value in state.items() if key.endswith("scale"))
+    state[name] *= 40
+    spoilt.model.load_state_dict(state)
+    assert spoilt.evaluation.values != good
+    assert made == ["evaluate static"]
+
+
+def test_a_variant_with_a_hook_of_a_test_is_evaluated_as_it_is(run, made):
+    assert run(Recipe("static")).evaluation
+    spoilt = run(Recipe("static"))
+    made.clear()
+    spoilt.model.register_forward_hook(lambda module, args, out: -out)
+    assert spoilt.evaluation
+    assert made == ["evaluate static"]
+
+
+def test_training_of_ones_own_is_not_kept_unless_it_is_said_what_it_depends_on(run, made):
+    def train(model):
+        step = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for inputs, targets in batches(seed=3):
+            step.zero_grad()
+            torch.nn.functional.cross_entropy(model(inputs), targets).backward()
+            step.step()
+
+    for _ in range(2):
+        variant = run(Recipe("qat"), train=train)
+        assert "quant_train is code of yours" in variant.measured(BUILD).why_not
+        assert variant.evaluation
+    assert made.count("build qat") == 2
+    assert made.count("evaluate qat") == 2
+    made.clear()
+    for key, old in (("v1", False), ("v1", True), ("v2", False)):
+        variant = run(Recipe("qat", cache_key=key), train=train)
+        assert variant.measured(BUILD).is_old is old
+    assert made == ["build qat", "build qat"]
+
+
+def test_a_build_of_ones_own_is_built_anew_and_evaluated_once_where_a_key_is_given(run, made):
+    def halved(model):
+        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear})
+
+    for _ in range(2):
+        assert run(Recipe("custom", build=halved, cache_key="1"), "mine").evaluation
+    assert made == ["build custom", "evaluate fp32", "evaluate mine", "build custom"]
+
+
+def test_what_has_no_digest_is_not_kept_and_says_why(run, made):
+    class Holding(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = tiny_linear()
+            self.stream = iter([])
+
+        def forward(self, x):
+            return self.inner(x)
+
+        def __deepcopy__(self, memo):
+            return Holding().eval()
+
+    for _ in range(2):
+        variant = run(Recipe("dynamic"), model=Holding().eval())
+        assert variant.evaluation
+        assert "quant_model holds what no digest can be made of" in variant.measured(BUILD).why_not
+    assert made.count("build dynamic") == 2
+
+
+def test_an_entry_that_gives_other_bits_here_is_made_anew(run, made, tmp_path, monkeypatch):
+    assert run(Recipe("static"))
+    made.clear()
+    told = []
+    from pytest_quant.store.cache import kept_builds
+
+    monkeypatch.setattr(kept_builds, "_outputs", lambda *_: ["another"])
+    conditions = copy.copy(ONE_THREAD)
+    object.__setattr__(conditions, "tell", told.append)
+    assert not run(Recipe("static"), conditions=conditions).measured(BUILD).is_old
+    assert made == ["build static"]
+    assert any("other outputs here than it gave" in line for line in told)
+
+
+def test_no_failure_is_kept(run, made):
+    for _ in range(2):
+        with pytest.raises(Exception, match="calibration data"):
+            run(Recipe("static"), calibration_data=[])
+    assert made == ["build static", "build static"]
+
+
+def test_a_model_that_was_moved_since_is_an_error_though_all_is_kept(run):
+    assert run(Recipe("static")).evaluation
+    moved = run(Recipe("static"))
+    with torch.no_grad():
+        moved.fp32.model[0].weight.mul_(2)
+    with pytest.raises(Exception, match="FP32 is not what it was"):
+        _ = moved.evaluation
