@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from types import ModuleType
 
 INSTALLED = ("site-packages", "dist-packages")
+GENERATED = "torchinductor_"  # where PyTorch puts what it compiles
 OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # this package's folder
 DISTRIBUTIONS = (".dist-info", ".egg-info")
 
 
 def is_installed(path: str | None) -> bool:
     """Whether a file of code belongs to Python, to an installed package, whose version tells what is in
-    it, or to this one. An editable install is none, nor is code without a file (``exec``)."""
+    it, or to this one, or was made by PyTorch's compiler. An editable install is none, nor is code without
+    a file (``exec``)."""
     if path is None:
         return True  # compiled into the interpreter
     return _is_installed(path)
@@ -27,16 +29,18 @@ def _is_installed(path: str) -> bool:
     if path.startswith("<"):
         return False
     parts = path.split(os.sep)
-    if any(part in INSTALLED for part in parts):
+    if any(part in INSTALLED or part.startswith(GENERATED) for part in parts):
         return True
     return os.path.realpath(path).startswith(_known_places())
 
 
 @functools.lru_cache(maxsize=1)
 def _known_places() -> tuple[str, ...]:
-    """The folders of the standard library, of commands, and of this package."""
+    """The folders of the standard library, of commands, of compiled graphs, and of this package."""
     paths = sysconfig.get_paths()
     found = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "scripts")}
+    if generated := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        found.add(os.path.realpath(generated))
     return tuple(os.path.join(path, "") for path in sorted({*found, OWN}))
 
 
@@ -55,6 +59,15 @@ def own_modules() -> Iterator[tuple[str, str]]:
         path = file_of(module) if isinstance(module, ModuleType) else None
         if path is not None and not is_installed(path) and os.path.isfile(path):
             yield name, path
+
+
+def own_libraries() -> Iterator[tuple[str, str]]:
+    """Name and file of each library of operators that was loaded into PyTorch and is not installed."""
+    import torch
+
+    for path in sorted(getattr(torch.ops, "loaded_libraries", ())):
+        if not is_installed(path) and os.path.isfile(path):
+            yield os.path.basename(path), path
 
 
 def installed_versions() -> tuple[str, ...]:

@@ -6,7 +6,10 @@ import os
 import time
 from collections.abc import Collection
 
-from pytest_quant.machine.libraries import OWN, installed_versions, own_modules
+from pytest_quant.machine.libraries import OWN, installed_versions, own_libraries, own_modules
+
+# Of the environment, what chooses kernels.
+SETTINGS = ("ONEDNN_", "DNNL_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "KMP_", "ATEN_", "GOMP_")
 
 
 class ChangedSource(Exception):
@@ -25,7 +28,8 @@ class Sources:
         self._digests: dict[str, bytes] = {}
 
     def digest(self, apart: Collection[str] = ()) -> bytes:
-        """A digest of this package, of the user's own loaded modules, and of the installed versions.
+        """A digest of this package, of the user's own loaded modules and libraries of operators, of the
+        installed versions, and of the environment's settings of kernels.
 
         Args:
             apart: files that are left out.
@@ -40,7 +44,10 @@ class Sources:
         digest.update(_own_sources())
         for name in installed_versions():
             digest.update(name.encode() + b"\0")
-        for name, path in sorted(set(own_modules())):
+        for name, value in sorted(os.environ.items()):
+            if name.startswith(SETTINGS):
+                digest.update(f"{name}={value}\0".encode(errors="surrogateescape"))
+        for name, path in sorted({*own_modules(), *own_libraries()}):
             if path not in apart:
                 digest.update(name.encode() + b"\0" + self._digest_of(path))
         return digest.digest()

@@ -7,6 +7,7 @@ all installed packages. What cannot be told has none.
 import functools
 import hashlib
 import logging
+import os
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -264,6 +265,12 @@ def _globals_of(function: Any) -> Iterator[Any]:
         yield found[name]
         if isinstance(found[name], types.ModuleType):
             yield from _used_of(found[name], names, 0)
+    if names & {"environ", "getenv", "environb"}:
+        yield [
+            (text, os.environ[text])
+            for text in sorted(_texts(function.__code__))
+            if text in os.environ
+        ]
 
 
 def _used_of(module: Any, names: frozenset[str], depth: int) -> Iterator[Any]:
@@ -285,6 +292,13 @@ def _names(code: Any) -> frozenset[str]:
         if isinstance(part, types.CodeType):
             found |= _names(part)
     return frozenset(found)
+
+
+def _texts(code: Any) -> set[str]:
+    """The texts that code holds, among which are the names of what it reads from the environment."""
+    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    found = {part for part in code.co_consts if isinstance(part, str)}
+    return found.union(*map(_texts, inner))
 
 
 def _parts_of_code(code: Any) -> list[Any]:

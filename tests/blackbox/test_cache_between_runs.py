@@ -159,6 +159,36 @@ def quant_train():
     assert old(rows) == {**ALL, "qat": ()}
 
 
+def test_a_failed_gate_has_the_same_cause_from_the_cache(repo):
+    coarse = "quant_variant", '[("coarse", Recipe("static", observer="minmax"))], indirect=True'
+    repo.makeconftest(
+        CONFTEST.replace("return batches(2)", "return [(x * 40, y) for x, y in batches(2)]")
+    )
+    repo.makepyfile(
+        test_gates=f"""
+import pytest
+from pytest_quant import Recipe, assert_max_accuracy_drop
+
+@pytest.mark.parametrize({coarse[0]!r}, {coarse[1]})
+def test_coarse(quant_variant):
+    assert_max_accuracy_drop(quant_variant, 0.0)
+
+def test_qat(quant_qat):
+    assert_max_accuracy_drop(quant_qat, -0.5)
+"""
+    )
+    said = []
+    for expected in ((), ("build", "evaluation")):
+        result = repo.runpytest_inprocess("--quant", "--quant-report=r", "-p", "no:randomly")
+        result.assert_outcomes(failed=2)
+        rows = json.loads((repo.path / "r" / "report.json").read_text())["rows"]
+        assert {tuple(row["from_cache"]) for row in rows if row["variant"] != "fp32"} == {expected}
+        text = result.stdout.str()
+        said.append(text[text.index("FAILURES") : text.index("= quantization =")])
+    assert said[0] == said[1]
+    assert "calibration" in said[0]
+
+
 def test_an_unwritable_folder_is_a_usage_error(repo):
     (repo.path / "kept").write_text("a file")
     result = repo.runpytest_inprocess("--quant", "--quant-cache=kept")

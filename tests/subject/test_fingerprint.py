@@ -101,6 +101,55 @@ def test_running_a_model_or_reading_a_loader_changes_nothing():
     assert known_fingerprint(copy.deepcopy(model)) == before[0]
 
 
+def test_what_code_reads_from_the_environment_belongs_to_it(monkeypatch):
+    import os
+
+    def scaled(x):
+        return x * float(os.environ.get("SCALE_OF_OURS", "1"))
+
+    found = [known_fingerprint(scaled)]
+    for value in ("2", "3"):
+        monkeypatch.setenv("SCALE_OF_OURS", value)
+        found.append(known_fingerprint(scaled))
+    assert len(set(found)) == 3
+
+
+def test_a_packages_method_that_was_replaced_belongs_to_a_model(monkeypatch):
+    before = known_fingerprint(Scaled())
+    real = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: real(self, x) * 2)
+    assert known_fingerprint(Scaled()) != before
+
+
+def test_a_packages_function_that_was_replaced_belongs_to_who_calls_it(monkeypatch):
+    def called(x):
+        return torch.nn.functional.relu(x)
+
+    before = known_fingerprint(called)
+    monkeypatch.setattr(torch.nn.functional, "relu", lambda x: x)
+    assert known_fingerprint(called) != before
+
+
+def test_a_logger_and_a_lazy_cache_do_not_hide_the_rest():
+    import logging
+
+    log = logging.getLogger("ours")
+
+    @functools.lru_cache
+    def table(n):
+        return [n]
+
+    def make(value):
+        def run(x):
+            log.info("run")
+            return x * value, table(1)
+
+        return run
+
+    assert known_fingerprint(make(1)) == known_fingerprint(make(1)) is not None
+    assert known_fingerprint(make(1)) != known_fingerprint(make(2))
+
+
 def test_a_hook_that_was_added_makes_another_model():
     model = Scaled()
     before = known_fingerprint(model)
