@@ -48,4 +48,5 @@ def measures_under(conditions: Conditions, cache: Cache | None = None) -> Measur
         save=save,
         facts=facts_of,
         conditions=conditions,
+        **({} if cache is None else {"kept": cache.drawer}),
     )

@@ -87,6 +87,22 @@ class Prefix(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Drawer:
+    """Where the cache keeps one thing that was found out of a variant.
+
+    Args:
+        get: what is there, as plain JSON types; None for nothing.
+        put: keep it for the next run.
+    """
+
+    get: Callable[[], Any]
+    put: Callable[[Any], None]
+
+
+NO_DRAWER = Drawer(lambda: None, lambda plain: None)
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """How a variant is measured and saved, and the facts of a recipe; handed in, so that it knows no room
     to its right."""
@@ -100,3 +116,4 @@ class Measures:
     save: Callable[["Variant", str | Path], Path]
     facts: Callable[[Recipe], Facts]
     conditions: Conditions
+    kept: Callable[["Variant", str], "Drawer"] = lambda variant, what: NO_DRAWER

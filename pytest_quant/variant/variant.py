@@ -14,7 +14,7 @@ from pytest_quant.subject.modes import Modes
 from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.facts import FP32, Facts
-from pytest_quant.variant.measurements import Int8Share, Measures, Prefix, Size
+from pytest_quant.variant.measurements import Drawer, Int8Share, Measures, Prefix, Size
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.rounds import Pair
 from pytest_quant.variant.running import running_as_built
@@ -199,6 +199,10 @@ class Variant:
             QuantStageError: for FP32 and for a custom variant, whose build we do not have.
         """
         return self._measures.save(self, path)
+
+    def drawer(self, what: str) -> Drawer:
+        """Where the cache keeps something that is found out of this variant as it is now."""
+        return self._measures.kept(self, what)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

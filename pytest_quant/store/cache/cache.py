@@ -1,5 +1,6 @@
 """Cache: builds and evaluations that an earlier run made, or another worker of this one."""
 
+import json
 import secrets
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pytest_quant.store.cache.keys import Keys, NotKept
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.kept import BUILD, EVALUATION, Kept
+from pytest_quant.variant.measurements import NO_DRAWER, Drawer
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -91,6 +93,25 @@ class Cache:
         except NotKept as error:
             variant.keep(EVALUATION, Kept(why_not=f"evaluation: {error}"))
             return measure(variant)
+
+    def drawer(self, variant: Variant, what: str) -> Drawer:
+        """Where something is kept that was found out of a variant, beside its evaluation."""
+        try:
+            built = variant.measured(BUILD)
+            if built is None or built.key is None:
+                return NO_DRAWER
+            known = variant.measured("evaluation") is not None
+            data = variant.fp32.evaluation.passed if known else b""
+            key = self._evaluation_key(variant, f"{built.key} {what} {known}", data)
+        except (NotKept, QuantStageError):
+            return NO_DRAWER
+        key = Key(what, key.digest)
+
+        def get() -> Any:
+            content = self.entries.get(key)
+            return None if content is None else json.loads(content["plain"])
+
+        return Drawer(get, lambda plain: self._put(key, {"plain": json.dumps(plain)}))
 
     def _of_fp32(self, measure: Callable[[Variant], Evaluation], fp32: Variant) -> Evaluation:
         """FP32's own: the eval data is read for a digest only where one may be found by it."""

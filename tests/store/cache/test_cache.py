@@ -213,7 +213,7 @@ def test_an_entry_that_gives_other_bits_here_is_made_anew(run, made, tmp_path, m
 
 def test_no_failure_is_kept(run, made):
     for _ in range(2):
-        with pytest.raises(Exception, match="calibration data"):
+        with pytest.raises(Exception, match="yielded nothing"):
             run(Recipe("static"), calibration_data=[])
     assert made == ["build static", "build static"]
 
@@ -225,3 +225,27 @@ def test_a_model_that_was_moved_since_is_an_error_though_all_is_kept(run):
         moved.fp32.model[0].weight.mul_(2)
     with pytest.raises(Exception, match="FP32 is not what it was"):
         _ = moved.evaluation
+
+
+def test_an_explanation_is_made_once(run, monkeypatch):
+    from pytest_quant.explain.lost import locate
+
+    looks, real = [], locate.effects_in_float
+
+    def looking(*arguments):
+        looks.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(locate, "effects_in_float", looking)
+    said = []
+    for _ in range(2):
+        variant = run(Recipe("static"))
+        assert variant.evaluation
+        said.append(locate.explain(variant).to_dict())
+    assert said[0] == said[1]
+    assert len(looks) == 1
+    spoilt = run(Recipe("static"))
+    spoilt.model.register_forward_hook(lambda module, args, out: -out)
+    assert spoilt.evaluation
+    locate.explain(spoilt)
+    assert len(looks) == 2
