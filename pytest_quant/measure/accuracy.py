@@ -1,42 +1,37 @@
 """Accuracy: a map over batches to per-sample scores, which are merged and paired by sample."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.measure.finite import irregular
 from pytest_quant.measure.overlap import refuse_overlap
-from pytest_quant.subject.batches import (
-    count_of,
-    each_batch,
-    on_cpu,
-    size_of,
-    unpack,
-)
-from pytest_quant.subject.counted import check_samples
-from pytest_quant.subject.digests import digests
+from pytest_quant.measure.scored import ScoredBatch, Scoring, score_batch
+from pytest_quant.subject.batches import count_of, each_batch
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.score_range import out_of_range, refused_range
-from pytest_quant.subject.scoring import computed, fresh, gather, score
-from pytest_quant.subject.subject import forward
+from pytest_quant.subject.scoring import computed, fresh, gather
 from pytest_quant.subject.trust import refuse_memory
-from pytest_quant.variant.evaluation import (
-    BatchScores,
-    Evaluation,
-    Gathered,
-    class_numbers,
-    counted,
-)
+from pytest_quant.variant.evaluation import Evaluation, Gathered, counted
 from pytest_quant.variant.variant import Variant
 
+# Scores a variant's batches, by the model given, in the order of the data.
+Spreading = Callable[[Variant, Any, str], Iterator[ScoredBatch]]
 
-def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
+
+def evaluate(
+    variant: Variant, conditions: Conditions, spread: Spreading | None = None
+) -> Evaluation:
     """One pass of the variant over the eval data, paired with FP32's pass.
+
+    Args:
+        variant: to be evaluated.
+        conditions: under which.
+        spread: scores batches on other processes, or says why it cannot; None for this process.
 
     Raises:
         QuantStageError: when the data, the model or the metric fails; when the samples of this pass
@@ -44,7 +39,7 @@ def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
     """
     with variant.isolated((variant.subject.eval_data,)):
         variant.refuse_moved_fp32()
-        own = _one_pass(variant, variant.model, variant.name, conditions)
+        own = _one_pass(variant, variant.model, variant.name, conditions, spread)
         before = None
         if variant.fake_quantized is not None:
             stage = f"{variant.name} (fake-quantized)"
@@ -70,11 +65,18 @@ def evaluate(variant: Variant, conditions: Conditions) -> Evaluation:
     )
 
 
-def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) -> Evaluation:
+def _one_pass(
+    variant: Variant,
+    model: Any,
+    who: str,
+    conditions: Conditions,
+    spread: Spreading | None = None,
+) -> Evaluation:
     subject, metrics = variant.subject, variant.admitted.metrics
     accumulators = [(metric, fresh(metric)) for metric in metrics if metric.is_accumulator]
     gathered = Gathered(metrics)
     first: Probe | None = None
+    batches = here(variant, model, who) if spread is None else spread(variant, model, who)
     with (
         variant.timed("evaluate"),
         variant.running(),
@@ -84,14 +86,14 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
             "batches",
         ) as advance,
     ):
-        for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
-            scores, outputs, targets = score_one(variant, model, who, batch)
-            if variant.is_fp32 and first is None:
-                first = Probe((outputs,), (targets,), (len(scores.samples),))
+        for batch in batches:
+            if variant.is_fp32 and first is None and batch.outputs is not None:
+                size = len(batch.scores.samples)
+                first = Probe((batch.outputs,), (batch.targets,), (size,))
                 known = [first.scored(metric) for metric in metrics]
-            gathered.add(scores, class_numbers(targets))
+            gathered.add(batch.scores, batch.labels)
             for metric, accumulator in accumulators:
-                gather(metric, accumulator, outputs, targets)
+                gather(metric, accumulator, batch.outputs, batch.targets)
             advance(1)
     if not len(gathered):
         raise QuantStageError(
@@ -107,6 +109,15 @@ def _one_pass(variant: Variant, model: Any, who: str, conditions: Conditions) ->
     if variant.is_fp32:
         _refuse_values(variant, whole)
     return whole
+
+
+def here(variant: Variant, model: Any, who: str) -> Iterator[ScoredBatch]:
+    """Each batch's scores, by this process. Outputs of the first batch of FP32 are wanted besides."""
+    subject, scoring = variant.subject, Scoring.of(variant)
+    wanted = variant.is_fp32
+    for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
+        yield score_batch(scoring, model, who, batch, whole=wanted)
+        wanted = False
 
 
 def _refuse_values(variant: Variant, fp32: Evaluation) -> None:
@@ -129,58 +140,12 @@ def _refuse_values(variant: Variant, fp32: Evaluation) -> None:
             raise refused_range(metric, strange)
 
 
-def score_one(variant: Variant, model: Any, who: str, batch: Any) -> tuple[BatchScores, Any, Any]:
-    """One batch through the model: its scores, and the outputs and targets they are of."""
-    subject = variant.subject
-    raw, targets = unpack(batch, "quant_eval_data", subject.batch)
-    inputs = on_cpu(raw)
-    check_samples(inputs, targets)
-    outputs = forward(subject, model, inputs, who)
-    metrics = variant.admitted.metrics
-    return _score_batch(metrics, inputs, targets, outputs, variant.is_fp32), outputs, targets
-
-
 def _computed(metric: Metric, accumulator: Any, is_broken: bool) -> float:
     try:
         return computed(metric, accumulator)
     except QuantStageError:
         if is_broken:
             return float("nan")
-        raise
-
-
-def _score_batch(
-    metrics: Iterable[Metric], inputs: Any, targets: Any, outputs: Any, is_fp32: bool
-) -> BatchScores:
-    size = size_of(inputs)
-    marks = irregular(outputs, size)
-    if is_fp32 and any(mark.startswith(b"nan") for mark in marks):
-        raise QuantStageError(
-            "evaluate",
-            "FP32's outputs contain NaN on quant_eval_data, so there is nothing to compare "
-            "with. Check the weights of quant_model and the scale of the inputs.",
-        )
-    is_broken = not is_fp32 and any(marks)
-    return BatchScores(
-        samples=digests((inputs, targets), size),
-        inputs=digests(inputs, size),
-        outputs=digests(outputs, size),
-        irregular=marks,
-        scores={
-            m.name: None if m.is_accumulator else _scored(m, outputs, targets, size, is_broken)
-            for m in metrics
-        },
-    )
-
-
-def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:
-    """The metric's scores; a mean of NaN when it cannot score outputs that are not finite where FP32's are,
-    since those are the variant's failure and no error of the metric."""
-    try:
-        return score(metric, outputs, targets, size)
-    except QuantStageError:
-        if is_broken:
-            return math.nan
         raise
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.measure.accuracy import score_one
+from pytest_quant.measure.scored import Scoring, score_batch
 from pytest_quant.subject.batches import batches_of, each_batch
 from pytest_quant.subject.digests import digests
 from pytest_quant.variant.evaluation import BatchScores, Evaluation, merged
@@ -52,8 +52,8 @@ class ScoredPrefix:
                         self._loader, "quant_eval_data", variant.subject.batch
                     )
                 batch = next(self._source)
-                scores, _, _ = score_one(variant, variant.model, variant.name, batch)
-            self._batches.append(scores)
+                scored = score_batch(Scoring.of(variant), variant.model, variant.name, batch)
+            self._batches.append(scored.scores)
         return self._batches[index]
 
     def evaluation(self) -> Evaluation:

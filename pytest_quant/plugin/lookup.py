@@ -20,6 +20,7 @@ from pytest_quant.plugin.scope_notes import note_scopes
 from pytest_quant.plugin.set_ups import SetUps
 from pytest_quant.store.cache.cache import Cache
 from pytest_quant.store.open import open_store
+from pytest_quant.store.spread.spread import Spread
 from pytest_quant.subject.inputs import MODEL, inputs_for
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import FIXTURE_KINDS, Recipe
@@ -34,6 +35,7 @@ class Lookup:
         all: whether every kind is built and measured for each model.
         variants: names of those to be judged; None for all.
         cache: of what an earlier run built and evaluated.
+        spread: processes on which variants are evaluated.
 
     Attributes:
         set_ups: the plugin object by which it sees what fixtures give.
@@ -45,11 +47,12 @@ class Lookup:
         all: bool,
         variants: tuple[str, ...] | None = None,
         cache: Cache | None = None,
+        spread: Spread | None = None,
     ) -> None:
         self.conditions = conditions
         self.all = all
         self.variants = variants
-        self.store = open_store(conditions, cache)
+        self.store = open_store(conditions, cache, spread)
         self.origins = Origins()
         self.names = RowNames(self.origins)
         self.set_ups = SetUps(self.origins, self.names, self._free)

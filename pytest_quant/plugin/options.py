@@ -58,6 +58,15 @@ OPTIONS = (
         "where the built-in QAT loop trains, such as cuda; what is judged runs on the CPU",
         "NAME",
     ),
+    Option(
+        "jobs", "int", "processes that evaluate, of --quant-threads each; default 1, this one", "N"
+    ),
+    Option(
+        "jobs_backend",
+        "string",
+        "what runs them, by joblib's name: loky (processes on this machine), ray (a cluster); default loky",
+        "NAME",
+    ),
     Option("threads", "int", "PyTorch's threads; default min(2, available cores)", "N"),
     Option(
         "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"

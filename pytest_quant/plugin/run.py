@@ -35,6 +35,7 @@ from pytest_quant.plugin.undecided import mark_undecided
 from pytest_quant.report.document import Report
 from pytest_quant.report.namesakes import remarks_on_namesakes
 from pytest_quant.report.set_aside import set_aside
+from pytest_quant.store.spread.spread import Spread
 from pytest_quant.variant.by_value import name_by_value
 from pytest_quant.variant.variant import Variant
 
@@ -62,7 +63,10 @@ class Run:
         self.cache_place = CachePlace(config, settings, self.conditions)
         config.pluginmanager.register(self.cache_place, "quant-cache-place")
         cache = self.cache_place.cache
-        self.lookup = Lookup(self.conditions, settings.all, settings.variants, cache)
+        spread = Spread(settings.jobs, settings.jobs_backend) if settings.jobs > 1 else None
+        if spread is not None:
+            config.add_cleanup(spread.close)
+        self.lookup = Lookup(self.conditions, settings.all, settings.variants, cache, spread)
         config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
         config.pluginmanager.register(OutsideRootdir(), "quant-outside-rootdir")
         self.commit = commit_of(config.rootpath)  # before any test may change a file

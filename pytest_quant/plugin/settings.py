@@ -28,6 +28,7 @@ class Settings:
         format: tabulate's table format.
         train_device: where the built-in QAT loop trains.
         calibration_shift: what tuning inputs that are unlike the eval inputs do.
+        jobs: processes that evaluate, run by joblib's `jobs_backend`.
         early_stop: whether accuracy may be decided on a part of the eval set; never in a run that is
             saved, since a baseline has the scores of all samples.
         baselines: folder of the saved baselines.
@@ -50,6 +51,8 @@ class Settings:
     engine: str | None = None
     train_device: str | None = None
     threads: int | None = None
+    jobs: int = 1
+    jobs_backend: str = "loky"
     latency_batch: int | None = None
     timing_seconds: float = 30.0
     calibration_shift: str = "warn"
@@ -90,6 +93,8 @@ class Settings:
             else _one_of("engine", engine, (*ENGINES, "auto")),
             train_device=get("train_device") or None,
             threads=_positive("threads", get("threads")),
+            jobs=_positive("jobs", get("jobs")) or 1,
+            jobs_backend=_backend(get("jobs_backend") or "loky"),
             latency_batch=_positive("latency_batch", get("latency_batch")),
             timing_seconds=_positive("timing_seconds", get("timing_seconds")) or 30.0,
             calibration_shift=_one_of(
@@ -114,6 +119,10 @@ class Settings:
             _check_folder("report", settings.report)
         if settings.cache is not None and not settings.no_cache:
             _check_folder("cache", settings.cache)
+        if settings.jobs == 1 and config.getoption("quant_jobs_backend") is not None:
+            raise pytest.UsageError(
+                "--quant-jobs-backend says nothing without --quant-jobs=N, N from 2 on"
+            )
         _check_save(settings)
         return settings
 
@@ -176,6 +185,21 @@ def _table_formats() -> tuple[str, ...]:
     from tabulate import tabulate_formats
 
     return tuple(tabulate_formats)
+
+
+def _backend(name: str) -> str:
+    """A backend that joblib knows, or Ray, which is told to it when it is used."""
+    from importlib.util import find_spec
+
+    from joblib.parallel import BACKENDS
+
+    if name == "ray":
+        if find_spec("ray") is None:
+            raise pytest.UsageError(
+                "quant_jobs_backend is 'ray', which is not installed: pip install 'pytest-quant[ray]'"
+            )
+        return name
+    return _one_of("jobs_backend", name, ("ray", *sorted(BACKENDS)))
 
 
 def _budget(name: str, given: float | None, usual: float) -> float:

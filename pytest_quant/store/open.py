@@ -16,27 +16,33 @@ from pytest_quant.quantize.build import build
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.saved.variant_file import save
 from pytest_quant.store.cache.cache import Cache
+from pytest_quant.store.spread.spread import Spread
 from pytest_quant.store.store import Store
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.measurements import Measures
 from pytest_quant.variant.variant import Variant
 
 
-def open_store(conditions: Conditions, cache: Cache | None = None) -> Store:
+def open_store(
+    conditions: Conditions, cache: Cache | None = None, spread: Spread | None = None
+) -> Store:
     """A store with our quantization flows and measurements.
 
     Args:
         conditions: under which all is built and measured.
         cache: of what an earlier run built and evaluated.
+        spread: processes on which variants are evaluated.
     """
-    return Store(conditions, build, measures_under(conditions, cache), cache)
+    return Store(conditions, build, measures_under(conditions, cache, spread), cache)
 
 
-def measures_under(conditions: Conditions, cache: Cache | None = None) -> Measures:
+def measures_under(
+    conditions: Conditions, cache: Cache | None = None, spread: Spread | None = None
+) -> Measures:
     """Our measurements under these conditions."""
 
     def measured(variant: Variant) -> Evaluation:
-        return evaluate(variant, conditions)
+        return evaluate(variant, conditions, spread)
 
     return Measures(
         evaluate=measured if cache is None else partial(cache.evaluate, measured),

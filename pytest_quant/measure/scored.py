@@ -1,0 +1,118 @@
+"""Scored: one batch of the eval data through a model, and what it gives."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.measure.finite import irregular
+from pytest_quant.subject.batches import on_cpu, size_of, unpack
+from pytest_quant.subject.counted import check_samples
+from pytest_quant.subject.digests import digests
+from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.scoring import score
+from pytest_quant.subject.subject import Subject, forward
+from pytest_quant.variant.evaluation import BatchScores, class_numbers
+from pytest_quant.variant.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What is needed to score batches, the model and the data apart.
+
+    Args:
+        subject: how the model is called, and a batch taken apart.
+        metrics: that score.
+        is_fp32: whether the baseline is scored, whose outputs have to be numbers.
+    """
+
+    subject: Subject
+    metrics: tuple[Metric, ...]
+    is_fp32: bool
+
+    @classmethod
+    def of(cls, variant: Variant) -> "Scoring":
+        """That of a variant."""
+        return cls(variant.subject, variant.admitted.metrics, variant.is_fp32)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether a metric gathers outputs and targets itself."""
+        return any(metric.is_accumulator for metric in self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """What one batch of n samples gave.
+
+    Args:
+        scores: of its samples.
+        labels: [n] int64; None where targets are no class numbers.
+        outputs, targets: that the scores are of; None where they were left behind, since no metric
+            gathers them.
+    """
+
+    scores: BatchScores
+    labels: Any
+    outputs: Any = None
+    targets: Any = None
+
+
+def score_batch(
+    scoring: Scoring, model: Any, who: str, batch: Any, *, whole: bool = False
+) -> ScoredBatch:
+    """One batch through the model.
+
+    Args:
+        scoring: by which.
+        model: to be run as it was built.
+        who: the variant, for messages.
+        batch: as the data yields it.
+        whole: whether outputs and targets are wanted in any case.
+
+    Raises:
+        QuantStageError: the model cannot run on it, or a metric not score it.
+    """
+    raw, targets = unpack(batch, "quant_eval_data", scoring.subject.batch)
+    inputs = on_cpu(raw)
+    check_samples(inputs, targets)
+    outputs = forward(scoring.subject, model, inputs, who)
+    scores = _scores(scoring.metrics, inputs, targets, outputs, scoring.is_fp32)
+    kept = (outputs, targets) if whole or scoring.gathers else (None, None)
+    return ScoredBatch(scores, class_numbers(targets), *kept)
+
+
+def _scores(
+    metrics: Iterable[Metric], inputs: Any, targets: Any, outputs: Any, is_fp32: bool
+) -> BatchScores:
+    size = size_of(inputs)
+    marks = irregular(outputs, size)
+    if is_fp32 and any(mark.startswith(b"nan") for mark in marks):
+        raise QuantStageError(
+            "evaluate",
+            "FP32's outputs contain NaN on quant_eval_data, so there is nothing to compare "
+            "with. Check the weights of quant_model and the scale of the inputs.",
+        )
+    is_broken = not is_fp32 and any(marks)
+    return BatchScores(
+        samples=digests((inputs, targets), size),
+        inputs=digests(inputs, size),
+        outputs=digests(outputs, size),
+        irregular=marks,
+        scores={
+            m.name: None if m.is_accumulator else _scored(m, outputs, targets, size, is_broken)
+            for m in metrics
+        },
+    )
+
+
+def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:
+    """The metric's scores; a mean of NaN when it cannot score outputs that are not finite where FP32's are,
+    since those are the variant's failure and no error of the metric."""
+    try:
+        return score(metric, outputs, targets, size)
+    except QuantStageError:
+        if is_broken:
+            return math.nan
+        raise

@@ -1,0 +1,1 @@
+"""The map over the batches of the eval data, on more than one process."""
