@@ -76,15 +76,9 @@ def _who_takes_more(variant: Variant) -> str:
 
     recipe, modules = variant.recipe, list(variant.fp32.model.modules())
     able = []
-    has_attention = any(
-        isinstance(each, torch.nn.TransformerEncoderLayer | torch.nn.TransformerDecoderLayer)
-        for each in modules
-    )
+    has_attention = any(isinstance(each, torch.nn.MultiheadAttention) for each in modules)
     if recipe and has_attention and not variant.has_failed(recipe.kind, "pt2e"):
-        able.append(
-            f"Recipe({recipe.kind!r}, flow='pt2e') takes the feed-forward layers of "
-            "nn.TransformerEncoder"
-        )
+        able.append(f"Recipe({recipe.kind!r}, flow='pt2e') takes attention's projections")
     recurrent = sorted({type(m).__name__ for m in modules if isinstance(m, torch.nn.RNNBase)})
     if recurrent and not variant.has_failed("dynamic"):
         able.append(f"dynamic quantization takes {' and '.join(recurrent)}")

@@ -14,10 +14,12 @@ class OneCall:
 
     Args:
         layers: multiply-adds of each Linear, convolution, recurrent and attention module that is
-            called, by name.
+            called, by name; attention's are its projections of what comes in, and its `out_proj`,
+            which is read and not called, has its own.
         functions: those of operators that take a tensor of a module without calling it, by its name:
             ``F.linear(x, self.words.weight)``, ``torch.addmm``.
-        unassigned: those of all other operators: ``q @ k``, a convolution with a computed kernel.
+        unassigned: those of all other operators: ``q @ k``, also inside attention, a convolution
+            with a computed kernel.
         idle: names of the outermost modules with parameters, none of which is called or read.
     """
 
@@ -82,7 +84,13 @@ def _seen(fp32: Variant) -> OneCall:
     def after(name: str) -> Any:
         def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
             operators.paused -= 1
-            layers[name] = layers.get(name, 0) + layer_macs(module, args, kwargs, output)
+            counts = {name: layer_macs(module, args, kwargs, output)}
+            if isinstance(module, nn.MultiheadAttention):
+                out, products = _attention_macs(module, *_query_and_key(args, kwargs))
+                counts[f"{name}.out_proj" if name else "out_proj"] = out
+                operators.unassigned += products
+            for each, count in counts.items():
+                layers[each] = layers.get(each, 0) + count
 
         return hook
 
@@ -137,7 +145,7 @@ def _idle(model: Any, called: set[str], read: set[int]) -> list[str]:
 
 
 def layer_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
-    """Multiply-adds of one call of a layer."""
+    """Multiply-adds of one call of a layer; of attention, those of its own weights."""
     import torch
 
     nn = torch.nn
@@ -154,10 +162,17 @@ def layer_macs(module: Any, args: Any, kwargs: Any, output: Any) -> int:
         steps = data.numel() // data.shape[-1]
         weights = sum(p.numel() for name, p in module.named_parameters() if "weight" in name)
         return int(steps * weights)
+    query, key = _query_and_key(args, kwargs)
+    of_keys = key.numel() // key.shape[-1] * (module.kdim + module.vdim) * query.shape[-1]
+    return int(query.numel() * query.shape[-1] + of_keys)
+
+
+def _query_and_key(args: Any, kwargs: Any) -> tuple[Any, Any]:
     query = args[0] if args else kwargs["query"]
-    key = args[1] if len(args) > 1 else kwargs.get("key", query)
-    width, tokens = query.shape[-1], query.numel() // query.shape[-1]
+    return query, args[1] if len(args) > 1 else kwargs.get("key", query)
+
+
+def _attention_macs(module: Any, query: Any, key: Any) -> tuple[int, int]:
+    """Multiply-adds of one call of attention: of `out_proj`, and of products of activations."""
     sequence = key.shape[1] if module.batch_first and key.ndim == 3 else key.shape[0]
-    of_keys = key.numel() // key.shape[-1] * (module.kdim + module.vdim) * width
-    of_queries = 2 * tokens * width * width  # with out_proj, which is not called as a module
-    return int(of_queries + of_keys + 2 * tokens * sequence * width)
+    return int(query.numel() * query.shape[-1]), int(2 * query.numel() * sequence)

@@ -16,7 +16,8 @@ def work_of(variant: Variant) -> dict[str, float] | None:
 
     Returns:
         ``convolution``, ``linear``, ``recurrent`` and ``attention``, each in [0, 1], together 1; a
-        kind that the model has not is 0. None for a model that has no such layers.
+        kind that the model has not is 0. Attention's are its projections, not the products of what
+        they give. None for a model that has no such layers.
     """
     return variant.fp32.once("work", lambda: _shares(variant.fp32))
 
@@ -26,6 +27,8 @@ def kind_of(module: Any) -> str | None:
     import torch
 
     nn = torch.nn
+    if isinstance(module, torch_api.attention_linear()):
+        return "attention"
     classes: dict[str, Any] = {
         "convolution": torch_api.convolution_base(),
         "linear": nn.Linear,

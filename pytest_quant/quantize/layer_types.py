@@ -3,6 +3,7 @@
 LINEAR = frozenset({"Linear"})
 TRANSPOSED = frozenset(f"ConvTranspose{n}d" for n in (1, 2, 3))
 CONVOLUTIONS = frozenset(f"Conv{n}d" for n in (1, 2, 3)) | TRANSPOSED
+ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"})  # and its out_proj
 RECURRENT = frozenset({"LSTM", "GRU", "LSTMCell", "GRUCell", "RNNCell"})
 EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag"})
 WEIGHTED = LINEAR | CONVOLUTIONS | EMBEDDINGS  # whose weights are rounded beforehand

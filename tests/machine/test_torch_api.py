@@ -261,3 +261,22 @@ def test_no_other_file_of_the_package_names_what_is_private():
         if re.search(private, line) and not line.strip().startswith(("#", '"', "`"))
     ]
     assert [line for line in found if "``torch" not in line and 'STACKS = {"ao"' not in line] == []
+
+
+def test_what_attention_is_made_of_can_be_seen():
+    seen = []
+
+    class Seeing(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(func.__name__)
+            if func.__name__ == "multi_head_attention_forward":
+                with self:
+                    return torch_api.unguarded(func)(*args, **(kwargs or {}))
+            return func(*args, **(kwargs or {}))
+
+    layer, x = torch.nn.MultiheadAttention(8, 2).eval(), torch.randn(3, 2, 8)
+    expected = layer(x, x, x, need_weights=False)[0]
+    with Seeing(), torch.no_grad(), torch_api.without_fast_path():
+        assert torch.equal(layer(x, x, x, need_weights=False)[0], expected)
+    assert seen.count("multi_head_attention_forward") == 1
+    assert seen.count("linear") == 2

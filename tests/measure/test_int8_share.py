@@ -117,7 +117,8 @@ def test_multiply_adds_of_recurrent_and_attention_layers_by_hand():
     steps = BATCH * 4
     assert multiply_adds(toy_variant("dynamic", model=Recurrent())) == {
         "lstm": steps * 4 * 5 * (2 + 5),  # four gates, from input and state
-        "attention": steps * 4 * 5 * 5 + 2 * steps * 4 * 5,  # projections; scores and their sums
+        "attention": steps * 3 * 5 * 5,  # without the scores and their sums, which have no weight
+        "attention.out_proj": steps * 5 * 5,
         "fc": BATCH * 5 * 3,
     }
 

@@ -27,7 +27,7 @@ class Everything(torch.nn.Module):
 
 def test_each_kind_has_its_share():
     conv, gru = 4 * 2 * 3, 4 * 3 * 5 * (3 + 5)  # four steps; three gates, from input and state
-    attention = 4 * 4 * 5 * 5 + 2 * 4 * 4 * 5  # four projections; scores and their sums
+    attention = 4 * 4 * 5 * 5  # four projections; scores and their sums have no weight
     total = conv + gru + attention + 5 * 3
     assert work_of(toy_variant(model=Everything()).fp32) == pytest.approx(
         {

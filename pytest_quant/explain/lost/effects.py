@@ -16,6 +16,7 @@ from pytest_quant.explain.lost.noise import Noise, decibels, noise_share
 from pytest_quant.explain.lost.range_fit import fits_of
 from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import Simulation
+from pytest_quant.explain.lost.weighted import weight_of
 from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.subject.batches import call, size_of, taken, tensors_in
 from pytest_quant.variant.recipe import Recipe
@@ -117,7 +118,7 @@ def effects_in_place(variant: Variant, probe: Any, deadline: float) -> Effects:
             Layer(
                 name,
                 type(module).__name__,
-                sum(parameter.numel() for parameter in module.parameters()),
+                sum(parameter.numel() for parameter in module.parameters(recurse=False)),
                 macs.get(name, 0),
                 sqnr=noise if noise is not None and math.isfinite(noise) else None,
                 effect=effect,
@@ -156,13 +157,13 @@ def measured_layers(
         if time.perf_counter() < deadline:
             outputs = simulation.outputs(probe, simulation.alone(name), noise)
             effect = noise_share(reference, outputs)
-        weight = sqnr(module.weight.detach(), simulation.weights[name])
+        weight = sqnr(weight_of(module).detach(), simulation.weights[name])
         own = [fit for site, fit in fits.items() if site[0] == name]
         layers.append(
             Layer(
                 name,
                 type(module).__name__,
-                sum(parameter.numel() for parameter in module.parameters()),
+                sum(parameter.numel() for parameter in module.parameters(recurse=False)),
                 macs.get(name, 0),
                 sqnr=decibels(noise.noise / noise.signal) if noise.signal else None,
                 weight_sqnr=weight if math.isfinite(weight) else None,

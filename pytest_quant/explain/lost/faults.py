@@ -5,6 +5,7 @@ from typing import Any
 
 from pytest_quant.explain.lost.fault import Fault, FaultKind
 from pytest_quant.explain.lost.range_fit import Fit, outlier_of
+from pytest_quant.explain.lost.weighted import weight_of
 
 OUTLIER = 10.0  # times the median channel: more than three bits of its neighbours' range are gone
 SATURATED = 0.01  # of the activations; less is what a histogram observer clips anyway
@@ -53,7 +54,7 @@ def faults_of_range(fits: Iterable[Fit]) -> tuple[Fault, ...]:
 
 
 def _folded(layer: Any, scale: Any) -> Any:
-    weight = layer.weight.detach()
+    weight = weight_of(layer).detach()
     if scale is None or getattr(layer, "transposed", False):
         return weight
     return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))

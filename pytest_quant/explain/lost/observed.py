@@ -9,6 +9,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
 from pytest_quant.explain.lost.tracking import FUSED, WEIGHTED, LayerTracking, Site, Tag, tag_of
+from pytest_quant.explain.lost.weighted import is_weighted, owners_of, weight_of
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.methods.registry import facts_of, method_of
 from pytest_quant.subject.batches import call
@@ -30,11 +31,12 @@ def simulation_of(
         batches: inputs to observe.
     """
     layers = {name: module.get_submodule(name) for name in names}
-    layers = {n: layer for n, layer in layers.items() if _has_weight(layer)}
+    layers = {n: layer for n, layer in layers.items() if is_weighted(layer)}
     observers, compiled = _observers(recipe), facts_of(recipe).is_compiled
     floats_tail = facts_of(recipe).floats_tail
-    ids = {id(layer.weight): name for name, layer in layers.items()}
-    watch = _Observing(ids, compiled, lambda name: observers.activation(layers.get(name)))
+    watch = _Observing(
+        owners_of(layers), compiled, lambda name: observers.activation(layers.get(name))
+    )
     with torch.no_grad():
         for inputs in batches:
             watch.seen.clear()
@@ -60,13 +62,9 @@ def _observers(recipe: Recipe) -> LayerObservers:
     return found
 
 
-def _has_weight(layer: Any) -> bool:
-    return isinstance(getattr(layer, "_parameters", {}).get("weight"), torch.Tensor)
-
-
 def _rounded_weight(layer: Any, observer: Any, scale: Any) -> Any:
     """The weight that int8 can hold; BatchNorm's scale, [channels], is in it when it is rounded."""
-    weight = layer.weight.detach()
+    weight = weight_of(layer).detach()
     if scale is not None and not getattr(layer, "transposed", False):
         factor = scale.reshape(-1, *[1] * (weight.ndim - 1))
         factor = torch.where(factor == 0, torch.ones_like(factor), factor)

@@ -7,6 +7,7 @@ import torch
 
 from pytest_quant.explain.lost.simulation import Simulation
 from pytest_quant.explain.lost.tracking import LayerTracking, Site, Tag
+from pytest_quant.explain.lost.weighted import owners_of
 from pytest_quant.subject.batches import call
 
 
@@ -47,7 +48,7 @@ def outlier_of(values: Any, axis: int) -> float:
 
 class _Fitting(LayerTracking):
     def __init__(self, simulation: Simulation) -> None:
-        names = {id(layer.weight): name for name, layer in simulation.layers.items()}
+        names = owners_of(simulation.layers)
         super().__init__(names, simulation.fused, not simulation.compiled)
         self.simulation = simulation
         self.fits: dict[Site, Fit] = {}
@@ -68,6 +69,7 @@ class _Fitting(LayerTracking):
         grid = self.simulation.grids.get(site)
         if site in self.fits or grid is None or grid.axis is not None or not values.numel():
             return
-        linear = isinstance(self.simulation.layers.get(site[0]), torch.nn.Linear)
+        kinds = (torch.nn.Linear, torch.nn.MultiheadAttention)
+        linear = isinstance(self.simulation.layers.get(site[0]), kinds)
         outlier = outlier_of(values, -1 if linear else 1) if values.ndim > 1 else 1.0
         self.fits[site] = Fit(grid.saturated(values), grid.used(values), outlier)

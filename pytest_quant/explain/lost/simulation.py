@@ -16,6 +16,7 @@ import torch
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.noise import Noise
 from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
+from pytest_quant.explain.lost.weighted import like_part, owners_of, weight_of
 from pytest_quant.machine import torch_api
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
@@ -123,7 +124,7 @@ class _Rounding(LayerTracking):
     """Rounds what the switches say."""
 
     def __init__(self, simulation: Simulation, switches: Switches, noise: Noise | None) -> None:
-        names = {id(layer.weight): name for name, layer in simulation.layers.items()}
+        names = owners_of(simulation.layers)
         super().__init__(names, simulation.fused, not simulation.compiled)
         self.simulation = simulation
         self.switches = switches
@@ -131,7 +132,10 @@ class _Rounding(LayerTracking):
 
     def weight(self, layer: str, weight: Any) -> Any:
         on = self.switches.weights and layer in self.switches.layers
-        return self.simulation.weights[layer] if on else weight
+        if not on:
+            return weight
+        whole = weight_of(self.simulation.layers[layer])
+        return like_part(weight, whole, self.simulation.weights[layer])
 
     def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
         takes = layer in self.switches.layers and (tag is None or not self.switches.own_only)

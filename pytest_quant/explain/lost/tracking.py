@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from pytest_quant.explain.lost.weighted import owner_of
+from pytest_quant.machine import torch_api
 from pytest_quant.subject.batches import tensors_in
 
 LAYERS = frozenset(
     ["linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))]
 )
+ATTENTION = "multi_head_attention_forward"
 FUSED = frozenset(["relu", "relu_"])
 MOVES = frozenset(["flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze"])
 MOVES |= {"max_pool1d", "max_pool2d", "max_pool3d", "contiguous", "dropout", "detach", "clone"}
@@ -64,7 +67,7 @@ class LayerTracking(TorchFunctionMode):
     """While entered, tells its methods of each layer's call; they may change the tensors.
 
     Args:
-        names: id of a weight -> name of its layer.
+        names: of layers, as `weighted.owners_of` gives them.
         fused: names of functions that become part of the layer before them.
         others: whether operations without a weight are int8 operations too.
     """
@@ -142,8 +145,11 @@ class LayerTracking(TorchFunctionMode):
     ) -> Any:
         if name in LAYERS:
             weight = args[1] if len(args) > 1 else kwargs.get("weight")
-            if (layer := self.names.get(id(weight))) is not None:
+            if (layer := owner_of(weight, self.names)) is not None:
                 return self._layer(layer, func, args, kwargs)
+        if name == ATTENTION:
+            with self:  # which sees what it is made of
+                return torch_api.unguarded(func)(*args, **kwargs)
         tag = tag_of(args[0]) if args else None
         if tag is not None and tag.open and (name == "batch_norm" or name in self.fused):
             return self._fused(name, tag, func, args, kwargs)

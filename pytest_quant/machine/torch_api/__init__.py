@@ -16,6 +16,8 @@ from pytest_quant.machine.torch_api.torch_graphs import (
     part_numbers,
     part_paddings,
     refuse_unowned,
+    show_linears,
+    show_parents,
     sizes_of_inputs,
 )
 from pytest_quant.machine.torch_api.torch_hooks import (
@@ -47,6 +49,7 @@ from pytest_quant.machine.torch_api.torch_layers import (
     remove_reparametrization,
     set_padding,
     transposed_base,
+    unguarded,
     unsaved_buffers,
     without_fast_path,
     wrapped,
@@ -132,8 +135,11 @@ __all__ = [
     "round_nothing",
     "set_global_hooks",
     "set_padding",
+    "show_linears",
+    "show_parents",
     "sizes_of_inputs",
     "transposed_base",
+    "unguarded",
     "unsaved_buffers",
     "without_eager_mode",
     "without_fast_path",

@@ -1,5 +1,6 @@
 """Graphs: what exported and traced graphs know of the model that they came from."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,11 @@ def is_exported(model: Any) -> bool:
 def owner_of(node: Any) -> str:
     """The user's name of the innermost module that made a node of an exported graph; empty for none."""
     stack = node.meta.get(STACK) or {"": ("", None)}
-    return str(list(stack.values())[-1][0]).removeprefix(ROOT).removeprefix(".")
+    return _plain(list(stack.values())[-1][0])
+
+
+def _plain(name: Any) -> str:
+    return str(name).removeprefix(ROOT).removeprefix(".")
 
 
 def refuse_unowned(graph: Any) -> None:
@@ -65,6 +70,63 @@ def part_numbers(graph: Any) -> None:
         is_addition = node.target in (aten.add.Tensor, aten.add_.Tensor)
         if is_addition and node.meta.get(SOURCES) and not isinstance(node.args[1], torch.fx.Node):
             node.meta[SOURCES] = [(node.name, "addition of a number")]
+
+
+def show_linears(graph: Any) -> None:
+    """Let each product with a parameter, or a part of one, count as a Linear of the module that owns it.
+
+    torchao looks for Linear by the layer or function that a node came from. That of a node which
+    attention's own functions made, or a model's code in an export that is not strict, is another one or
+    none. The owner may be a module inside the caller: attention reads the weight of its `out_proj`.
+    """
+    import torch
+
+    for node in graph.graph.nodes:
+        weight = _parameter(node.args[1]) if node.target is torch.ops.aten.linear.default else None
+        if weight is None:
+            continue
+        if not _is_linear(node):
+            node.meta[SOURCES] = [(node.name, torch.nn.functional.linear)]
+        owner, caller = str(weight.target).rpartition(".")[0], owner_of(node)
+        if owner.startswith(f"{caller}." if caller else "") and owner != caller:
+            stack = dict(node.meta.get(STACK) or {})
+            node.meta[STACK] = stack | {f"{weight.name} of {owner}": (owner, torch.nn.Module)}
+
+
+def show_parents(graph: Any) -> None:
+    """Let each node lie in all modules that its own lies in: lists of modules are never called, so that
+    an export does not know of them."""
+    import torch
+
+    for node in graph.graph.nodes:
+        stack = node.meta.get(STACK) or {}
+        known = {_plain(name) for name, _ in stack.values()}
+        parts = [name.split(".") for name in known]
+        above = {".".join(names[:end]) for names in parts for end in range(1, len(names))} - known
+        if above:
+            node.meta[STACK] = {f" {name}": (name, torch.nn.Module) for name in above} | stack
+
+
+def _parameter(node: Any) -> Any | None:
+    """The node of the parameter that a node is, or that it takes a part of; None for what is computed."""
+    import torch
+
+    aten = torch.ops.aten
+    parts = (operator.getitem, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default)
+    while node.op == "call_function" and node.target in (*parts, aten.slice.Tensor):
+        node = node.args[0]
+    return node if node.op == "get_attr" else None
+
+
+def _is_linear(node: Any) -> bool:
+    """Whether torchao sees that a node is a Linear."""
+    import torch
+
+    linear, sources = torch.nn.Linear, node.meta.get(SOURCES)
+    if sources:
+        return sources[-1][1] in (linear, torch.nn.functional.linear)
+    stack = list((node.meta.get(STACK) or {}).values())
+    return bool(stack) and stack[-1][1] in (linear, f"{linear.__module__}.{linear.__qualname__}")
 
 
 def form_of_outputs(graph: Any) -> Any:

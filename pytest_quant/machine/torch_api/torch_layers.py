@@ -1,5 +1,6 @@
 """Layers: PyTorch's own classes of layers, and what they hold."""
 
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -115,6 +116,17 @@ def quantized_parts(tensor: Any) -> list[Any]:
         return [*parts, tensor.q_scale(), tensor.q_zero_point()]
     scales, points = tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()
     return [*parts, scales, points, tensor.q_per_channel_axis()]
+
+
+def unguarded(function: Any) -> Any:
+    """One of PyTorch's own functions in Python, which asks nobody whether he overrides it, but lets those
+    functions ask that it calls."""
+    own = {**function.__globals__, "has_torch_function": lambda _: False}
+    made = types.FunctionType(
+        function.__code__, own, function.__name__, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 @contextmanager

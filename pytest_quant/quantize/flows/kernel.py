@@ -18,6 +18,9 @@ from pytest_quant.machine import torch_api
 class Kernel:
     """A compiled graph, which takes its inputs laid out as they were when it was compiled.
 
+    Inductor lets a Linear or convolution add its output to what it is added to, in place, even where that
+    is an input. Such a kernel is given copies of those inputs that it was seen to change.
+
     Args:
         run: takes the tensors one by one.
         inputs: that it was compiled for.
@@ -37,6 +40,11 @@ class Kernel:
         self.form = form
         self.types = [tensor.dtype for tensor in inputs]
         self._takes = takes
+        self._written = [False] * len(inputs)
+        given = [tensor.clone() for tensor in inputs]
+        self(given)  # what is wrong with a kernel shows when it runs
+        same = map(torch.equal, given, inputs)
+        self._written = [not is_same for is_same in same]
 
     def takes(self, inputs: list[Any]) -> bool:
         """Whether it was compiled for sizes that these tensors have too."""
@@ -50,6 +58,8 @@ class Kernel:
             inputs = list(map(_laid_out, inputs, self.strides))
         else:
             inputs = [tensor.contiguous() for tensor in inputs]
+        pairs = zip(inputs, self._written, strict=True)
+        inputs = [tensor.clone() if written else tensor for tensor, written in pairs]
         leaves = pytree.tree_leaves(self.run(*inputs))
         return leaves[0] if self.form.is_leaf() else pytree.tree_unflatten(leaves, self.form)
 
@@ -88,7 +98,6 @@ def compiled(
                 )
                 made = inductor.compile(copy.deepcopy(graph), stand_ins)
                 kernel = Kernel(made, inputs, form, takes)
-                kernel(inputs)  # what is wrong with a kernel shows when it runs
                 found = torch_api.kernels_found()
                 return kernel, None if found is None else found - (before or 0)
     except Exception as error:

@@ -28,7 +28,7 @@ from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import in_numbers
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
-from pytest_quant.quantize.layer_types import CONVOLUTIONS, LINEAR
+from pytest_quant.quantize.layer_types import ATTENTION, CONVOLUTIONS, LINEAR
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.subject.batches import mapped, taken, tensors_in
 from pytest_quant.variant.facts import Facts, Ranges
@@ -97,6 +97,8 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
             torch_api.refuse_unowned(graph)
             torch_api.part_paddings(graph)
             torch_api.part_numbers(graph)
+            torch_api.show_linears(graph)
+            torch_api.show_parents(graph)
             quantizer = x86.X86InductorQuantizer()
             if recipe.kind == "dynamic":  # only Linear has a dynamic kernel
                 quantizer.set_function_type_qconfig(
@@ -154,7 +156,7 @@ def facts(recipe: Recipe) -> Facts:
     return Facts(
         f"{recipe.kind} in flow {NAME}",
         Ranges.AT_EACH_CALL if dynamic else Ranges.BEFOREHAND,
-        covers=LINEAR if dynamic else LINEAR | CONVOLUTIONS,
+        covers=LINEAR | ATTENTION if dynamic else LINEAR | ATTENTION | CONVOLUTIONS,
         scale_bytes=SCALES if recipe.per_channel else 0,
         folds_batchnorm=not dynamic,
         is_compiled=True,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from builders import ONE_THREAD
 
-from pytest_quant import Recipe
+from pytest_quant import Recipe, Subject, explain
 from pytest_quant.explain.lost.noise import noise_share
 from pytest_quant.explain.lost.simulate import simulated
 from pytest_quant.explain.lost.simulation import in_float
@@ -128,3 +128,28 @@ def test_integers_that_are_made_of_activations_are_not_rounded():
     )
     built, inside = decibels(own)
     assert inside == pytest.approx(built, abs=3)
+
+
+@pytest.mark.parametrize("crossing", [False, True])
+def test_the_projections_of_attention_are_layers_of_their_own(crossing):
+    class Attending(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+
+        def forward(self, x):
+            other = x.sin() if crossing else x  # then attention takes parts of its weight
+            return self.attention(x, other, other, need_weights=False)[0].flatten(1)
+
+    torch.manual_seed(0)
+    shown, seen = torch.randn(2, 32, 5, 16)
+    subject = Subject(
+        Attending().eval(), eval_data=[(shown, torch.arange(32) % 3)], calibration_data=[seen]
+    )
+    recipe = Recipe("static", flow="pt2e")
+    explanation = explain(open_store(ONE_THREAD).variant(subject, recipe))
+    layers = {layer.name: layer for layer in explanation.layers}
+    assert set(layers) == {"attention", "attention.out_proj"}
+    assert all(layer.weight_sqnr > 40 and layer.sqnr > 20 for layer in layers.values())
+    assert layers["attention"].parameters == 3 * 16 * 16 + 3 * 16
+    assert explanation.sqnr["built"] == pytest.approx(explanation.sqnr["whole"], abs=3)

@@ -318,3 +318,23 @@ def test_an_embedding_that_shares_its_weight_with_an_int8_head_is_not_int8():
         prepared = pt2e.prepare(model, STATIC, "onednn", example)
         prepared(ids)
         assert pt2e.convert(prepared, example).int8_modules == {"head"}
+
+
+def test_an_input_that_is_added_to_stays_what_it_is():
+    """Inductor has kernels that add to what is there already."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return x + self.layer(x.sin())
+
+    variant = built(made(Residual), STATIC, numbers, metric=anything)
+    x = variant.admitted.first_inputs
+    before = x.clone()
+    outputs = variant(x)
+    assert torch.equal(x, before)
+    assert torch.equal(variant(x), outputs)
+    assert decibels(variant) > 30

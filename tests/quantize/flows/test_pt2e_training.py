@@ -99,7 +99,7 @@ def test_dropout_is_on_in_training_and_off_after_it(dropping):
         with variant.running():
             assert torch.equal(model(x), model(x))
     assert decibels(variant) > 20
-    assert decibels_of_conversion(variant) > 25
+    assert decibels_of_conversion(variant) > 20
 
 
 def test_train_and_eval_switch_the_rates_back_and_forth(dropping):
