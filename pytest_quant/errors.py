@@ -51,6 +51,18 @@ class NothingToQuantizeError(QuantStageError):
         return NothingToQuantizeError(self.stage, self.sentence)
 
 
+class UnwantedError(QuantStageError):
+    """What was looked at before it was compiled is to be no further made: no fault of the flow's."""
+
+    @property
+    def reason(self) -> str:
+        """Half a sentence that goes on after the flow's name."""
+        return self.sentence
+
+    def _same(self) -> "QuantStageError":
+        return UnwantedError(self.stage, self.sentence)
+
+
 def in_brief(error: BaseException, lines: int = 1) -> str:
     """Type and first lines of an error from somebody else's code, at most 300 characters."""
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])

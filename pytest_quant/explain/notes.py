@@ -2,7 +2,7 @@
 
 from pytest_quant.errors import listed
 from pytest_quant.machine.engines import must_reduce_range
-from pytest_quant.store.weighing import WEIGHED
+from pytest_quant.store.choice import WEIGHED
 from pytest_quant.variant.evaluation import has_flips
 from pytest_quant.variant.variant import Variant
 

@@ -9,6 +9,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.engines import supported_engines
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.methods.registry import facts_of, flows_of
+from pytest_quant.store.choice import Choice
 from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
@@ -41,8 +42,8 @@ def inputs_of(fp32: Variant, subject: Subject) -> Any:
 
 def fastest(
     recipe: Recipe, fp32: Variant, inputs: Any, make: Callable[[Recipe], Variant]
-) -> tuple[Recipe, str]:
-    """The recipe with the flow and engine to build it with, and a note on how they were found.
+) -> Choice:
+    """The flow and engine to build a recipe with, and a note on how they were found.
 
     Each contender makes the variant and runs beside FP32. One that is more than 1 dB less exact than the
     most exact is out; of the others the fastest wins. QAT's are found with static variants, since
@@ -60,7 +61,9 @@ def fastest(
     contenders = list(_contenders(recipe, fp32))
     if len(contenders) == 1:
         (only,) = contenders
-        return only, f"flow {only.flow} runs on engine {only.engine} alone"
+        return Choice(
+            only.flow, only.engine, f"flow {only.flow} runs on engine {only.engine} alone"
+        )
     found: dict[str, tuple[float, float, Recipe]] = {}
     failed: dict[str, QuantStageError] = {}
     with fp32.running():
@@ -85,7 +88,9 @@ def fastest(
     listed = [f"{name} {ratio:.2f}x at {dB:.1f} dB" for name, (ratio, dB, _) in found.items()]
     listed += [f"{name} failed" for name in failed]
     what = f"flow {winner}" if recipe.flow == "best" else f"engine {winner}"
-    return found[winner][2], f"{what} is the fastest here that is exact: {', '.join(listed)}"
+    chosen = found[winner][2]
+    note = f"{what} is the fastest here that is exact: {', '.join(listed)}"
+    return Choice(chosen.flow, chosen.engine, note)
 
 
 def _contenders(recipe: Recipe, fp32: Variant) -> Iterator[Recipe]:

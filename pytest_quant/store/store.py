@@ -2,21 +2,26 @@
 
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from typing import Any
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, UnwantedError
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.measure.shifted import shifted, shifted_in
-from pytest_quant.store.cache.cache import Build, Cache
+from pytest_quant.quantize.built import Built
+from pytest_quant.store.cache.cache import Cache
+from pytest_quant.store.choice import Choice
 from pytest_quant.store.contest import fastest, inputs_of, is_contest
 from pytest_quant.store.weighing import is_weighed, weighed
-from pytest_quant.subject.subject import Subject, admit
+from pytest_quant.subject.subject import Admitted, Subject, admit
 from pytest_quant.subject.weights_digest import weights_digest
 from pytest_quant.variant.kept import BUILD
-from pytest_quant.variant.measurements import Measures
+from pytest_quant.variant.measurements import NO_DRAWER, Measures
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
+
+Build = Callable[..., Built]  # as `build.build`
 
 
 class Store:
@@ -69,28 +74,38 @@ class Store:
         name = name or recipe.label
         fp32 = self.fp32(subject)
 
+        def made(chosen: Recipe, look: Callable[[Variant], None] | None = None) -> Variant:
+            return self._made(subject, chosen, name, fp32, ids, look)
+
         def make() -> Variant:
-            if not is_contest(recipe, self.conditions):
-                made = self._made(subject, recipe, name, fp32, ids)
-                if not is_weighed(recipe):
-                    return made
-                return weighed(
-                    made,
-                    recipe,
-                    lambda trial: self._made(subject, trial, name, fp32, ids),
-                    lambda static: self.variant(subject, static),
-                )
-            chosen, note = fastest(
-                recipe,
-                fp32,
-                inputs_of(fp32, subject),
-                lambda trial: self._made(subject, trial, trial.label, fp32, ""),
-            )
-            variant = self._made(subject, chosen, name, fp32, ids)
-            variant.notes.append(note)
+            if not (is_contest(recipe, self.conditions) or is_weighed(recipe)):
+                return made(recipe)
+            admitted = replace(fp32.admitted, subject=subject)
+            choosing = nullcontext(NO_DRAWER)
+            with self.cache.choice(admitted, recipe) if self.cache else choosing as drawer:
+                if (plain := drawer.get()) is not None:
+                    choice = Choice(**plain)
+                    variant = made(choice.recipe(recipe))
+                elif is_contest(recipe, self.conditions):
+                    choice = self._contest(subject, recipe, fp32)
+                    variant = made(choice.recipe(recipe))
+                else:
+                    variant, choice = weighed(
+                        made(recipe), recipe, made, lambda static: self.variant(subject, static)
+                    )
+                drawer.put(asdict(choice))
+            choice.tell(variant)
             return variant
 
         return self._look_up(subject, (recipe, name), recipe.kind, make)
+
+    def _contest(self, subject: Subject, recipe: Recipe, fp32: Variant) -> Choice:
+        return fastest(
+            recipe,
+            fp32,
+            inputs_of(fp32, subject),
+            lambda trial: self._made(subject, trial, trial.label, fp32, ""),
+        )
 
     def release(self, identity: Hashable) -> None:
         """Forget all variants that depend on an input, so that their memory is free.
@@ -107,35 +122,52 @@ class Store:
                     self._variants.pop(key, None)
 
     def _made(
-        self, subject: Subject, recipe: Recipe, name: str, fp32: Variant, ids: str
+        self,
+        subject: Subject,
+        recipe: Recipe,
+        name: str,
+        fp32: Variant,
+        ids: str,
+        look: Callable[[Variant], None] | None = None,
     ) -> Variant:
+        """The variant; `look` is given it before it is compiled."""
         admitted = replace(fp32.admitted, subject=subject)  # with its own data for tuning
+
+        def variant_of(built: Built) -> Variant:
+            return Variant(
+                name,
+                admitted,
+                built.module,
+                self._measures,
+                recipe=built.recipe,
+                ids=ids,
+                fp32=fp32,
+                fake_quantized=built.fake_quantized,
+                tuned_on=built.tuned_on,
+                seconds=built.seconds,
+                notes=[shift.told, *built.notes] if shift else built.notes,
+            )
+
         shift = shifted(fp32, subject, recipe)
         try:
+            seen = () if look is None else (lambda built: look(variant_of(built)),)
+
+            def make(admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
+                return self._build(admitted, recipe, conditions, *seen)
+
             if self.cache is None:
-                built = self._build(admitted, recipe, self.conditions)
+                built = make(admitted, recipe, self.conditions)
             else:
-                built = self.cache.build(self._build, admitted, recipe)
+                built = self.cache.build(make, admitted, recipe)
         except QuantStageError as error:
-            fp32.failures.add((recipe.kind, recipe.flow))
+            if not isinstance(error, UnwantedError):
+                fp32.failures.add((recipe.kind, recipe.flow))
             if shift is None or error.stage == "fixture":
                 raise
             raise QuantStageError(error.stage, f"{shift.sentence} {error.sentence}") from error
         shift = shift or shifted_in(fp32, subject, recipe, built.seen)
         fp32.failures.update((recipe.kind, flow) for flow in built.refused)
-        variant = Variant(
-            name,
-            admitted,
-            built.module,
-            self._measures,
-            recipe=built.recipe,
-            ids=ids,
-            fp32=fp32,
-            fake_quantized=built.fake_quantized,
-            tuned_on=built.tuned_on,
-            seconds=built.seconds,
-            notes=[shift.told, *built.notes] if shift else built.notes,
-        )
+        variant = variant_of(built)
         variant.keep("shift", shift)
         variant.keep(BUILD, built.kept)
         return variant

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, UnwantedError
+from pytest_quant.measure.compile_seconds import compile_seconds
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.measure.one_call import multiply_adds, one_call
 from pytest_quant.quantize.methods.registry import facts_of, flows_after
 from pytest_quant.quantize.names import kept
+from pytest_quant.store.choice import Choice
 from pytest_quant.store.contest import static_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -19,7 +21,6 @@ INEXACT = 10.0  # dB: right models of random weights have 14 and more (reports/z
 EXACT = 20.0  # dB: enough for another flow
 ONE_BIT = 6.02  # dB: what a flow that takes more may lose
 SECONDS = 300.0  # after which no further flow is tried, and no variant trained again
-WEIGHED = "flows weighed"  # under which a variant keeps that others were tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,12 @@ class Weight:
 
     def __str__(self) -> str:
         assert self.variant.recipe is not None
-        return (
-            f"{self.variant.recipe.flow} takes {100 * self.share:.0f} % at {self.exactness:.0f} dB"
-        )
+        return f"{self.variant.recipe.flow} takes {self.figures}"
+
+    @property
+    def figures(self) -> str:
+        """For a person."""
+        return f"{100 * self.share:.0f} % at {self.exactness:.0f} dB"
 
 
 def is_weighed(recipe: Recipe) -> bool:
@@ -60,25 +64,26 @@ def is_weighed(recipe: Recipe) -> bool:
 def weighed(
     first: Variant,
     asked: Recipe,
-    make: Callable[[Recipe], Variant],
+    make: Callable[[Recipe, Callable[[Variant], None]], Variant],
     static: Callable[[Recipe], Variant],
-) -> Variant:
+) -> tuple[Variant, Choice]:
     """The variant by the flow that is best for the model; the first one where no other is better.
 
     Others are tried only where the first leaves more than a tenth of the multiply-adds FP32, beyond what
-    the recipe keeps FP32, or is less exact than rounding explains.
+    the recipe keeps FP32, or is less exact than rounding explains. What is compiled is weighed before, by
+    what its graph computes operation by operation, and compiled only if it is better and in time.
 
     Args:
         first: by the first flow that can.
         asked: its recipe, with the flow left open.
-        make: builds the variant by another flow.
+        make: builds the variant by another flow, and shows it before it is compiled.
         static: gives the static variant of a recipe. QAT's flow is found with it, since training takes
             long and does not change what a flow takes.
     """
     start = time.perf_counter()
     known = _weight(first)
     if known is None or not _leaves_much(known, asked):
-        return first
+        return first, Choice(asked.flow, asked.engine)
     best, others, failed = known, list[Weight](), dict[str, str]()
     for flow in _others(first, asked, static):
         took = sum(best.variant.seconds.values()) if best.variant.facts.trains else 0.0
@@ -86,7 +91,10 @@ def weighed(
             failed[flow] = "was not tried, since that takes long"
             continue
         try:
-            tried = _weight(make(replace(asked, flow=flow)))
+            tried = _weight(make(replace(asked, flow=flow), _Look(best, start)))
+        except _NotBetter as found:
+            others.append(found.weight)
+            continue
         except QuantStageError as error:
             failed[flow] = getattr(error, "reason", str(error)).removeprefix(f"{flow} ").rstrip(".")
             continue
@@ -97,10 +105,45 @@ def weighed(
         others.append(tried)
         if not _leaves_much(best, asked):
             break
-    best.variant.keep(WEIGHED, True)
-    if others or failed:
-        best.variant.notes.append(_told(best, others, failed))
-    return best.variant
+    flow = asked.flow if best is known or best.variant.recipe is None else best.variant.recipe.flow
+    note = _told(best, others, failed) if others or failed else None
+    return best.variant, Choice(flow, asked.engine, note, others_tried=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Lets what is no better than the best so far, or takes too long, be no further made.
+
+    Args:
+        best: so far.
+        start: of the weighing, by `time.perf_counter`.
+    """
+
+    best: Weight
+    start: float
+
+    def __call__(self, variant: Variant) -> None:
+        found = _weight(variant)
+        if found is not None and not found.is_better_than(self.best):
+            raise _NotBetter(found)
+        needed = compile_seconds(variant.model)
+        if time.perf_counter() - self.start + needed > SECONDS:
+            what = "would take too long" if found is None else f"would take {found.figures}"
+            raise UnwantedError(
+                "compile", f"{what}, but was not compiled, which takes about {needed:.0f} s."
+            )
+
+
+class _NotBetter(UnwantedError):
+    """What was tried is no better.
+
+    Args:
+        weight: of it.
+    """
+
+    def __init__(self, weight: Weight) -> None:
+        super().__init__("convert", str(weight))
+        self.weight = weight
 
 
 def _others(first: Variant, asked: Recipe, static: Callable[[Recipe], Variant]) -> Iterable[str]:

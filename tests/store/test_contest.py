@@ -42,8 +42,8 @@ def contest(recipe, planted):
             raise found
         return found
 
-    chosen, note = fastest(recipe, Planted(), SIGNAL, make)
-    return (chosen.engine, note), built
+    choice = fastest(recipe, Planted(), SIGNAL, make)
+    return (choice.engine, choice.note), built
 
 
 @pytest.fixture
@@ -124,7 +124,8 @@ def contestants(recipe, planted, monkeypatch, flows=("fx", "pt2e", "parts")):
             raise found
         return found
 
-    return fastest(recipe, Planted(), SIGNAL, make), built
+    choice = fastest(recipe, Planted(), SIGNAL, make)
+    return (choice.recipe(recipe), choice.note), built
 
 
 def test_every_flow_meets_every_engine_once(four, monkeypatch):

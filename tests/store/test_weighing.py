@@ -19,7 +19,7 @@ class Planted:
         self.seconds = {"train": seconds}
         self.facts = type("Facts", (), {"trains": kind == "qat"})
         self.fp32 = type("FP32", (), {"model": torch.nn.Linear(2, 2)})
-        self.notes, self.known = [], {}
+        self.notes, self.known, self.model = [], {}, None
 
     def keep(self, name, value):
         self.known[name] = value
@@ -40,19 +40,24 @@ def planted_figures(monkeypatch):
     monkeypatch.setattr(weighing, "flows_after", lambda recipe, module, flow: ("pt2e", "parts"))
 
 
-def chosen(first, *others, kind="static", static=None):
+def chosen(first, *others, kind="static", static=None, before=()):
     by_flow = {each.recipe.flow: each for each in others}
+    uncompiled = {each.recipe.flow: each for each in before}
     tried = []
 
-    def make(recipe):
+    def make(recipe, look):
         tried.append(recipe.flow)
+        if recipe.flow in uncompiled:
+            look(uncompiled[recipe.flow])
         if recipe.flow not in by_flow:
             raise QuantStageError(
                 "prepare", f"flow {recipe.flow} cannot take quant_model: too odd."
             )
         return by_flow[recipe.flow]
 
-    best = weighed(first, Recipe(kind), make, lambda recipe: static)
+    best, choice = weighed(first, Recipe(kind), make, lambda recipe: static)
+    assert choice.flow == ("auto" if best is first else best.recipe.flow)
+    choice.tell(best)
     return best, tried
 
 
@@ -116,6 +121,44 @@ def test_what_took_long_to_train_is_trained_once():
     assert "pt2e was not tried, since that takes long" in first.notes[0]
 
 
+def test_what_is_no_better_is_not_compiled():
+    worse = Planted("pt2e", 0.25, 60.0)
+    best, tried = chosen(first := Planted("fx", 0.2, 30.0), before=[worse])
+    assert best is first
+    assert tried == ["pt2e", "parts"]
+    assert "; pt2e takes 25 % at 60 dB, parts" in first.notes[0]
+
+
+@pytest.mark.parametrize("needed", [10.0, 1000.0])
+def test_what_takes_too_long_to_compile_is_not_compiled(monkeypatch, needed):
+    monkeypatch.setattr(weighing, "compile_seconds", lambda model: needed)
+    better = Planted("pt2e", 0.9, 30.0)
+    best, _ = chosen(first := Planted("fx", 0.2, 30.0), better, before=[better])
+    assert (best is better) == (needed < weighing.SECONDS)
+    if best is first:
+        told = "pt2e would take 90 % at 30 dB, but was not compiled, which takes about 1000 s"
+        assert told in first.notes[0]
+
+
+def test_what_is_shown_before_it_is_compiled_computes_what_it_will(monkeypatch):
+    """And it has the share that it will have; no kernel is there yet."""
+    monkeypatch.undo()
+    seen, look = [], weighing._Look.__call__
+
+    def looked(self, variant):
+        assert not variant.model._kernels
+        look(self, variant)
+        seen.append((variant.int8_share.macs, weighing.nearness(variant)))
+
+    monkeypatch.setattr(weighing._Look, "__call__", looked)
+    variant = attending(Recipe("static"))
+    assert variant.recipe.flow == "pt2e"
+    ((share, near),) = seen
+    assert share == variant.int8_share.macs
+    assert near == pytest.approx(weighing.nearness(variant), abs=1)
+    assert len(variant.model._kernels) == 1
+
+
 def test_only_an_open_flow_is_weighed():
     assert is_weighed(Recipe("static"))
     assert is_weighed(Recipe("qat"))
@@ -124,8 +167,7 @@ def test_only_an_open_flow_is_weighed():
     assert not is_weighed(Recipe("weight_only"))
 
 
-def test_attention_is_not_left_to_the_flow_that_skips_it(monkeypatch):
-    monkeypatch.undo()
+def attending(recipe):
     torch.manual_seed(0)
     layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     model = torch.nn.Sequential(layer, torch.nn.Flatten(), torch.nn.Linear(16 * 6, 3)).eval()
@@ -133,8 +175,12 @@ def test_attention_is_not_left_to_the_flow_that_skips_it(monkeypatch):
     subject = Subject(
         model, eval_data=[(x, torch.arange(64) % 3)], calibration_data=[torch.randn(64, 6, 16)]
     )
-    store = open_store(Conditions(threads=1))
-    variant, fx = (store.variant(subject, Recipe("static", **f)) for f in ({}, {"flow": "fx"}))
+    return open_store(Conditions(threads=1)).variant(subject, recipe)
+
+
+def test_attention_is_not_left_to_the_flow_that_skips_it(monkeypatch):
+    monkeypatch.undo()
+    variant, fx = (attending(Recipe("static", **f)) for f in ({}, {"flow": "fx"}))
     assert fx.int8_share.macs < 0.1
     assert variant.recipe.flow == "pt2e"
     assert variant.int8_share.macs > fx.int8_share.macs + 0.3

@@ -1,7 +1,8 @@
 """Exported: a graph of `torch.export` that is called, trained and compiled like the user's module."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -112,6 +113,7 @@ class Compiled(Exported):
         self.training = False
         self.varies = getattr(exported, "varies", len(exported.lengths) > 1)
         self.without_kernel = 0
+        self._compiles = True
         self._largest = self.size or 0
         self._kernels: dict[tuple[Any, ...], Kernel] = {}
 
@@ -122,7 +124,18 @@ class Compiled(Exported):
             self._largest = max(self._largest, _size(values))
         return in_chunks(self.run, values, self._largest)
 
+    @contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """In which it computes the same in float, operation by operation."""
+        self._compiles = False
+        try:
+            yield
+        finally:
+            self._compiles = True
+
     def run(self, values: dict[str, Any]) -> Any:
+        if not self._compiles:
+            return self.graph(**values)
         inputs = list(tensors_in(values))
         key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         if key not in self._kernels:

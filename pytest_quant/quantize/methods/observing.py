@@ -1,6 +1,7 @@
 """Observing: a flow puts observers into a model, they find ranges, and the flow converts."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +35,7 @@ from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
+Look = Callable[[Built], None]
 MENDED = (
     3  # layers whose int8 kernels are wrong and which are kept FP32, before the flow is refused
 )
@@ -60,16 +62,23 @@ class Observing:
         """As the protocol says."""
         return self.flow.refusal(module, recipe)
 
-    def make(self, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
-        """As the protocol says."""
+    def make(
+        self, admitted: Admitted, recipe: Recipe, conditions: Conditions, look: Look | None = None
+    ) -> Built:
+        """As the protocol says; `look` as in `build`."""
         engine = engine_for(recipe.engine or conditions.engine)
         if self.tuning is not None:
             self.tuning.check(admitted, recipe)
         refuse(self.flow.NAME, self.refusal(admitted.module, recipe))
-        return self.attempt(admitted, recipe, engine, conditions)
+        return self.attempt(admitted, recipe, engine, conditions, look)
 
     def attempt(
-        self, admitted: Admitted, recipe: Recipe, engine: str, conditions: Conditions
+        self,
+        admitted: Admitted,
+        recipe: Recipe,
+        engine: str,
+        conditions: Conditions,
+        look: Look | None = None,
     ) -> Built:
         """prepare, then calibrate or train, then convert; what comes out must run."""
         engine = self.flow.ENGINE or engine
@@ -79,7 +88,7 @@ class Observing:
         with engine_set(engine):
             while True:
                 try:
-                    built = self._made(admitted, recipe, conditions)
+                    built = self._made(admitted, recipe, conditions, look)
                     return replace(built, notes=(*built.notes, *notes))
                 except AnotherModel as error:
                     place = error.place
@@ -110,7 +119,9 @@ class Observing:
         """As the protocol says."""
         return self.flow.observers(recipe, str(recipe.engine)) if self.tuning else None
 
-    def _made(self, admitted: Admitted, recipe: Recipe, conditions: Conditions) -> Built:
+    def _made(
+        self, admitted: Admitted, recipe: Recipe, conditions: Conditions, look: Look | None
+    ) -> Built:
         module, seconds = copy.deepcopy(admitted.module), dict[str, float]()
         example = example_of(module, admitted)
         with stage("prepare", seconds):
@@ -126,6 +137,9 @@ class Observing:
             kept_names = kept(admitted.module, recipe.keep_fp32)
             refuse_int8(converted, kept_names, recipe.flow)
             refuse_other_scales(converted, recipe, recipe.flow)
+            if look is not None and facts.is_compiled:
+                with converted.uncompiled():
+                    look(Built(converted, recipe, seconds=seconds))
             refuse_what_cannot_run(converted, admitted, recipe, facts)
             notes += told_of_mates(converted, admitted, recipe, facts)
             largest = largest_inputs(admitted, conditions)

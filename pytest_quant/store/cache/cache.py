@@ -2,7 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,18 @@ class Cache:
                     kept = Kept(str(key), why_not=f"build: {error.sentence}")
             return replace(built, kept=kept)
 
+    @contextmanager
+    def choice(self, admitted: Admitted, recipe: Recipe) -> Iterator[Drawer]:
+        """Where it is kept which flow and engine were found for a recipe; one process looks for them."""
+        try:
+            with isolated(self._conditions, state=admitted.door.state):
+                key = Key("choice", self._keys.build(admitted, recipe).digest)
+        except (NotKept, QuantStageError):
+            yield NO_DRAWER
+            return
+        with self.entries.locked(key):
+            yield self._drawer(key)
+
     def evaluate(self, measure: Callable[[Variant], Evaluation], variant: Variant) -> Evaluation:
         """A variant's scores on the eval data: taken from the cache, else measured and kept."""
         try:
@@ -105,8 +118,9 @@ class Cache:
             key = self._evaluation_key(variant, f"{built.key} {what} {known}", data)
         except (NotKept, QuantStageError):
             return NO_DRAWER
-        key = Key(what, key.digest)
+        return self._drawer(Key(what, key.digest))
 
+    def _drawer(self, key: Key) -> Drawer:
         def get() -> Any:
             content = self.entries.get(key)
             return None if content is None else json.loads(content["plain"])

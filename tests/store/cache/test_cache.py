@@ -249,3 +249,17 @@ def test_an_explanation_is_made_once(run, monkeypatch):
     assert spoilt.evaluation
     locate.explain(spoilt)
     assert len(looks) == 2
+
+
+def test_which_flow_is_the_best_is_found_once(run, made):
+    recipes = (Recipe("static", flow="best"), Recipe("static", engine="auto"))
+    for recipe in recipes:
+        first = run(recipe)
+        count = len(made)
+        assert count > 1
+        made.clear()
+        second = run(recipe)
+        assert made == []
+        assert second.recipe == first.recipe
+        assert second.notes == first.notes
+        assert torch.equal(bits(first), bits(second))
