@@ -1,11 +1,14 @@
-"""What the plugin costs: a four-variant run of the example's CNN beside a bare script.
+"""What the plugin costs: a four-variant run of the example's CNN beside a bare script, or an evaluation
+beside a bare loop.
 
-    python benchmarks/overhead.py [--pairs 3]
+    python benchmarks/overhead.py [--what run|evaluation] [--pairs 3]
 
-The plugin's run builds dynamic, static and QAT, evaluates them and FP32, times them and prints the
+run: the plugin's run builds dynamic, static and QAT, evaluates them and FP32, times them and prints the
 table. It counts every call of every model. The bare script then does the same with nothing but
 PyTorch: the same builds, epochs and evaluations, and as many timed calls of each model. Both run
 turn by turn, each in a process of its own; printed is the ratio of their wall times.
+
+evaluation: see evaluation_cost.py; MobileNetV2 in FP32 and int8, by size of images and threads.
 """
 
 import argparse
@@ -16,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from evaluation_cost import evaluation_rows
 
 EXAMPLE = Path(__file__).parents[1] / "example_project"
 
@@ -158,8 +163,18 @@ with torch.inference_mode():
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--what", choices=("run", "evaluation"), default="run")
     parser.add_argument("--pairs", type=int, default=3)
-    pairs = parser.parse_args().pairs
+    given = parser.parse_args()
+    if given.what == "evaluation":
+        for line in evaluation_rows(given.pairs):
+            print(line, flush=True)
+        return
+    whole_run(given.pairs)
+
+
+def whole_run(pairs: int) -> None:
+    """Print the ratio for a run of four variants."""
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "conftest.py").write_text(CONFTEST.format(example=str(EXAMPLE)))

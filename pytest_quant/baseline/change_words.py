@@ -23,7 +23,8 @@ def cell_of(change: Change | None, line: int = 0) -> str:
     parts = [metric_words(metric) for metric in metrics]
     if line == 0:
         parts += ["other weights" if change.get("weights") and change["variant"] == "fp32" else ""]
-        parts += ["other eval set" if change["other_eval_set"] else "", _size_words(change)]
+        parts += ["other eval set" if change["other_eval_set"] else ""]
+        parts += ["samples unknown" if change.get("samples_unknown") else "", _size_words(change)]
         parts += [*_share_words(change), _speed_words(change)]
         parts += [f"{what} not measured" for what in change.get("missing", ())]
         parts += [_limit_words(limit) for limit in change.get("limits", ())]

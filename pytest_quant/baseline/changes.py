@@ -11,6 +11,7 @@ from pytest_quant.baseline.matching import matched
 from pytest_quant.baseline.packing import Packed, unpack_scores
 from pytest_quant.baseline.remarks import remarks
 from pytest_quant.baseline.row import MetricScore, Row
+from pytest_quant.baseline.version import same_digests
 from pytest_quant.variant.key import RowKey
 
 Stated = dict[tuple[str, str | None], set[float]]
@@ -49,13 +50,14 @@ def _changes(before: Baseline, now: Baseline, pairs: Mapping[RowKey, RowKey]) ->
     changes: list[Change] = []
     there = {row.key: row for row in before.rows}
     then, here = _stated(before), _stated(now)
+    told_alike = same_digests(before.version, now.version)
     for row in now.rows:
         if row.key not in pairs:
             changes.append(row.key.to_dict() | {"status": "new"})
             continue
         old = there[pairs[row.key]]
         scores = before.scores_of(old), now.scores_of(row)
-        change = _change(old, row, scores, same_machine)
+        change = _change(old, row, scores, same_machine, told_alike)
         change |= {
             "missing": _missing(old, row),
             "limits": _limits(then.get(old.key, {}), here.get(row.key, {})),
@@ -71,7 +73,7 @@ def changes_by_row(since: Mapping[str, Any] | None) -> dict[RowKey, Change]:
     return {RowKey.of(change): change for change in (since or {}).get("changes", ())}
 
 
-def _change(old: Row, new: Row, scores: Scores, same_machine: bool) -> Change:
+def _change(old: Row, new: Row, scores: Scores, same_machine: bool, told_alike: bool) -> Change:
     share = None
     if old.int8_share and new.int8_share:
         shares = old.int8_share, new.int8_share
@@ -83,8 +85,9 @@ def _change(old: Row, new: Row, scores: Scores, same_machine: bool) -> Change:
     digests = old.fp32_digest, new.fp32_digest
     return {
         "weights": None if None in digests else digests[0] != digests[1],
-        "metrics": [_metric(old, new, metric, scores) for metric in new.metrics],
-        "other_eval_set": _other_eval_set(old, new),
+        "metrics": [_metric(old, new, metric, scores, told_alike) for metric in new.metrics],
+        "other_eval_set": _other_eval_set(old, new, told_alike),
+        "samples_unknown": _is_unknown(old, new, told_alike),
         "size": size,
         "int8_share": share,
         "speedup": _speedup(old, new) if same_machine else None,
@@ -126,7 +129,9 @@ def _stated(baseline: Baseline) -> dict[RowKey, Stated]:
     return found
 
 
-def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str, Any]:
+def _metric(
+    old: Row, new: Row, metric: MetricScore, scores: Scores, told_alike: bool
+) -> dict[str, Any]:
     was = next((each for each in old.metrics if each.name == metric.name), None)
     comparable = (
         was is not None
@@ -134,7 +139,8 @@ def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str
         and None not in (was.value, metric.value)
         and was.is_whole
         and metric.is_whole
-        and not _other_eval_set(old, new)
+        and not _other_eval_set(old, new, told_alike)
+        and not _is_unknown(old, new, told_alike)
     )
     flips = None
     if comparable and new.eval_set and all(metric.name in each for each in scores):
@@ -149,12 +155,23 @@ def _metric(old: Row, new: Row, metric: MetricScore, scores: Scores) -> dict[str
     }
 
 
-def _other_eval_set(old: Row, new: Row) -> bool:
-    """Whether two rows are known to have been evaluated on different samples."""
+def _other_eval_set(old: Row, new: Row, told_alike: bool) -> bool:
+    """Whether two rows are known to have been evaluated on different samples.
+
+    Args:
+        told_alike: by digests that can be compared.
+    """
     if old.eval_set and new.eval_set:
-        return old.eval_set != new.eval_set
+        if told_alike:
+            return old.eval_set != new.eval_set
+        return old.eval_set.samples != new.eval_set.samples
     counts = [{metric.of or metric.samples for metric in row.metrics} for row in (old, new)]
     return all(counts) and counts[0] != counts[1]
+
+
+def _is_unknown(old: Row, new: Row, told_alike: bool) -> bool:
+    """Whether nobody can tell whether two rows are of the same samples: they have other digests."""
+    return not told_alike and bool(old.eval_set and new.eval_set)
 
 
 def _speedup(old: Row, new: Row) -> dict[str, Any] | None:

@@ -31,18 +31,27 @@ def remarks(
     if differ := differences(before.environment, now.environment):
         yield f"{name} is of another environment ({', '.join(differ)}): speed-ups are not compared"
     others: dict[str, list[str]] = {}
+    unknown: list[str] = []
     then, here = ({row.key: row for row in each.rows} for each in (before, now))
     for change in changes:
         if change.get("other_eval_set"):
             key = RowKey.of(change)
             words = f"{_set_words(here[key])} now, {_set_words(then[pairs[key]])} then"
             others.setdefault(words, []).append(named(change))
+        elif change.get("samples_unknown"):
+            unknown.append(named(change))
         for part in change.get("recipe", ()):
             yield f"{named(change)}: recipe changed since {name}: {part}"
     for words, who in others.items():
         yield (
             f"{', '.join(who)}: accuracy is not compared with {name}'s, since quant_eval_data is "
             f"another ({words})"
+        )
+    if unknown:
+        earlier, later = sorted((before, now), key=lambda each: each.version)
+        yield (
+            f"{', '.join(unknown)}: accuracy is not compared with {name}'s, since an earlier version saved "
+            f"{earlier.name}, which told samples apart by other digests than {later.name}: save it anew"
         )
 
 

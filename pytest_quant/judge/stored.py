@@ -6,6 +6,7 @@ from pytest_quant.baseline.baseline import Baseline, BaselineError, differences,
 from pytest_quant.baseline.misfits import WEIGHTS
 from pytest_quant.baseline.packing import fingerprint_of, unpack_samples
 from pytest_quant.baseline.row import MetricScore, Row
+from pytest_quant.baseline.version import VERSION, same_digests
 from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.machine.environment import environment
@@ -112,6 +113,12 @@ def refuse_other_samples(stored: Stored) -> None:
     own, then = stored.variant.evaluation, stored.row.eval_set
     if then is None:
         raise unusable(stored, "it does not say on which samples it was measured")
+    if not same_digests(stored.baseline.version, VERSION):
+        raise unusable(
+            stored,
+            "an earlier version saved it, which told samples apart by other digests, so nobody knows "
+            "whether it was measured on these",
+        )
     fingerprint = fingerprint_of(own.samples)
     if fingerprint == then.fingerprint:
         return

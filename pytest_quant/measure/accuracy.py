@@ -15,6 +15,7 @@ from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.score_range import out_of_range, refused_range
 from pytest_quant.subject.scoring import computed, fresh, gather
+from pytest_quant.subject.scratch import Scratch
 from pytest_quant.subject.trust import refuse_memory
 from pytest_quant.variant.evaluation import Evaluation, Gathered, counted
 from pytest_quant.variant.variant import Variant
@@ -114,9 +115,9 @@ def _one_pass(
 def here(variant: Variant, model: Any, who: str) -> Iterator[ScoredBatch]:
     """Each batch's scores, by this process. Outputs of the first batch of FP32 are wanted besides."""
     subject, scoring = variant.subject, Scoring.of(variant)
-    wanted = variant.is_fp32
+    wanted, scratch = variant.is_fp32, Scratch()
     for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
-        yield score_batch(scoring, model, who, batch, whole=wanted)
+        yield score_batch(scoring, model, who, batch, scratch=scratch, whole=wanted)
         wanted = False
 
 

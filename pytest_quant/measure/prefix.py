@@ -10,6 +10,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.scored import Scoring, score_batch
 from pytest_quant.subject.batches import batches_of, each_batch
 from pytest_quant.subject.digests import digests
+from pytest_quant.subject.scratch import Scratch
 from pytest_quant.variant.evaluation import BatchScores, Evaluation, merged
 from pytest_quant.variant.variant import Variant
 
@@ -34,6 +35,7 @@ class ScoredPrefix:
         self._conditions = conditions
         self._source: Iterator[Any] | None = None
         self._loader = loader
+        self._scratch = Scratch()
         self._batches: list[BatchScores] = []
 
     @property
@@ -52,7 +54,9 @@ class ScoredPrefix:
                         self._loader, "quant_eval_data", variant.subject.batch
                     )
                 batch = next(self._source)
-                scored = score_batch(Scoring.of(variant), variant.model, variant.name, batch)
+                scored = score_batch(
+                    Scoring.of(variant), variant.model, variant.name, batch, scratch=self._scratch
+                )
             self._batches.append(scored.scores)
         return self._batches[index]
 

@@ -9,9 +9,10 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.measure.finite import irregular
 from pytest_quant.subject.batches import on_cpu, size_of, unpack
 from pytest_quant.subject.counted import check_samples
-from pytest_quant.subject.digests import digests
+from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.scoring import score
+from pytest_quant.subject.scratch import Scratch
 from pytest_quant.subject.subject import Subject, forward
 from pytest_quant.variant.evaluation import BatchScores, class_numbers
 from pytest_quant.variant.variant import Variant
@@ -60,7 +61,13 @@ class ScoredBatch:
 
 
 def score_batch(
-    scoring: Scoring, model: Any, who: str, batch: Any, *, whole: bool = False
+    scoring: Scoring,
+    model: Any,
+    who: str,
+    batch: Any,
+    *,
+    scratch: Scratch | None = None,
+    whole: bool = False,
 ) -> ScoredBatch:
     """One batch through the model.
 
@@ -69,6 +76,7 @@ def score_batch(
         model: to be run as it was built.
         who: the variant, for messages.
         batch: as the data yields it.
+        scratch: of a pass of many batches, for the copies that the model is given.
         whole: whether outputs and targets are wanted in any case.
 
     Raises:
@@ -77,7 +85,7 @@ def score_batch(
     raw, targets = unpack(batch, "quant_eval_data", scoring.subject.batch)
     inputs = on_cpu(raw)
     check_samples(inputs, targets)
-    outputs = forward(scoring.subject, model, inputs, who)
+    outputs = forward(scoring.subject, model, inputs, who, scratch=scratch)
     scores = _scores(scoring.metrics, inputs, targets, outputs, scoring.is_fp32)
     kept = (outputs, targets) if whole or scoring.gathers else (None, None)
     return ScoredBatch(scores, class_numbers(targets), *kept)
@@ -95,9 +103,10 @@ def _scores(
             "with. Check the weights of quant_model and the scale of the inputs.",
         )
     is_broken = not is_fp32 and any(marks)
+    of_inputs, of_samples = sample_digests(inputs, targets, size)
     return BatchScores(
-        samples=digests((inputs, targets), size),
-        inputs=digests(inputs, size),
+        samples=of_samples,
+        inputs=of_inputs,
         outputs=digests(outputs, size),
         irregular=marks,
         scores={

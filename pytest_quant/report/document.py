@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.baseline.version import VERSION
+from pytest_quant.baseline.version import VERSION, same_digests
 from pytest_quant.errors import in_brief
 from pytest_quant.machine.json_text import parsed
 from pytest_quant.report.choices import choices_of
@@ -88,7 +88,7 @@ class Report:
         except (KeyError, TypeError) as error:  # what the schema leaves open
             raise ValueError(f"the report is damaged: {in_brief(error)}") from None
         read.version = int(known["version"])
-        if read.version < VERSION:
+        if read.version == 1:
             read.notes = [EARLIER, *read.notes]
         return read
 
@@ -220,7 +220,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, with the form's version and, for other programs, the answer."""
         parts = {name: getattr(self, name) for name in PARTS}
-        parts["rows"] = [row.to_dict() for row in self.rows]
+        known = same_digests(self.version, VERSION)  # else another version would misread them
+        parts["rows"] = [row.to_dict() | ({} if known else {"eval_set": None}) for row in self.rows]
         answer = {**may_ship(self).to_dict(), "models": [
             {**key.to_dict(), **each.to_dict()} for key, each in may_ship_each(self).items()
         ]}  # fmt: skip

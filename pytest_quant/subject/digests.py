@@ -1,26 +1,38 @@
 """Digests: what tells samples apart, so that two passes are paired by sample and not by order."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from pytest_quant.subject.samples import arrays_in, is_by_sample, unpacked
+from pytest_quant.subject.weights_digest import tensor_bytes
 
 END = b"\0"  # after a text, which unlike a tensor does not say how long it is
 DIGEST_BYTES = 16  # 2**-64 for a collision among 2**32 samples
 
 
 def digests(value: Any, size: int) -> list[bytes]:
-    """One digest for each sample, of all that belongs to it: BLAKE2b of dtype, shape and bytes.
+    """One digest for each sample, of all that belongs to it: XXH3-128 of dtype, shape and bytes.
 
     Tensors, arrays, lists and packed sequences as long as the batch are taken apart by sample; anything
-    else belongs to every sample.
+    else belongs to every sample. Equal in every process, and on every machine of one byte order; nothing
+    that withstands a forger.
     """
-    hashes = [hashlib.blake2b(digest_size=DIGEST_BYTES) for _ in range(size)]
+    hashes = [xxhash.xxh3_128() for _ in range(size)]
     _add(hashes, unpacked(value))
     return [digest.digest() for digest in hashes]
+
+
+def sample_digests(inputs: Any, targets: Any, size: int) -> tuple[list[bytes], list[bytes]]:
+    """The digests of each sample's inputs, and of its inputs with its target.
+
+    Inputs are read once: the second is a digest of the first and the target's.
+    """
+    of_inputs, of_targets = digests(inputs, size), digests(targets, size)
+    pairs = zip(of_inputs, of_targets, strict=True)
+    return of_inputs, [xxhash.xxh3_128_digest(one + other) for one, other in pairs]
 
 
 def _add(hashes: list[Any], item: Any) -> None:
@@ -29,14 +41,12 @@ def _add(hashes: list[Any], item: Any) -> None:
     size = len(hashes)
     if isinstance(item, torch.Tensor):
         shared = not item.ndim or item.shape[0] != size
-        tensor = item.detach().cpu().contiguous()
-        head = f"{tensor.dtype}{list(tensor.shape if shared else tensor.shape[1:])}".encode()
-        if tensor.dtype == torch.bfloat16:
-            tensor = tensor.view(torch.int16)
-        whole = tensor.numpy()
+        head = f"{item.dtype}{list(item.shape if shared else item.shape[1:])}".encode()
+        whole = tensor_bytes(item)
+        step = 0 if shared or not size else len(whole) // size
         for index, digest in enumerate(hashes):
             digest.update(head)
-            digest.update((whole if shared else whole[index]).tobytes())
+            digest.update(whole if shared else whole[index * step : (index + 1) * step])
     elif isinstance(item, np.ndarray):
         _add(hashes, item.tolist())
     elif isinstance(item, Mapping):

@@ -11,6 +11,7 @@ from pytest_quant.subject.batches import (
     each_batch,
     on_cpu,
     other_float,
+    run,
     size_of,
     taken,
     tensors_in,
@@ -26,6 +27,7 @@ from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import score
+from pytest_quant.subject.scratch import Scratch
 from pytest_quant.subject.singles import TOGETHER
 from pytest_quant.subject.trust import enough, trusted
 
@@ -219,11 +221,18 @@ def forward(
     *,
     stage: str = "evaluate",
     fixture: str = "quant_eval_data",
+    scratch: Scratch | None = None,
 ) -> Any:
     """The outputs of one batch, with an error from inside turned into a sentence that names the stage
-    and the fixture that gave the inputs."""
+    and the fixture that gave the inputs.
+
+    Args:
+        scratch: of a pass of many batches, for the copies that the model is given.
+    """
     try:
-        return call(model, inputs, subject.forward)
+        if scratch is None:
+            return call(model, inputs, subject.forward)
+        return run(model, scratch.copied(inputs), subject.forward)
     except Exception as error:
         shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs)) or "no tensor"
         raise QuantStageError(

@@ -112,9 +112,9 @@ def with_row(**changed):
 FOREIGN = [
     ([], "not a baseline"),
     ({"version": 1, "environment": {}, "rows": [], "verdicts": []}, "not a baseline"),
-    (damaged(version=3), "of version 3, written by a later pytest-quant, and this pytest-quant reads up"),
-    (damaged(version=3, environment={"pytest_quant": "0.9.1"}), "written by pytest-quant 0.9.1, and this"),
-    (damaged(version=3, environment=[1], rows=None), "written by a later pytest-quant"),
+    (damaged(version=4), "of version 4, written by a later pytest-quant, and this pytest-quant reads up"),
+    (damaged(version=4, environment={"pytest_quant": "0.9.1"}), "written by pytest-quant 0.9.1, and this"),
+    (damaged(version=4, environment=[1], rows=None), "written by a later pytest-quant"),
     (damaged(version="1"), "its version is '1'"),
     (damaged(version=True), "its version is True"),
     (damaged(version=0), "its version is 0"),

@@ -415,7 +415,7 @@ def test_wrong_options_are_usage_errors_before_anything_is_built(repo, arguments
     result.stderr.fnmatch_lines([f"*{why}"])
 
 
-LATER = '{"form": "pytest-quant baseline", "version": 3, "environment": {"pytest_quant": "9.8"}}'
+LATER = '{"form": "pytest-quant baseline", "version": 4, "environment": {"pytest_quant": "9.8"}}'
 
 
 def test_a_later_baseline_is_a_usage_error_and_not_replaced(repo):
@@ -424,7 +424,7 @@ def test_a_later_baseline_is_a_usage_error_and_not_replaced(repo):
     result = run(repo, "--quant-compare=main")
     assert result.ret == 4
     result.stderr.fnmatch_lines(
-        ["*main.json cannot be used: * version 3, written by pytest-quant 9.8*"]
+        ["*main.json cannot be used: * version 4, written by pytest-quant 9.8*"]
     )
     result = run(repo, "--quant-save=main")
     result.stdout.fnmatch_lines(["baseline main was not saved: *written by pytest-quant 9.8*"])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_quant.subject.digests import DIGEST_BYTES, digests
+from pytest_quant.subject.digests import DIGEST_BYTES, digests, sample_digests
 
 DTYPES = [
     torch.float32,
@@ -148,3 +148,40 @@ def test_an_array_too_long_to_print_is_read_to_its_end():
 
 def test_an_empty_batch_has_no_digests():
     assert digests((torch.zeros(0, 3), torch.zeros(0)), 0) == []
+
+
+def test_a_sample_is_known_by_its_inputs_and_by_its_target():
+    x, y = torch.tensor([[0.0], [0.0], [1.0]]), torch.tensor([0, 1, 0])
+    of_inputs, of_samples = sample_digests(x, y, 3)
+    assert of_inputs == digests(x, 3)
+    assert of_inputs[0] == of_inputs[1] != of_inputs[2]
+    assert len(set(of_samples)) == 3
+    again = sample_digests(x.flip(0), y.flip(0), 3)
+    assert again == (of_inputs[::-1], of_samples[::-1])
+
+
+def test_inputs_and_targets_are_told_apart():
+    x, y = torch.zeros(1, 2), torch.ones(1, 2)
+    assert sample_digests(x, y, 1)[1] != sample_digests(y, x, 1)[1]
+
+
+def test_every_bit_counts():
+    numbers = torch.zeros(1, 40_000, dtype=torch.uint8)
+    seen = {digests(numbers, 1)[0]}
+    for place in (0, 1, 239, 240, 241, 1024, 39_999):
+        for bit in range(8):
+            other = numbers.clone()
+            other[0, place] = 1 << bit
+            seen.add(digests(other, 1)[0])
+    assert len(seen) == 1 + 7 * 8
+    assert digests(torch.tensor([[0.0]]), 1) != digests(torch.tensor([[-0.0]]), 1)
+
+
+def test_digests_are_those_that_committed_baselines_have():
+    """Another value needs another `VERSION` in baseline/version.py."""
+    batch = {"x": torch.arange(6.0).reshape(2, 3), "note": ["a", "b"], "half": torch.ones(2).half()}
+    _, samples = sample_digests(batch, torch.tensor([0, 1]), 2)
+    assert [each.hex() for each in samples] == [
+        "214a8bb87c396b35509bc9c40a2838fa",
+        "d82b5ae0f1dc511cdcc5edd4e3e05ec4",
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.subject.batches import each_batch, on_cpu, size_of, taken, unpack
-from pytest_quant.subject.digests import digests
+from pytest_quant.subject.digests import sample_digests
 from pytest_quant.subject.samples import joined, rows
 from pytest_quant.variant.evaluation import MARK
 from pytest_quant.variant.variant import Variant
@@ -54,7 +54,7 @@ def _flipped(variant: Variant, most: int) -> Iterator[Any]:
         for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
             raw, targets = unpack(batch, "quant_eval_data", subject.batch)
             inputs, size = on_cpu(raw), size_of(raw)
-            for index, digest in enumerate(digests((inputs, targets), size)):
+            for index, digest in enumerate(sample_digests(inputs, targets, size)[1]):
                 if digest.hex()[:MARK].encode() in wanted:
                     wanted.remove(digest.hex()[:MARK].encode())
                     yield rows(inputs, [index], size)

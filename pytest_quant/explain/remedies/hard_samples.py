@@ -18,7 +18,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.remedies.trial import Limit, Trial
 from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.subject.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
-from pytest_quant.subject.digests import digests
+from pytest_quant.subject.digests import sample_digests
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.subject import forward
 from pytest_quant.variant.variant import Variant
@@ -141,7 +141,9 @@ def _picked(variant: Variant, names: dict[bytes, str]) -> dict[str, list[Batch]]
     for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
         raw, targets = unpack(batch, "quant_eval_data", subject.batch)
         inputs, size = on_cpu(raw), size_of(raw)
-        called = [names.get(d.hex()[:16].encode()) for d in digests((inputs, targets), size)]
+        called = [
+            names.get(d.hex()[:16].encode()) for d in sample_digests(inputs, targets, size)[1]
+        ]
         for name in {name for name in called if name}:
             rows = torch.tensor([own == name for own in called]).nonzero()[:, 0]
             found.setdefault(name, []).append(_rows((inputs, targets), rows, size))

@@ -25,7 +25,7 @@ from pytest_quant.subject.batches import (
     tensors_in,
     unpack,
 )
-from pytest_quant.subject.digests import digests
+from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.door import Door
 from pytest_quant.subject.fingerprint import UnknownValue, fingerprint, known_fingerprint
 from pytest_quant.subject.subject import Admitted, Subject
@@ -231,7 +231,7 @@ class Keys:
             for batch in each_batch(data, fixture, subject.batch):
                 raw, targets = unpack(batch, fixture, subject.batch)
                 inputs = on_cpu(raw)
-                passed.add(digests((inputs, targets), size_of(inputs)))
+                passed.add(sample_digests(inputs, targets, size_of(inputs))[1])
                 advance(1)
         return passed.digest()
 

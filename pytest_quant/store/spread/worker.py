@@ -8,6 +8,7 @@ from pytest_quant.measure.scored import ScoredBatch, score_batch
 from pytest_quant.quantize.saved.variant_file import Loaded, restored
 from pytest_quant.store.spread.parcel import Parcel, Sent, settings_of, unpacked
 from pytest_quant.subject.modes import in_eval
+from pytest_quant.subject.scratch import Scratch
 from pytest_quant.variant.facts import FP32
 from pytest_quant.variant.running import running_as_built
 
@@ -44,4 +45,5 @@ def score_part(sent: Sent, who: str, batches: list[Any]) -> list[ScoredBatch]:
         else:
             stack.enter_context(variant.running())
         source = batches if parcel.source is None else parcel.source.batches(batches)
-        return [score_batch(parcel.scoring, model, who, batch) for batch in source]
+        scratch = Scratch()
+        return [score_batch(parcel.scoring, model, who, each, scratch=scratch) for each in source]
