@@ -56,6 +56,8 @@ def file_of(module: ModuleType) -> str | None:
 def own_modules() -> Iterator[tuple[str, str]]:
     """Name and file of each loaded module that is not installed, this package aside."""
     for name, module in list(sys.modules.items()):
+        if name == "__mp_main__":  # the main module once more, for processes that it starts
+            continue
         path = file_of(module) if isinstance(module, ModuleType) else None
         if path is not None and not is_installed(path) and os.path.isfile(path):
             yield name, path

@@ -94,8 +94,10 @@ def test_a_folded_batch_norm_did_not_stay_fp32():
     model = Convolutions()
     share = share_of("static", model)
     weights = 4 * 1 * 4 + 4 * 2 * 4 + 32 * 3
-    assert share.stayed_fp32 == ("up",)  # PyTorch's int8 kernel of this one is wrong
-    assert share.parameters == (weights - 32) / (weights + 2 * 4 + 3)
+    # PyTorch's int8 kernel of this one is wrong on CPUs with VNNI, and right on others
+    assert share.stayed_fp32 in (("up",), ())
+    in_int8 = weights - 32 * len(share.stayed_fp32)
+    assert share.parameters == in_int8 / (weights + 2 * 4 + 3)
 
 
 def test_dynamic_leaves_convolutions_fp32():

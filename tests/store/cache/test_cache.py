@@ -20,15 +20,15 @@ def made(monkeypatch):
     """What is built and evaluated, by name, in order."""
     names = []
 
-    def building(admitted, recipe, conditions):
+    def building(admitted, recipe, conditions, *look):
         names.append(f"build {recipe.kind}")
-        return build_room.build(admitted, recipe, conditions)
+        return build_room.build(admitted, recipe, conditions, *look)
 
     real = opened.evaluate
 
-    def evaluating(variant, conditions):
+    def evaluating(variant, conditions, spread):
         names.append(f"evaluate {variant.name}")
-        return real(variant, conditions)
+        return real(variant, conditions, spread)
 
     monkeypatch.setattr(opened, "build", building)
     monkeypatch.setattr(opened, "evaluate", evaluating)
