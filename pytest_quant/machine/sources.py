@@ -45,7 +45,7 @@ class Sources:
         for name in installed_versions():
             digest.update(name.encode() + b"\0")
         for name, value in sorted(os.environ.items()):
-            if name.startswith(SETTINGS):
+            if name.startswith(SETTINGS) and not name.endswith("_DIR"):  # of PyTorch's own caches
                 digest.update(f"{name}={value}\0".encode(errors="surrogateescape"))
         for name, path in sorted({*own_modules(), *own_libraries()}):
             if path not in apart:
