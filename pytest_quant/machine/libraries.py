@@ -76,8 +76,10 @@ def installed_versions() -> tuple[str, ...]:
     """Name and version of every installed package, as its folder of metadata says them, sorted."""
     found = set[str]()
     for place in sys.path:
+        if os.path.basename(place) not in INSTALLED:  # as of packages that a package brings for itself
+            continue
         try:
-            names = os.listdir(place or ".")
+            names = os.listdir(place)
         except OSError:
             continue
         found.update(name for name in names if name.endswith(DISTRIBUTIONS))
