@@ -45,7 +45,9 @@ class MetricScore:
         "Their positions in FP32's pass, the first 1000.", default=None
     )
     fake_quantized: float | None = said(
-        "QAT: the value before conversion.", kept=True, default=None
+        "QAT: the value before conversion; null where not all samples were scored.",
+        kept=True,
+        default=None,
     )
     classes: tuple[ClassScore, ...] | None = said(
         "By class, where targets are class numbers: those that drop most, 1000 at most.",

@@ -99,8 +99,8 @@ def _of_training(
 ) -> Iterator[Premise]:
     """What the stages of QAT lost: training, then conversion; rounding is what is left."""
     own, recipe = variant.evaluation, variant.recipe
-    before, prepared = variant.fp32.evaluation.values[metric.name], own.fake_quantized
-    if prepared is None or recipe is None:
+    before = variant.fp32.evaluation.values[metric.name]
+    if recipe is None:
         return
     sign = 1.0 if metric.higher_is_better else -1.0
     lost = sign * (before - own.values[metric.name])
@@ -117,7 +117,9 @@ def _of_training(
                 ),
                 _gentler(variant, recipe),
             )
-    fake = prepared[metric.name]
+    if own.fake_quantized is None and not effort.explain_seconds:
+        return
+    fake = (own.fake_quantized or _before_conversion(variant).values)[metric.name]
     if sign * (before - fake) < MOST * lost:
         yield Premise(
             (
@@ -151,6 +153,14 @@ def _without_rounding(variant: Variant) -> Evaluation:
         return variant.sibling("trained, in float", module).evaluation
 
     return variant.once("trained in float", evaluated)
+
+
+def _before_conversion(variant: Variant) -> Evaluation:
+    """The evaluation of the fake-quantized model, on all samples."""
+    return variant.once(
+        "fake-quantized",
+        lambda: variant.sibling("fake-quantized", variant.fake_quantized).evaluation,
+    )
 
 
 def _on_training(variant: Variant, recipe: Recipe) -> str:

@@ -76,7 +76,9 @@ def installed_versions() -> tuple[str, ...]:
     """Name and version of every installed package, as its folder of metadata says them, sorted."""
     found = set[str]()
     for place in sys.path:
-        if os.path.basename(place) not in INSTALLED:  # as of packages that a package brings for itself
+        if (
+            os.path.basename(place) not in INSTALLED
+        ):  # as of packages that a package brings for itself
             continue
         try:
             names = os.listdir(place)

@@ -49,7 +49,7 @@ class Evaluation:
             nothing counts.
         values: metric name -> value on the whole set.
         majority_rate: share of the commonest class, when targets are class numbers.
-        fake_quantized: QAT: metric name -> value before conversion.
+        fake_quantized: QAT: metric name -> value before conversion; None where that took too long.
         labels: [n] int64, the class of each sample; None when targets are no class numbers.
         passed: a digest of all samples in the order of the pass, and of the batches' sizes.
     """
