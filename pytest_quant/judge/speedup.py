@@ -31,6 +31,7 @@ MARGINAL_ROUNDS = 60  # from here on a median known to lie this close to the lim
 MARGINAL = (-0.03, 0.02)
 OVERTIME = 0.1  # of a budget, that its last round may take without a word
 SHOWN_ALPHA = 0.025  # per side, of the interval that people see
+NEAR = 0.02  # of a speed-up, within which another process would find it
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,18 @@ def shown_interval(pair: Pair) -> tuple[float, float] | None:
     """The 95 % interval of the median speed-up, valid at whatever round one stopped."""
     interval = median_interval(pair.log_ratios, SHOWN_ALPHA)
     return None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
+
+
+def is_well_known(pair: Pair) -> bool:
+    """Whether the 95 % interval lies within 2 % of the speed-up, so that more rounds would tell no more.
+
+    For what is shown, never for a gate. It may be asked after every round, as the interval is valid at
+    whatever round one stops; 8 are the fewest.
+    """
+    interval = shown_interval(pair)
+    return interval is not None and (
+        max(pair.ratio / interval[0], interval[1] / pair.ratio) <= 1 + NEAR
+    )
 
 
 def _rounds(pair: Pair) -> Iterator[float]:

@@ -107,13 +107,27 @@ class Pair:
         self.spent += self.clock() - start
         self.advance(1)
 
-    def add_rounds(self, rounds: int, seconds: float) -> None:
-        """Time until there are `rounds` rounds, or this pair has taken `seconds` (3 at least)."""
+    def add_rounds(
+        self, rounds: int, seconds: float, is_enough: Callable[["Pair"], bool] | None = None
+    ) -> None:
+        """Time until there are `rounds` rounds, or this pair has taken `seconds` (3 at least).
+
+        Args:
+            is_enough: asked before each round whether those that are there will do.
+        """
+        if self._is_done(rounds, seconds, is_enough):
+            return  # without waiting for others to have timed
         with self.hold():
-            while len(self.seconds_a) < rounds and (
-                self.spent < seconds or len(self.seconds_a) < FEWEST_ROUNDS
-            ):
+            while not self._is_done(rounds, seconds, is_enough):
                 self.add_round()
+
+    def _is_done(
+        self, rounds: int, seconds: float, is_enough: Callable[["Pair"], bool] | None
+    ) -> bool:
+        done = len(self.seconds_a)
+        if done >= rounds or (self.spent >= seconds and done >= FEWEST_ROUNDS):
+            return True
+        return is_enough is not None and done >= FEWEST_ROUNDS and is_enough(self)
 
     def _warm_up(self) -> None:
         start = self.clock()

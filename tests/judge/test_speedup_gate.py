@@ -10,7 +10,14 @@ from fake_clock import fake_pair, swaying
 
 from pytest_quant import Outcome, QuantStageError, assert_min_speedup
 from pytest_quant.judge import recorder
-from pytest_quant.judge.speedup import MOST_ROUNDS, MOST_SECONDS, decide, judge_speedup
+from pytest_quant.judge.speedup import (
+    MOST_ROUNDS,
+    MOST_SECONDS,
+    decide,
+    is_well_known,
+    judge_speedup,
+    shown_interval,
+)
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 B = 0.002
@@ -287,3 +294,32 @@ def test_wrong_arguments_are_refused_before_anything_is_timed(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         assert_min_speedup(timed_variant(pair), 1.5, **wrong)
     assert pair.seconds_a == []
+
+
+def shown(pair):
+    pair.add_rounds(20, 1e9, is_well_known)
+    return len(pair.seconds_a)
+
+
+@pytest.mark.parametrize(("spread", "rounds"), [(0.0, 8), (0.003, 8), (0.1, 20)])
+def test_the_tables_own_rounds_end_when_the_speed_up_is_known_to_2_percent(spread, rounds):
+    pair = fake_pair(noisy(1.6 * B, spread), noisy(B, spread, seed=1))
+    assert shown(pair) == rounds
+    low, high = shown_interval(pair)
+    assert (max(high / pair.ratio, pair.ratio / low) <= 1.02) == (rounds < 20)
+
+
+def test_rounds_of_gates_count_for_the_table_and_those_of_the_table_for_gates():
+    pair = pair_of(1.6)
+    judged(pair)
+    assert shown(pair) == 13
+    other = pair_of(1.6)
+    assert shown(other) == 8
+    assert judged(other).evidence["rounds"] == len(other.seconds_a) == 13
+
+
+def test_nobody_waits_for_the_machine_where_no_round_is_missing():
+    pair = pair_of(1.6)
+    shown(pair)
+    pair.hold = None
+    assert shown(pair) == 8
