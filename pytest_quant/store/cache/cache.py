@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pytest_quant.errors import QuantStageError, brief
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.quantize.built import Built
@@ -19,8 +21,9 @@ from pytest_quant.store.cache.keys import Keys, NotKept
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.kept import BUILD, EVALUATION, Kept
-from pytest_quant.variant.measurements import NO_DRAWER, Drawer
+from pytest_quant.variant.measurements import MB, NO_DRAWER, Drawer
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.tensors import bytes_of, state_of, tensors_of
 from pytest_quant.variant.variant import Variant
 
 Build = Callable[[Admitted, Recipe, Conditions], Built]
@@ -74,7 +77,9 @@ class Cache:
                 return found
             built = make(admitted, recipe, self._conditions)
             kept = Kept(str(key))
-            if facts_of(built.recipe).is_known:
+            if not self.entries.has_room_for(size := _bytes_of(built)):
+                kept = Kept(str(key), why_not=f"build: it has {size / MB:,.0f} MB")
+            elif facts_of(built.recipe).is_known:
                 try:
                     with isolated(self._conditions, state=admitted.door.state):
                         entry = build_as_entry(built, admitted)
@@ -196,3 +201,9 @@ class Cache:
 
     def _kept(self, key: Key, content: Any) -> Kept:
         return Kept(str(key), is_old=content.get("run") != self._run)
+
+
+def _bytes_of(built: Built) -> int:
+    """About how large an entry of it is."""
+    largest = built.module if built.fake_quantized is None else built.fake_quantized
+    return bytes_of(tensors_of(state_of(largest))) if isinstance(largest, torch.nn.Module) else 0

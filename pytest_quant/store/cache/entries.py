@@ -79,11 +79,9 @@ class Entries:
     def put(self, key: Key, content: Mapping[str, Any]) -> None:
         """Keep something: tensors, numbers, texts, in dicts and lists. A full disk is told, no error."""
         try:
-            data = as_bytes({**content, "form": FORM, "key": str(key)})
-            if len(data) > self._most:
-                self._say(f"an entry of {len(data):,} bytes is larger than all may be")
-                return
-            write_atomically(self._path(key), data)
+            if not self.folder.is_dir():
+                write_atomically(self.folder / ".gitignore", "# written by pytest-quant\n*\n")
+            write_atomically(self._path(key), as_bytes({**content, "form": FORM, "key": str(key)}))
         except (OSError, RuntimeError) as error:
             self._say(f"nothing could be kept in {self.folder}: {in_brief(error)}")
 
@@ -98,6 +96,10 @@ class Entries:
             within=self.folder / "locks",
         ):
             yield
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether an entry of so many bytes leaves room for others."""
+        return size <= self._most // 4
 
     def prune(self) -> None:
         """Remove the least recently used entries while all are larger than they may be, and old locks."""

@@ -263,3 +263,15 @@ def test_which_flow_is_the_best_is_found_once(run, made):
         assert second.recipe == first.recipe
         assert second.notes == first.notes
         assert torch.equal(bits(first), bits(second))
+
+
+def test_a_model_that_would_fill_the_cache_is_not_kept(run, made, monkeypatch):
+    from pytest_quant.store.cache import entries
+
+    monkeypatch.setattr(entries.Entries, "has_room_for", lambda self, size: size < 100)
+    for _ in range(2):
+        variant = run(Recipe("static"))
+        assert variant.evaluation
+        assert variant.measured(BUILD).why_not.startswith("build: it has 0 MB")
+    assert made.count("build static") == 2
+    assert made.count("evaluate static") == 1

@@ -156,3 +156,10 @@ def test_who_is_killed_while_he_holds_a_lock_holds_up_nobody(entries):
     with entries.locked(KEY):
         entries.put(KEY, content())
     assert entries.has(KEY)
+
+
+def test_a_folder_inside_a_repo_is_none_of_git(entries):
+    entries.put(KEY, content())
+    assert (entries.folder / ".gitignore").read_text().endswith("*\n")
+    assert entries.has_room_for(500_000_000)
+    assert not entries.has_room_for(500_000_001)
