@@ -133,8 +133,8 @@ def timed_variant(pair, *, best=None, fp32=False):
     pairs = {"given": pair, "best": best}
     measures = replace(
         measures_under(ONE_THREAD),
-        pair=lambda variant, baseline: pairs[baseline],
-        format_gain=lambda variant: 1.0,
+        pair=lambda variant, baseline, cell: pairs[baseline],
+        format_gain=lambda variant, cell: 1.0,
     )
     store, subject = Store(ONE_THREAD, build, measures), toy_subject()
     return store.fp32(subject) if fp32 else store.variant(subject, Recipe("dynamic"), "dynamic")

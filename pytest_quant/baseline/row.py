@@ -83,10 +83,25 @@ class Latency:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Low and high end of the speed-up's 95 % interval; None where there is none."""
-        match self.interval_95:
-            case (float() | int() as low, float() | int() as high):
-                return low, high
-        return None
+        return _ends(self.interval_95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedCell:
+    """One cell of the grid of latencies."""
+
+    threads: int = said("PyTorch's.")
+    batch: int | None = said("Samples in one call.")
+    ms: float | None = said("Milliseconds of one call.")
+    fp32_ms: float | None = said("FP32's, timed beside it.")
+    speedup: float | None
+    interval_95: tuple[float | None, ...] | None
+    rounds: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Low and high end of the speed-up's 95 % interval; None where there is none."""
+        return _ends(self.interval_95)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +135,9 @@ class Row:
     fp32_size: int | None = said("FP32's tensor bytes.", kept=True)
     int8_share: Int8Share | None = said(kept=True)
     latency: Latency | None = said(kept=True)
+    grid: tuple[TimedCell, ...] = said(
+        "Latencies with other threads and samples in one call.", default=()
+    )
     sqnr: float | None = said(
         "Of the outputs on the first eval batch against FP32's, in dB; null where not measured, or "
         "where they are equal.",
@@ -166,6 +184,7 @@ class Row:
                 "size": _read(Size, plain["size"]),
                 "int8_share": _share(plain["int8_share"]),
                 "latency": _latency(plain["latency"]),
+                "grid": tuple(_timed_cell(each) for each in plain.get("grid", ())),
                 "notes": tuple(plain["notes"]),
                 "from_cache": tuple(plain.get("from_cache", ())),
                 "seconds": dict(plain["seconds"]),
@@ -208,7 +227,9 @@ class Row:
             if (value := getattr(later, name)) not in (None, (), {})
         }
         notes = tuple(dict.fromkeys([*self.notes, *later.notes]))
-        return replace(self, **{**told, "notes": notes, "error": later.error or self.error})
+        grid = {(cell.threads, cell.batch): cell for cell in (*self.grid, *later.grid)}
+        told |= {"grid": tuple(grid.values()), "notes": notes}
+        return replace(self, **{**told, "error": later.error or self.error})
 
 
 FIELDS_IN_ORDER = tuple(part.name for part in fields(Row) if part.name != "others")
@@ -255,6 +276,19 @@ def _latency(plain: Plain | None) -> Latency | None:
     if found is not None and found.interval_95 is not None:
         found = replace(found, interval_95=tuple(found.interval_95))
     return found
+
+
+def _timed_cell(plain: Plain) -> TimedCell:
+    found: TimedCell = _read(TimedCell, plain)
+    ends = found.interval_95
+    return found if ends is None else replace(found, interval_95=tuple(ends))
+
+
+def _ends(ends: tuple[float | None, ...] | None) -> tuple[float, float] | None:
+    match ends:
+        case (float() | int() as low, float() | int() as high):
+            return low, high
+    return None
 
 
 def _plain(value: Any) -> Any:

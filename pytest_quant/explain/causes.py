@@ -11,7 +11,7 @@ from pytest_quant.explain.size import size_cause
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed import slowness
 from pytest_quant.explain.speed.slowness import slowness_of
-from pytest_quant.judge import recorder
+from pytest_quant.judge import recorder, speedup
 from pytest_quant.judge.gate import Gate
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.recipe import Recipe
@@ -76,6 +76,8 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
             "quieter machine."
         )
     told = _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
+    if verdict.gate == speedup.GATE and verdict.quantity != speedup.SPEED_UP:  # of a cell
+        return f"With the run's own threads and batch: {told}"
     return "\n".join([told, *pasted(variant.measured(slowness.PROPOSED), verdict, variant)])
 
 

@@ -17,6 +17,7 @@ from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.sqnr_limit import judge_sqnr
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.machine.cell import Cell
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -78,6 +79,8 @@ def assert_min_speedup(
     min_speedup: float | None = None,
     *,
     baseline: str = "given",
+    threads: int | None = None,
+    batch: int | None = None,
     alpha: float = 1e-3,
 ) -> Verdict:
     """The variant runs at least `min_speedup` times as fast as FP32, timed side by side here and now.
@@ -87,6 +90,8 @@ def assert_min_speedup(
         min_speedup: ratio of the times of one call; leave 5 % of headroom below what you usually see.
         baseline: ``given``: FP32 as `quant_model` gave it; ``best``: the faster of that and
             channels_last.
+        threads: PyTorch's threads of this cell of the grid; default those of the run.
+        batch: samples in one call, cut or repeated from the inputs; default those of the run.
         alpha: probability of a wrong verdict, at most; up to 0.05.
 
     Returns:
@@ -101,8 +106,11 @@ def assert_min_speedup(
     __tracebackhide__ = hidden
     check_variant(variant, "assert_min_speedup")
     limit = _limit("min_speedup", min_speedup, "assert_min_speedup(variant, 1.5)")
+    cell = _cell(variant, threads, batch)
     budget = recorder.current().timing_seconds
-    return _conclude(judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget))
+    return _conclude(
+        judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget, cell=cell)
+    )
 
 
 def assert_max_size(
@@ -274,6 +282,21 @@ def _conclude(verdict: Verdict) -> Verdict:
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)
     return verdict
+
+
+def _cell(variant: Variant, threads: int | None, batch: int | None) -> Cell | None:
+    """What a call names, with the run's own for what it does not; None where it names nothing."""
+    for name, value in (("threads", threads), ("batch", batch)):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} is {value!r}; expected a whole number from 1 on")
+        if value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number from 1 on")
+    if threads is None and batch is None:
+        return None
+    own = variant.conditions
+    return Cell(threads or own.threads, batch or own.latency_batch)
 
 
 def _limit(name: str, given: Any, example: str) -> float:

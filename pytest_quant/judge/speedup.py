@@ -18,10 +18,12 @@ from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.sign_test import fewest_rounds, is_proven, median_interval
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.machine.cell import Cell
 from pytest_quant.variant.rounds import Pair
 from pytest_quant.variant.variant import Variant
 
 GATE = "min_speedup"
+SPEED_UP = "speed-up"
 ALPHA = 1e-3
 GUARD = 0.03  # of the log ratio; a process moved the ratio by up to 1.6 %, so a FAIL needs more
 MOST_ROUNDS = 300  # more rounds narrow the interval by little
@@ -57,6 +59,7 @@ def judge_speedup(
     baseline: str = "given",
     alpha: float = ALPHA,
     budget: float = 30.0,
+    cell: Cell | None = None,
 ) -> Verdict:
     """Whether the variant is at least `min_speedup` times as fast as FP32.
 
@@ -72,6 +75,7 @@ def judge_speedup(
         alpha: error probability of the gate.
         budget: seconds; 15 rounds are made in any case, if they take at most 300 s, and a FAIL is
             confirmed. The sentence says why where that takes longer.
+        cell: threads and samples in one call; None for those of the variant's conditions.
 
     Raises:
         ValueError: for another baseline, or an alpha outside (0, 0.05].
@@ -81,13 +85,23 @@ def judge_speedup(
         raise ValueError(f"baseline is {baseline!r}; allowed: 'given', 'best'")
     alpha = check_alpha(alpha)
     if reason := not_quantized(variant):
-        return refusal(GATE, "speed-up", variant, min_speedup, reason)
-    pair = variant.pair(baseline)
+        return refusal(GATE, quantity_at(cell), variant, min_speedup, reason)
+    pair = variant.pair(baseline, cell)
     timing, confirmed = decide_and_confirm(pair, min_speedup, alpha, budget)
     spent = timing.seconds + (confirmed.seconds if confirmed else 0.0)
-    if not variant.is_fp32 and spent < budget:
+    if cell is None and not variant.is_fp32 and spent < budget:
         _ = variant.fp32.format_gain  # so that the report can show the ratio to the best FP32 too
-    return _verdict(variant, pair, min_speedup, alpha, timing, confirmed, budget)
+    return _verdict(variant, pair, min_speedup, alpha, timing, confirmed, budget, cell)
+
+
+def quantity_at(cell: Cell | None) -> str:
+    """What is judged, with the cell where it is one of a grid."""
+    return SPEED_UP if cell is None else f"{SPEED_UP} at {cell}"
+
+
+def is_speed(quantity: str) -> bool:
+    """Whether a verdict's quantity is a speed-up, of whatever cell."""
+    return quantity.startswith(SPEED_UP)
 
 
 def decide_and_confirm(
@@ -213,6 +227,7 @@ def _verdict(
     timing: Timing,
     confirmed: Timing | None,
     budget: float,
+    cell: Cell | None,
 ) -> Verdict:
     fp32_ms, own_ms = pair.milliseconds
     interval = shown_interval(pair)
@@ -237,13 +252,14 @@ def _verdict(
         "ms": own_ms,
         "fp32_ms": fp32_ms,
         "batch": pair.batch,
+        "threads": variant.conditions.threads if cell is None else cell.threads,
         "confirmed": None if confirmed is None else str(confirmed.outcome),
         "round_spread": _spread(pair.log_ratios),
     }
     return Verdict.on(
         variant,
         GATE,
-        "speed-up",
+        quantity_at(cell),
         timing.outcome,
         sentence,
         limit=min_speedup,

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.global_state import GlobalState
 from pytest_quant.machine.lock import locked
 from pytest_quant.machine.progress import Progress, silent
@@ -44,6 +45,7 @@ class Conditions:
         seed: of PyTorch's, NumPy's and Python's generators at the start of each stage.
         train_device: where QAT's built-in loop trains by recipes that name none; None is the CPU.
         latency_batch: samples in one timed call; None is the first batch as it comes.
+        latency_grid: further threads and batches that each variant is timed with.
         timing_seconds: what one speed gate may take before it is undecided.
         calibration_shift: what calibration or training inputs that are unlike the eval inputs do: warn,
             error, or off for no look at them.
@@ -56,6 +58,7 @@ class Conditions:
     seed: int = 0
     train_device: str | None = None
     latency_batch: int | None = None
+    latency_grid: tuple[Cell, ...] = ()
     timing_seconds: float = 30.0
     calibration_shift: str = "warn"
     progress: Progress = silent

@@ -4,9 +4,11 @@ import copy
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.conditions import (
     Conditions,
     alone_on_this_machine,
@@ -23,7 +25,9 @@ BEST_ROUNDS = 13  # to know which memory format of FP32 is faster
 BEST_SECONDS = 10.0
 
 
-def make_pair(variant: Variant, baseline: str, conditions: Conditions) -> Pair:
+def make_pair(
+    variant: Variant, baseline: str, conditions: Conditions, cell: Cell | None = None
+) -> Pair:
     """The pair of FP32 and a variant on the inputs of one timed call; nothing is timed yet.
 
     Args:
@@ -31,32 +35,38 @@ def make_pair(variant: Variant, baseline: str, conditions: Conditions) -> Pair:
             tells how well the machine can be timed) or its copy in channels_last (``best``).
         baseline: ``given``: FP32 as the user gave it; ``best``: FP32 in the faster memory format.
         conditions: threads, samples of one call.
+        cell: other ones than those of the conditions.
 
     Raises:
         QuantStageError: when either model cannot run on the inputs.
     """
-    in_channels_last = baseline == "best" and not variant.is_fp32 and variant.format_gain > 1
+    in_channels_last = (
+        baseline == "best" and not variant.is_fp32 and variant.format_gain_at(cell) > 1
+    )
+    if cell is not None:
+        conditions = replace(conditions, threads=cell.threads, latency_batch=cell.batch)
     with variant.isolated():
         variant.refuse_moved_fp32()
-        inputs = inputs_b = variant.admitted.timed_inputs(conditions.latency_batch)
-        fp32 = variant.fp32
-        model_a, model_b = _as_made(fp32), _as_made(variant)
-        name = "FP32 as given"
-        if variant.is_fp32 and baseline == "best":
-            model_b, inputs_b = channels_last(model_b), channels_last(inputs)
-        elif in_channels_last:
-            model_a, inputs = channels_last(model_a), channels_last(inputs)
-            name = "FP32 in channels_last, the fastest FP32"
-        return _pair(fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name)
+        with _threads(conditions.threads):
+            inputs = inputs_b = variant.admitted.timed_inputs(conditions.latency_batch)
+            fp32 = variant.fp32
+            model_a, model_b = _as_made(fp32), _as_made(variant)
+            name = "FP32 as given"
+            if variant.is_fp32 and baseline == "best":
+                model_b, inputs_b = channels_last(model_b), channels_last(inputs)
+            elif in_channels_last:
+                model_a, inputs = channels_last(model_a), channels_last(inputs)
+                name = "FP32 in channels_last, the fastest FP32"
+            return _pair(fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name)
 
 
-def channels_last_speedup(fp32: Variant) -> float:
+def channels_last_speedup(fp32: Variant, cell: Cell | None = None) -> float:
     """How much faster FP32 is in channels_last than as given; 1.0 for a model without Conv2d."""
     import torch
 
     if not any(isinstance(module, torch.nn.Conv2d) for module in fp32.model.modules()):
         return 1.0
-    pair = fp32.pair("best")
+    pair = fp32.pair("best", cell)
     pair.add_rounds(BEST_ROUNDS, min(BEST_SECONDS, fp32.conditions.timing_seconds / 3))
     return pair.ratio
 
@@ -83,7 +93,7 @@ def _pair(
     name: str,
 ) -> Pair:
     def remade() -> Pair:
-        with variant.isolated():
+        with variant.isolated(), _threads(conditions.threads):
             fresh_a, fresh_b = _fresh(fp32, model_a), _fresh(variant, model_b)
             return _pair(fp32, fresh_a, inputs_a, variant, fresh_b, inputs_b, conditions, name)
 
@@ -101,7 +111,8 @@ def _pair(
             variant.refuse_moved_fp32()
             if beside is not None and beside not in variant.notes:
                 variant.notes.append(beside)
-            yield
+            with _threads(conditions.threads):
+                yield
 
     a = _tried(fp32, model_a, inputs_a, "FP32")
     b = _tried(variant, model_b, inputs_b, variant.name)
@@ -165,6 +176,19 @@ def _fresh(variant: Variant, model: Any) -> Any:
                 raise
             with given_back():
                 return recipe.build(copy.deepcopy(variant.fp32.model))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """With so many of PyTorch's threads; `isolated` sets those of the variant's own conditions."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def measure_all(variant: Variant, conditions: Conditions) -> None:
         pair = variant.pair("given")
         pair.add_rounds(ROUNDS_SHOWN, conditions.timing_seconds, is_well_known)
         _ = variant.fp32.format_gain
+        _time_grid(variant)
     if errors:
         raise errors[0]
 
@@ -38,3 +39,12 @@ def remember(variant: Variant) -> None:
     if not variant.is_fp32:
         with contextlib.suppress(QuantStageError):
             nearness(variant)
+        with contextlib.suppress(QuantStageError):
+            _time_grid(variant)
+
+
+def _time_grid(variant: Variant) -> None:
+    conditions = variant.conditions
+    for cell in conditions.latency_grid:
+        pair = variant.pair("given", cell)
+        pair.add_rounds(ROUNDS_SHOWN, conditions.timing_seconds, is_well_known)

@@ -71,6 +71,12 @@ OPTIONS = (
     Option(
         "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"
     ),
+    Option(
+        "latency_grid",
+        "string",
+        "time each variant with these threads x samples too, as in 1x1,1x32,2x1",
+        "GRID",
+    ),
     Option("timing_seconds", "float", "what one speed gate may take; default 30", "S"),
     Option(
         "calibration_shift",

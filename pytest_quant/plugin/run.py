@@ -54,6 +54,7 @@ class Run:
             engine=settings.engine,
             train_device=settings.train_device,
             latency_batch=settings.latency_batch,
+            latency_grid=settings.latency_grid,
             timing_seconds=settings.timing_seconds,
             calibration_shift=settings.calibration_shift,
             progress=shown.progress,

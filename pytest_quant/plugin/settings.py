@@ -10,6 +10,7 @@ import pytest
 
 from pytest_quant.baseline.baseline import FOLDER, Baseline, BaselineError, load, path_of
 from pytest_quant.judge.limits import LIMITS, checked
+from pytest_quant.machine.cell import Cell, cells_of_grid
 from pytest_quant.variant.recipe import ENGINES
 
 INCONCLUSIVE = ("auto", "fail", "report")
@@ -54,6 +55,7 @@ class Settings:
     jobs: int = 1
     jobs_backend: str = "loky"
     latency_batch: int | None = None
+    latency_grid: tuple[Cell, ...] = ()
     timing_seconds: float = 30.0
     calibration_shift: str = "warn"
     early_stop: bool = False
@@ -96,6 +98,7 @@ class Settings:
             jobs=_positive("jobs", get("jobs")) or 1,
             jobs_backend=_backend(get("jobs_backend") or "loky"),
             latency_batch=_positive("latency_batch", get("latency_batch")),
+            latency_grid=_grid(get("latency_grid")),
             timing_seconds=_positive("timing_seconds", get("timing_seconds")) or 30.0,
             calibration_shift=_one_of(
                 "calibration_shift", get("calibration_shift") or "warn", SHIFT_CHECKS
@@ -179,6 +182,13 @@ def _positive(name: str, given: Any) -> Any:
     if given is not None and not 0 < given < float("inf"):
         raise pytest.UsageError(f"quant_{name} is {given!r}; a positive number is expected")
     return given
+
+
+def _grid(given: str | None) -> tuple[Cell, ...]:
+    try:
+        return cells_of_grid(given) if given else ()
+    except ValueError as error:
+        raise pytest.UsageError(f"quant_latency_grid: {error}") from None
 
 
 def _table_formats() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.judge.recorder import Running
+from pytest_quant.judge.speedup import is_speed
 from pytest_quant.judge.verdict import Outcome, Verdict
 
 
@@ -36,5 +37,5 @@ def _passed_against_xfail(report: Any, item: pytest.Item, call: pytest.CallInfo[
 
 def _fails(verdict: Verdict, inconclusive: str) -> bool:
     if inconclusive == "auto":
-        return verdict.quantity != "speed-up"
+        return not is_speed(verdict.quantity)
     return inconclusive == "fail"

@@ -11,6 +11,8 @@ from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
 from pytest_quant.report.frame import frame_of
+from pytest_quant.report.latency_grid import HEADS as GRID_HEADS
+from pytest_quant.report.latency_grid import grid_lines
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
 from pytest_quant.report.ship import Answer, may_ship, may_ship_each, model_answers
@@ -65,6 +67,7 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     gates, notes_ = gates_of(report), list(notes(report))
     losses, losses_left_out = losses_of(report)
     names, who, choices = report.model_names(), _who(report), shown_choices(report)
+    grid = grid_lines(report)
     recipes = [row for row in report.rows if row.recipe]
     return page.render(
         style=_as_markup(_file("page.css")),
@@ -76,6 +79,9 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         known=HEADS,
         lines=lines,
         lines_left_out=left_out,
+        grid_heads=GRID_HEADS,
+        grid=grid[:MOST_LINES],
+        grid_left_out=max(0, len(grid) - MOST_LINES),
         plots=[(each, [_as_markup(plot.svg) for plot in each.plots]) for each in drawn],
         plots_missing=missing,
         models_unplotted=max(0, len(names) - len(drawn)) if drawn else 0,

@@ -8,6 +8,7 @@ from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
+from pytest_quant.report.latency_grid import grid_in_markdown, grid_lines
 from pytest_quant.report.plots.points import is_number
 from pytest_quant.report.ship import Answer, MayShip, may_ship
 from pytest_quant.report.table import attention_first, table_of
@@ -18,7 +19,7 @@ from pytest_quant.report.verdict_cells import MARKS, VerdictCells, gates_of
 MOST_LINES = 59
 FRAME_LINES = 23  # of these: headings, heads of tables, what is between, "... and N more"
 CAUSE_LINES = 7  # of one variant, at most
-CAUSE_FRAME, CHOICE_FRAME = 4, 4
+CAUSE_FRAME, CHOICE_FRAME, GRID_FRAME = 4, 4, 7
 MOST_CHOICES = 4
 WORST = 3  # layers
 MOST_SAID = 1000  # characters of two sentences, or of the paragraph on a choice
@@ -33,10 +34,12 @@ def markdown_of(report: Report) -> str:
     why, said = _reasons(ship), list(notes(report))
     chosen = [f"{model}: {text}" for model, text in shown_choices(report)]
     causes = [_cause(each) for each in explained_of(report) if each.failed]
+    grid = grid_lines(report)
     more = range(CAUSE_LINES * max(0, len(causes) - 1))  # there is always room for the first
-    parts = (why, range(len(frame)), gates, said, chosen[:MOST_CHOICES], more)
+    parts = (why, range(len(frame)), gates, said, chosen[:MOST_CHOICES], more, grid)
     frame_lines = FRAME_LINES + (CHOICE_FRAME if chosen else 0)
     frame_lines += CAUSE_FRAME + CAUSE_LINES if causes else 0
+    frame_lines += GRID_FRAME if grid else 0
     room = _shares([len(part) for part in parts], MOST_LINES - frame_lines)
     lines = [
         "# Quantization report",
@@ -52,6 +55,9 @@ def markdown_of(report: Report) -> str:
         frame = attention_first(frame)
     lines += table_of(frame.head(room[1]), "pipe").splitlines()
     lines += _rest(len(frame) - room[1])
+    if grid:
+        lines += ["", "## Latency by threads and batch", "", *grid_in_markdown(grid[: room[6]])]
+        lines += _rest(len(grid) - room[6])
     if gates:
         lines += ["", "## Gates", "", _row(HEADS), "|:--" * len(HEADS) + "|"]
         lines += [_row(_cells(gate)) for gate in gates[: room[2]]]

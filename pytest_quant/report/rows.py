@@ -5,16 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_quant.baseline.packing import fingerprint_of
-from pytest_quant.baseline.row import ClassScore, EvalSet, Latency, MetricScore, Row
+from pytest_quant.baseline.row import ClassScore, EvalSet, Latency, MetricScore, Row, TimedCell
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.accuracy_drop import exact_values
 from pytest_quant.judge.speedup import shown_interval
+from pytest_quant.machine.cell import Cell
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
 from pytest_quant.variant.evaluation import Evaluation, by_class, flipped, has_flips
 from pytest_quant.variant.kept import KEPT
 from pytest_quant.variant.key import key_of
+from pytest_quant.variant.rounds import Pair
 from pytest_quant.variant.variant import Variant
 
 MOST_IDS = 1000  # of flipped samples that a report lists
@@ -33,6 +35,7 @@ def row_of(variant: Variant) -> Row:
         fp32_size=_fp32_bytes(variant),
         int8_share=variant.measured("int8_share"),
         latency=_latency(variant),
+        grid=tuple(_timed_cell(*each) for each in variant.grid.items() if each[1].seconds_a),
         sqnr=_sqnr(variant),
         **explained.cells_of(variant),
         seconds=dict(variant.seconds),
@@ -150,6 +153,19 @@ def _latency(variant: Variant) -> Latency | None:
         interval_95=shown_interval(pair),
         rounds=len(pair.seconds_a),
         against_best=_against_best(variant, pair.ratio),
+    )
+
+
+def _timed_cell(cell: Cell, pair: Pair) -> TimedCell:
+    fp32_ms, own_ms = pair.milliseconds
+    return TimedCell(
+        threads=cell.threads,
+        batch=pair.batch,
+        ms=own_ms,
+        fp32_ms=fp32_ms,
+        speedup=pair.ratio,
+        interval_95=shown_interval(pair),
+        rounds=len(pair.seconds_a),
     )
 
 

@@ -9,6 +9,7 @@ from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
+from pytest_quant.report.latency_grid import grid_of
 from pytest_quant.report.ship import may_ship
 from pytest_quant.report.table_fit import terminal_table
 from pytest_quant.report.text import clipped, printable
@@ -36,6 +37,8 @@ def summary_lines(report: Report, format: str, told: Told | None = None) -> Iter
     if report.environment:
         yield from fitted(header(report))
     yield from terminal_table(frame_of(report), format, columns).splitlines()
+    if grid := grid_of(report, format):
+        yield from ("", *grid.splitlines(), "")
     for remark in remarks(report, told):
         yield from fitted(printable(remark))
     yield from explanations(report)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_quant.baseline.row import Row
+from pytest_quant.judge.speedup import is_speed
 from pytest_quant.report.kind_words import (
     change,
     drop_of,
@@ -181,7 +182,9 @@ def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) 
 
 def _loses_much(row: Row, judged: Judged) -> bool:
     """Whether it loses more than anybody would give for speed, unless a gate allows it."""
-    is_judged = any(q not in ("speed-up", "size", "int8 share") for q in judged.get("PASS", ()))
+    is_judged = any(
+        not is_speed(q) and q not in ("size", "int8 share") for q in judged.get("PASS", ())
+    )
     unit = row.metrics[0].unit if row.metrics else ""
     return not is_judged and unit in MUCH and (drop_of(row) or 0.0) > MUCH[unit]
 

@@ -48,7 +48,7 @@ def measures_under(
         evaluate=measured if cache is None else partial(cache.evaluate, measured),
         size=measure_size,
         int8_share=measure_int8_share,
-        pair=lambda variant, baseline: make_pair(variant, baseline, conditions),
+        pair=lambda variant, baseline, cell: make_pair(variant, baseline, conditions, cell),
         format_gain=channels_last_speedup,
         prefix=lambda variant: prefix_of(variant, conditions),
         save=save,

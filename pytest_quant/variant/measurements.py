@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.variant.evaluation import BatchScores, Evaluation
 from pytest_quant.variant.facts import Facts
@@ -110,8 +111,8 @@ class Measures:
     evaluate: Callable[["Variant"], Evaluation]
     size: Callable[["Variant"], Size]
     int8_share: Callable[["Variant"], Int8Share]
-    pair: Callable[["Variant", str], Pair]
-    format_gain: Callable[["Variant"], float]
+    pair: Callable[["Variant", str, Cell | None], Pair]
+    format_gain: Callable[["Variant", Cell | None], float]
     prefix: Callable[["Variant"], Prefix | None]
     save: Callable[["Variant", str | Path], Path]
     facts: Callable[[Recipe], Facts]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_quant.errors import QuantStageError, terminal_safe
+from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.machine.global_state import given_back
 from pytest_quant.subject.batches import call
@@ -37,6 +38,7 @@ class Variant:
         fp32: the FP32 variant of the same Subject (of FP32: itself).
         fake_quantized: of QAT, the trained model before conversion; else None.
         seconds: of each stage of its making, of evaluation, size and timing.
+        grid: the pairs with FP32 as given, of cells that somebody has asked for.
         failures: of an FP32 variant: kind and flow of the recipes that could not be built of it.
     """
 
@@ -67,6 +69,7 @@ class Variant:
         self.seconds = dict(seconds or {})
         self.notes: list[str] = list(notes if fp32 else admitted.notes)
         self.failures: set[tuple[str, str]] = fp32.failures if fp32 else set()
+        self.grid: dict[Cell, Pair] = {}
         self._measures = measures
         self._modes = [
             (each, Modes.of(each)) for each in (model, fake_quantized) if each is not None
@@ -124,19 +127,32 @@ class Variant:
         """How much of the model is stored in, and computes with, fewer bits than FP32."""
         return self.once("int8_share", lambda: self._measures.int8_share(self), "size")
 
-    def pair(self, baseline: str = "given") -> Pair:
+    def pair(self, baseline: str = "given", cell: Cell | None = None) -> Pair:
         """The timed pair of FP32 and this variant; gates on it share its rounds.
 
         Args:
             baseline: ``given``: FP32 as the user gave it; ``best``: the fastest FP32 of as given
                 and channels_last.
+            cell: with how many threads and samples in one call; None for those of the conditions.
         """
-        return self.once(f"pair {baseline}", lambda: self._measures.pair(self, baseline))
+        if cell is None:
+            return self.once(f"pair {baseline}", lambda: self._measures.pair(self, baseline, None))
+        found = self.once(
+            f"pair {baseline} at {cell}", lambda: self._measures.pair(self, baseline, cell)
+        )
+        if baseline == "given":
+            self.grid[cell] = found
+        return found
 
     @property
     def format_gain(self) -> float:
         """How many times as fast FP32 is in channels_last as given; 1.0 without convolutions."""
-        return self.once("format_gain", lambda: self._measures.format_gain(self.fp32))
+        return self.format_gain_at(None)
+
+    def format_gain_at(self, cell: Cell | None) -> float:
+        """The same with the threads and samples of a cell."""
+        name = "format_gain" if cell is None else f"format_gain at {cell}"
+        return self.once(name, lambda: self._measures.format_gain(self.fp32, cell))
 
     def measured(self, what: str) -> Any:
         """A measurement if it has been made, else None; never makes one, never raises."""
