@@ -11,8 +11,9 @@ from pytest_quant.explain.size import size_cause
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed import slowness
 from pytest_quant.explain.speed.slowness import slowness_of
-from pytest_quant.judge import recorder, speedup
+from pytest_quant.judge import recorder
 from pytest_quant.judge.gate import Gate
+from pytest_quant.judge.speed_cell import is_of_cell
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -76,7 +77,7 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
             "quieter machine."
         )
     told = _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
-    if verdict.gate == speedup.GATE and verdict.quantity != speedup.SPEED_UP:  # of a cell
+    if is_of_cell(verdict.quantity):
         return f"With the run's own threads and batch: {told}"
     return "\n".join([told, *pasted(variant.measured(slowness.PROPOSED), verdict, variant)])
 

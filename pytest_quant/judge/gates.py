@@ -14,10 +14,10 @@ from pytest_quant.judge.flips import judge_flips
 from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size_limit import judge_int8_share, judge_size
+from pytest_quant.judge.speed_cell import cell_of
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.sqnr_limit import judge_sqnr
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.machine.cell import Cell
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -106,7 +106,7 @@ def assert_min_speedup(
     __tracebackhide__ = hidden
     check_variant(variant, "assert_min_speedup")
     limit = _limit("min_speedup", min_speedup, "assert_min_speedup(variant, 1.5)")
-    cell = _cell(variant, threads, batch)
+    cell = cell_of(variant.conditions, threads, batch)
     budget = recorder.current().timing_seconds
     return _conclude(
         judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget, cell=cell)
@@ -282,21 +282,6 @@ def _conclude(verdict: Verdict) -> Verdict:
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)
     return verdict
-
-
-def _cell(variant: Variant, threads: int | None, batch: int | None) -> Cell | None:
-    """What a call names, with the run's own for what it does not; None where it names nothing."""
-    for name, value in (("threads", threads), ("batch", batch)):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} is {value!r}; expected a whole number from 1 on")
-        if value < 1:
-            raise ValueError(f"{name} is {value!r}; expected a whole number from 1 on")
-    if threads is None and batch is None:
-        return None
-    own = variant.conditions
-    return Cell(threads or own.threads, batch or own.latency_batch)
 
 
 def _limit(name: str, given: Any, example: str) -> float:

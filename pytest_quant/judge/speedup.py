@@ -17,13 +17,13 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.honesty import not_quantized, refusal
 from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.sign_test import fewest_rounds, is_proven, median_interval
+from pytest_quant.judge.speed_cell import quantity_at
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.machine.cell import Cell
 from pytest_quant.variant.rounds import Pair
 from pytest_quant.variant.variant import Variant
 
 GATE = "min_speedup"
-SPEED_UP = "speed-up"
 ALPHA = 1e-3
 GUARD = 0.03  # of the log ratio; a process moved the ratio by up to 1.6 %, so a FAIL needs more
 MOST_ROUNDS = 300  # more rounds narrow the interval by little
@@ -92,16 +92,6 @@ def judge_speedup(
     if cell is None and not variant.is_fp32 and spent < budget:
         _ = variant.fp32.format_gain  # so that the report can show the ratio to the best FP32 too
     return _verdict(variant, pair, min_speedup, alpha, timing, confirmed, budget, cell)
-
-
-def quantity_at(cell: Cell | None) -> str:
-    """What is judged, with the cell where it is one of a grid."""
-    return SPEED_UP if cell is None else f"{SPEED_UP} at {cell}"
-
-
-def is_speed(quantity: str) -> bool:
-    """Whether a verdict's quantity is a speed-up, of whatever cell."""
-    return quantity.startswith(SPEED_UP)
 
 
 def decide_and_confirm(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.judge.recorder import Running
-from pytest_quant.judge.speedup import is_speed
+from pytest_quant.judge.speed_cell import is_speed
 from pytest_quant.judge.verdict import Outcome, Verdict
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.judge.speedup import is_speed
+from pytest_quant.judge.speed_cell import is_speed
 from pytest_quant.report.kind_words import (
     change,
     drop_of,

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pytest_quant import assert_min_speedup
+from pytest_quant.explain.causes import cause
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.cell import Cell
@@ -93,3 +94,11 @@ def test_a_cell_that_is_none_is_refused(dynamic, given):
         (TypeError, ValueError), match=f"{name} is .*expected a whole number from 1"
     ):
         assert_min_speedup(dynamic, 2, **given)
+
+
+def test_the_cause_of_a_breach_in_a_cell_says_for_what_it_was_looked(dynamic):
+    with pytest.raises(AssertionError):
+        assert_min_speedup(dynamic, 1e6, threads=2, batch=2)
+    (verdict,) = recorder.current().verdicts
+    told = cause(verdict, dynamic)
+    assert told.startswith("With the run's own threads and batch: dynamic takes ")

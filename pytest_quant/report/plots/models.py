@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pytest_quant.judge.speedup import SPEED_UP
+from pytest_quant.judge.speed_cell import is_of_cell
 from pytest_quant.report.document import Report
 from pytest_quant.report.plots.classes import classes
 from pytest_quant.report.plots.drawing import own_style
@@ -34,7 +34,7 @@ def plots_of(report: Report) -> list[ModelPlots]:
         RowKey.of(verdict): verdict["limit"]
         for verdict in report.verdicts
         if verdict["gate"] == "min_speedup"
-        and verdict["quantity"] == SPEED_UP  # of the run's own threads and batch, as the bars are
+        and not is_of_cell(verdict["quantity"])  # the bars are of the run's own threads and batch
         and is_number(verdict["limit"])
     }
     found: list[ModelPlots] = []
