@@ -8,6 +8,7 @@ from builders import ONE_THREAD, toy_subject, toy_variant
 
 from pytest_quant import Recipe, open_store
 from pytest_quant.explain import explain
+from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.quantize.flows import fx, pt2e
 from pytest_quant.quantize.methods.registry import METHODS, method_of
 
@@ -36,7 +37,11 @@ def test_a_compiled_variant_is_explained_without_torchs_own_quantization(
 def test_both_stacks_find_the_same_ranges(observer, qscheme):
     layer, x = torch.nn.Linear(8, 4), torch.randn(64, 8) + 0.5
     recipe = Recipe("static", observer=observer, qscheme=qscheme, engine="onednn")
-    found = [flow.observers(recipe, "onednn") for flow in (fx, pt2e)]
+    with known_warnings_silenced():
+        assert_same_ranges([flow.observers(recipe, "onednn") for flow in (fx, pt2e)], layer, x)
+
+
+def assert_same_ranges(found, layer, x):
     for make, seen in (("activation", x), ("weight", layer.weight.detach())):
         observers = [getattr(each, make)(layer) for each in found]
         for each in observers:
@@ -55,7 +60,8 @@ def test_scales_that_the_compiled_kernels_cannot_have_are_blamed_on_rounding():
             parameter.mul_(0.02)  # below the smallest scale, 2 ** -12
         model[2].weight.mul_(50)
     explanation = explain(toy_variant(Recipe("static", flow="pt2e"), model=model.eval()))
-    assert explanation.sqnr["built"] == pytest.approx(explanation.sqnr["whole"], abs=0.1)
+    # within 0.1 on CPUs with VNNI; kernels of others round a sum once more
+    assert explanation.sqnr["built"] == pytest.approx(explanation.sqnr["whole"], abs=0.3)
     assert "rounding alone" not in str(explanation)
 
 
