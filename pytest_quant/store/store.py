@@ -160,8 +160,9 @@ class Store:
             else:
                 built = self.cache.build(make, admitted, recipe)
         except QuantStageError as error:
-            if not isinstance(error, UnwantedError):
-                fp32.failures.add((recipe.kind, recipe.flow))
+            if isinstance(error, UnwantedError):
+                raise
+            fp32.failures.add((recipe.kind, recipe.flow))
             if shift is None or error.stage == "fixture":
                 raise
             raise QuantStageError(error.stage, f"{shift.sentence} {error.sentence}") from error

@@ -172,21 +172,20 @@ from pytest_quant import Recipe, assert_max_accuracy_drop
 @pytest.mark.parametrize({coarse[0]!r}, {coarse[1]})
 def test_coarse(quant_variant):
     assert_max_accuracy_drop(quant_variant, 0.0)
-
-def test_qat(quant_qat):
-    assert_max_accuracy_drop(quant_qat, -0.5)
 """
     )
     said = []
     for expected in ((), ("build", "evaluation")):
         result = repo.runpytest_inprocess("--quant", "--quant-report=r", "-p", "no:randomly")
-        result.assert_outcomes(failed=2)
+        result.assert_outcomes(failed=1)
         rows = json.loads((repo.path / "r" / "report.json").read_text())["rows"]
         assert {tuple(row["from_cache"]) for row in rows if row["variant"] != "fp32"} == {expected}
         text = result.stdout.str()
         said.append(text[text.index("FAILURES") : text.index("= quantization =")])
     assert said[0] == said[1]
-    assert "calibration" in said[0]
+    assert "Calibration inputs span" in said[0]
+    notes = [row["notes"] for row in rows if row["variant"] == "coarse"]
+    assert "ERROR" not in str(notes)  # of the flows that were weighed
 
 
 def test_an_unwritable_folder_is_a_usage_error(repo):
