@@ -103,7 +103,7 @@ def test_each_variant_is_built_once_and_evaluated_once(repo):
             assert_max_accuracy_drop(quant_variant, 0.9)
         """
     )
-    repo.runpytest("--quant").assert_outcomes(passed=9)
+    repo.runpytest("--quant", "--no-quant-cache").assert_outcomes(passed=9)
     assert logged(repo, "model") == 1
     assert logged(repo, "calibrate") == 1
     assert logged(repo, "qat") == 1
@@ -120,7 +120,7 @@ def test_a_test_that_asks_for_size_alone_never_evaluates(repo):
             assert_max_size(quant_dynamic, ratio=0.9)
         """
     )
-    repo.runpytest("--quant").assert_outcomes(passed=1)
+    repo.runpytest("--quant", "--no-quant-cache").assert_outcomes(passed=1)
     assert logged(repo, "eval") == 1  # the door
 
 
@@ -145,7 +145,7 @@ def test_a_failed_build_is_not_repeated(repo):
             pass
         """
     )
-    result = repo.runpytest("--quant", "-p", "no:randomly")
+    result = repo.runpytest("--quant", "--no-quant-cache", "-p", "no:randomly")
     result.assert_outcomes(errors=3, passed=1)
     result.stdout.fnmatch_lines(["*train ERROR: quant_train raised: RuntimeError: out of luck*"])
     assert logged(repo, "broken") == 1
@@ -190,7 +190,7 @@ def test_two_folders_each_gate_their_own_model(repo, order):
     if order == "alternating":
         repo.makepyfile(shuffle=SHUFFLE)
     plugins = ("-p", "shuffle") if order == "alternating" else ()
-    result = repo.runpytest("--quant", *plugins)
+    result = repo.runpytest("--quant", "--no-quant-cache", *plugins)
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(["Sequential (a)*fp32*", "Sequential (b)*fp32*"])
     assert logged(repo, "calibrate") == 2
@@ -215,7 +215,7 @@ def test_static(self, quant_static):
     repo.makepyfile(
         test_class=f"import pytest\n\nclass TestOwn:\n{class_body}\n" + GATES.format("root")
     )
-    result = repo.runpytest("--quant")
+    result = repo.runpytest("--quant", "--no-quant-cache")
     result.assert_outcomes(passed=10)
     assert logged(repo, "calibrate") == 3
     result.stdout.fnmatch_lines_random(
@@ -258,7 +258,7 @@ def test_size(quant_static):
     assert_max_size(quant_static, ratio=0.9)
 """
     )
-    result = repo.runpytest("--quant", "--quant-report=out")
+    result = repo.runpytest("--quant", "--no-quant-cache", "--quant-report=out")
     result.assert_outcomes(passed=3)
     rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
     seen = {(row["where"], row["variant"]): row["metrics"] for row in rows}
@@ -287,7 +287,7 @@ def test_parametrized_models_have_the_names_of_their_parameters(repo):
             assert quant_dynamic.fp32.model.tag in request.node.name
         """
     )
-    result = repo.runpytest("--quant")
+    result = repo.runpytest("--quant", "--no-quant-cache")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines_random(["small * static *", "large * static *"])
     assert logged(repo, "calibrate") == 2
@@ -323,7 +323,7 @@ def pytest_quant_recipes(config):
             assert quant_variant.recipe.kind in ("static", "custom")
         """
     )
-    result = repo.runpytest("--quant", "-v")
+    result = repo.runpytest("--quant", "--no-quant-cache", "-v")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines_random(
         [
@@ -363,7 +363,7 @@ def test_other(quant_static):
 """
     )
     repo.makepyfile(kept="")
-    repo.runpytest("--quant").assert_outcomes(passed=3)
+    repo.runpytest("--quant", "--no-quant-cache").assert_outcomes(passed=3)
 
 
 def test_a_function_scoped_model_is_noted(repo):
@@ -380,7 +380,7 @@ def test_a_function_scoped_model_is_noted(repo):
         def test_two(quant_dynamic): pass
         """
     )
-    result = repo.runpytest("--quant")
+    result = repo.runpytest("--quant", "--no-quant-cache")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*quant_model is function-scoped*scope='session'*"])
 
@@ -400,7 +400,7 @@ def quant_eval_data():
         )
         (folder / f"test_{tag}.py").write_text("def test_fp32(quant_fp32): pass")
     arguments = ("--quant-all", "--quant-timing-seconds=0.01", "--quant-report=out")
-    repo.runpytest("--quant", *arguments).assert_outcomes(passed=2)
+    repo.runpytest("--quant", "--no-quant-cache", *arguments).assert_outcomes(passed=2)
     rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
     kinds = ("fp32", "dynamic", "static", "qat")
     assert {(row["where"], row["variant"]) for row in rows} == {(w, k) for w in "ab" for k in kinds}
@@ -408,7 +408,7 @@ def quant_eval_data():
 
 def test_quant_all_builds_and_measures_all_kinds(repo):
     repo.makepyfile("def test_fp32(quant_fp32): pass")
-    result = repo.runpytest("--quant", "--quant-all", "--quant-timing-seconds=0.01")
+    result = repo.runpytest("--quant", "--no-quant-cache", "--quant-all", "--quant-timing-seconds=0.01")
     result.assert_outcomes(passed=1)
     for kind in ("dynamic", "static", "qat"):
         result.stdout.fnmatch_lines([f"Sequential * {kind} *x *pt *%*x*%*"])
