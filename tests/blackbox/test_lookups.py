@@ -408,7 +408,9 @@ def quant_eval_data():
 
 def test_quant_all_builds_and_measures_all_kinds(repo):
     repo.makepyfile("def test_fp32(quant_fp32): pass")
-    result = repo.runpytest("--quant", "--no-quant-cache", "--quant-all", "--quant-timing-seconds=0.01")
+    result = repo.runpytest(
+        "--quant", "--no-quant-cache", "--quant-all", "--quant-timing-seconds=0.01"
+    )
     result.assert_outcomes(passed=1)
     for kind in ("dynamic", "static", "qat"):
         result.stdout.fnmatch_lines([f"Sequential * {kind} *x *pt *%*x*%*"])

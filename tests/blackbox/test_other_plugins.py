@@ -82,7 +82,7 @@ def repo(pytester, monkeypatch):
 
 def run(repo, *arguments):
     return repo.runpytest_inprocess(
-        "--quant", "--quant-threads=1", "--quant-report=out", "--quant-junit",
+        "--quant", "--no-quant-cache", "--quant-threads=1", "--quant-report=out", "--quant-junit",
         "--junit-xml=out.xml", *ALONE, *arguments,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from pytest_quant import QuantStageError, Recipe, Subject, load_variant
+from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.quantize.flows import fx
 from pytest_quant.store.open import open_store
 from pytest_quant.variant.sqnr import sqnr
@@ -141,6 +142,7 @@ def test_what_is_built_is_the_same_model_whatever_lies_between_two_layers(what, 
     assert variant.int8_share.parameters > 0.5
 
 
+@pytest.mark.skipif(not has_vnni(), reason="this kernel is right on CPUs without VNNI")
 def test_the_layer_whose_kernel_is_wrong_stays_fp32_and_is_named():
     """PyTorch's int8 kernel of a transposed convolution with stride 2 and kernel 2, engine x86."""
     recipe = Recipe("static", flow="fx")
