@@ -180,7 +180,7 @@ BASELINE = json.dumps({"form": "pytest-quant baseline", "version": 99})
         (NEWER, "version 99"),
         (
             BASELINE,
-            "of version 99, written by a later pytest-quant, and this pytest-quant reads up to 2",
+            "of version 99, written by a later pytest-quant, and this pytest-quant reads up to 3",
         ),
         (
             '{"version": 1, "environment": {}, "rows": [3], "verdicts": [], "interrupted": false}',

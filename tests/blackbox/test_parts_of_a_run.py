@@ -41,7 +41,9 @@ def repo(pytester):
 
 def answer(repo, *arguments):
     """The answer and what stands in its line after it; the files say the same."""
-    result = repo.runpytest_inprocess("--quant", "--no-quant-cache", "--quant-report=out", *arguments)
+    result = repo.runpytest_inprocess(
+        "--quant", "--no-quant-cache", "--quant-report=out", *arguments
+    )
     line = next(line for line in result.outlines if line.startswith("may ship: "))
     ship = json.loads((repo.path / "out" / "report.json").read_text())["may_ship"]
     _, word, rest = line.split(": ", 2)
