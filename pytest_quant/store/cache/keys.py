@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Hashable, Iterable
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -203,9 +205,7 @@ class Keys:
                     break
             return passed.digest()
 
-        own = subject.calibration_data is not None
-        where = "calibration_data" if own else "train_data"
-        return self._once(f"calibration {samples}", subject, where, read)
+        return self._read(fixture, data, read)
 
     def _training(self, admitted: Admitted) -> bytes:
         """What training sees: of a state that was trained elsewhere the state; else one pass over the data,
@@ -236,15 +236,19 @@ class Keys:
         return passed.digest()
 
     def _once(self, what: str, subject: Subject, field: str, read: Callable[[], bytes]) -> bytes:
-        """What is read of a Subject's data, seeded anew; kept until the data is released."""
+        """What is read of a Subject's data, kept until the data is released."""
         key = (what, *map(subject.identity_of, (field, "batch", "forward")))
         if key not in self._passes:
-            try:
-                with isolated(self._conditions, loaders=(getattr(subject, field),)):
-                    self._passes[key] = read()
-            except Exception as error:  # which building or evaluating will tell
-                raise NotKept(f"quant_{field} could not be read ({brief(error)})") from error
+            self._passes[key] = self._read(f"quant_{field}", getattr(subject, field), read)
         return self._passes[key]
+
+    def _read(self, fixture: str, data: Any, read: Callable[[], bytes]) -> bytes:
+        """What is read of data, seeded anew."""
+        try:
+            with isolated(self._conditions, loaders=(data,)):
+                return read()
+        except Exception as error:  # which building or evaluating will tell
+            raise NotKept(f"{fixture} could not be read ({brief(error)})") from error
 
     def _told(self, name: str, value: Any) -> bytes:
         try:
@@ -285,9 +289,10 @@ def _code_of(name: str, module: Any) -> list[Any]:
 
 def _state_given(state: Any) -> Any:
     """A state dict, or the bytes of the file that has it."""
-    from pathlib import Path
-
-    return Path(state).read_bytes() if isinstance(state, str | Path) else dict(state)
+    try:
+        return Path(state).read_bytes() if isinstance(state, str | PathLike) else dict(state)
+    except (OSError, TypeError, ValueError) as error:  # which building will tell
+        raise NotKept(f"quant_qat_state cannot be read ({in_brief(error)})") from None
 
 
 def _key(what: str, parts: Iterable[bytes]) -> Key:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import ONE_THREAD, batches, tiny_linear, toy_subject
 
-from pytest_quant import Recipe, open_store
+from pytest_quant import QuantStageError, Recipe, open_store
 from pytest_quant.quantize import build as build_room
 from pytest_quant.store import open as opened
 from pytest_quant.store.cache.cache import Cache
@@ -275,3 +275,19 @@ def test_a_model_that_would_fill_the_cache_is_not_kept(run, made, monkeypatch):
         assert variant.measured(BUILD).why_not.startswith("build: it has 0 MB")
     assert made.count("build static") == 2
     assert made.count("evaluate static") == 1
+
+
+@pytest.mark.parametrize("state", ["nowhere.pt", 7, [1, 2]])
+def test_a_trained_state_that_cannot_be_read_is_the_builds_error(run, state):
+    with pytest.raises(QuantStageError, match="quant_qat_state"):
+        run(Recipe("qat"), qat_state=state, **TRAIN)
+
+
+def test_a_trained_state_in_a_file_counts_by_its_content(run, tmp_path):
+    trained = run(Recipe("qat", epochs=1), **TRAIN).fake_quantized.state_dict()
+    path = tmp_path / "state.pt"
+    recipe = Recipe("qat", flow="fx")
+    for scale, old in ((1.0, False), (1.0, True), (1.5, False)):
+        state = {k: v * scale if k.endswith("weight") else v for k, v in trained.items()}
+        torch.save(state, path)
+        assert run(recipe, qat_state=str(path), **TRAIN).measured(BUILD).is_old is old
