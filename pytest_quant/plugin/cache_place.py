@@ -12,6 +12,7 @@ from pytest_quant.errors import in_brief
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.store.cache.cache import Cache
+from pytest_quant.store.cache.entries import Entries
 
 FOLDER, RUN = "quant_cache", "quant_run"  # what a worker is told
 
@@ -51,7 +52,7 @@ class CachePlace:
             return None
         if settings.cache is not None:
             if config.getoption("cacheclear", False):
-                shutil.rmtree(settings.cache, ignore_errors=True)
+                Entries(settings.cache, self._conditions.tell).clear()
             return settings.cache
         own = getattr(config, "cache", None)  # None after -p no:cacheprovider
         if own is None:

@@ -116,7 +116,9 @@ def test_a_folder_of_its_own(repo):
     for expected in (NOTHING, ALL):
         assert old(rows_of(repo, "--quant-cache=kept")[0]) == expected
     assert list((repo.path / "kept").rglob("*.entry"))
+    (repo.path / "kept" / "notes.txt").write_text("of the user's")
     assert old(rows_of(repo, "--quant-cache=kept", "--cache-clear")[0]) == NOTHING
+    assert (repo.path / "kept" / "notes.txt").exists()
 
 
 def test_a_changed_model_is_built_anew(repo):

@@ -16,7 +16,7 @@ from pytest_quant.quantize.saved.tensor_file import as_bytes, content_of
 FORM = "pytest-quant cache 1"
 MOST = 2 * 10**9  # bytes of all entries; beyond it the least recently used go
 STALE = 24 * 3600.0  # seconds after which the files of locks go
-SUFFIX = ".entry"
+SUFFIX, LOCKS = ".entry", "locks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +78,36 @@ class Entries:
 
     def put(self, key: Key, content: Mapping[str, Any]) -> None:
         """Keep something: tensors, numbers, texts, in dicts and lists. A full disk is told, no error."""
+        path = self._path(key)
         try:
-            if not self.folder.is_dir():
-                write_atomically(self.folder / ".gitignore", "# written by pytest-quant\n*\n")
-            write_atomically(self._path(key), as_bytes({**content, "form": FORM, "key": str(key)}))
+            _make_own(path.parent)
+            write_atomically(path, as_bytes({**content, "form": FORM, "key": str(key)}))
         except (OSError, RuntimeError) as error:
             self._say(f"nothing could be kept in {self.folder}: {in_brief(error)}")
 
     @contextmanager
     def locked(self, key: Key) -> Iterator[None]:
         """While held, no other process makes what belongs under this key."""
+        with suppress(OSError):  # which the lock will tell
+            _make_own(self.folder / LOCKS)
         with locked(
             f"{key.what}-{key.digest}",
             "made",
             self._tell,
             longest=float("inf"),
-            within=self.folder / "locks",
+            within=self.folder / LOCKS,
         ):
             yield
 
     def has_room_for(self, size: int) -> bool:
         """Whether an entry of so many bytes leaves room for others."""
         return size <= self._most // 4
+
+    def clear(self) -> None:
+        """Remove all entries, and nothing else that lies in the folder."""
+        for path in self.folder.glob(f"*/*{SUFFIX}"):
+            with suppress(OSError):
+                path.unlink()
 
     def prune(self) -> None:
         """Remove the least recently used entries while all are larger than they may be, and old locks."""
@@ -115,7 +123,7 @@ class Entries:
             with suppress(OSError):
                 path.unlink()
                 total -= size
-        for path in (self.folder / "locks").glob("*"):
+        for path in (self.folder / LOCKS).glob("*.[lp]*"):  # .lock, .pid
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE:
                     path.unlink()
@@ -128,3 +136,10 @@ class Entries:
         if not self._has_told:
             self._has_told = True
             self._tell(f"cache: {why}; it is made anew")
+
+
+def _make_own(folder: Path) -> None:
+    """Make a folder of ours, which git is to leave alone; what lies beside it may be the user's."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("# written by pytest-quant\n*\n", encoding="utf-8")

@@ -159,7 +159,23 @@ def test_who_is_killed_while_he_holds_a_lock_holds_up_nobody(entries):
 
 
 def test_a_folder_inside_a_repo_is_none_of_git(entries):
-    entries.put(KEY, content())
-    assert (entries.folder / ".gitignore").read_text().endswith("*\n")
+    with entries.locked(KEY):  # which comes first
+        entries.put(KEY, content())
+    for own in (KEY.what, "locks"):
+        assert (entries.folder / own / ".gitignore").read_text().endswith("*\n")
     assert entries.has_room_for(500_000_000)
     assert not entries.has_room_for(500_000_001)
+
+
+def test_clearing_leaves_what_is_not_the_caches(entries):
+    entries.folder.mkdir()
+    (entries.folder / "mine.txt").write_text("mine")
+    (entries.folder / "src").mkdir()
+    (entries.folder / "src" / "model.py").write_text("mine")
+    with entries.locked(KEY):
+        entries.put(KEY, content())
+    entries.clear()
+    assert entries.get(KEY) is None
+    assert (entries.folder / "mine.txt").exists()
+    assert (entries.folder / "src" / "model.py").exists()
+    assert not (entries.folder / "src" / ".gitignore").exists()
