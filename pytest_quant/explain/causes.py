@@ -6,6 +6,7 @@ from typing import Protocol
 from pytest_quant.errors import brief
 from pytest_quant.explain.effort import NO_EFFORT, Effort
 from pytest_quant.explain.inaccuracy import inaccurate, worse_than_saved
+from pytest_quant.explain.of_files import large_file, slow_file
 from pytest_quant.explain.remedies.to_paste import pasted
 from pytest_quant.explain.size import size_cause
 from pytest_quant.explain.size.size_cause import weigh
@@ -15,6 +16,7 @@ from pytest_quant.judge import recorder
 from pytest_quant.judge.gate import Gate
 from pytest_quant.judge.speed_cell import is_of_cell
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -51,6 +53,8 @@ def _of_own(gate: Gate, verdict: Verdict, variant: Variant) -> str | None:
 
 
 def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
+    if isinstance(variant.model, Artefact):
+        return large_file(variant.model)
     told = _told(lambda: variant.once("tensors", lambda: weigh(variant)))
     return "\n".join([told, *pasted(variant.measured(size_cause.PROPOSED), verdict, variant)])
 
@@ -76,6 +80,8 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
             "the usual speed-up, give the gate more time (quant_timing_seconds), or time on a "
             "quieter machine."
         )
+    if isinstance(variant.model, Artefact):
+        return slow_file(variant.model)
     told = _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
     if is_of_cell(verdict.quantity):
         return f"With the run's own threads and batch: {told}"

@@ -8,12 +8,14 @@ from pytest_quant.errors import brief
 from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.lost.sentences import is_between
+from pytest_quant.explain.of_files import inexact_file
 from pytest_quant.explain.premises import premise, shifted
 from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.mending import mend
 from pytest_quant.explain.remedies.to_paste import pasted
 from pytest_quant.judge.stored import stored_in
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.variant import Variant
 
 TABLE = 4  # layers that a failure message lists
@@ -104,6 +106,8 @@ def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
 
 def _where(variant: Variant, effort: Effort) -> list[str]:
     """Where it is lost, if there is the time to see it."""
+    if isinstance(variant.model, Artefact):
+        return [inexact_file(variant, variant.model)]
     known = variant.measured("explanation")
     needed = OBSERVING * variant.seconds.get("calibrate", 0.0)
     if known is None and effort.explain_seconds < max(needed, 1e-9):
@@ -139,5 +143,7 @@ def _usual(variant: Variant) -> str:
         "qat": "Train longer or with another learning rate (epochs and lr of its Recipe), or give your own "
         "loop (quant_train).",
         "custom": "Look at the ranges and at which layers its build quantizes.",
+        "artefact": "Look at how the file was made: from which checkpoint, with which preprocessing "
+        "inside, calibrated on what, with scales per tensor or per channel, and of which layers.",
     }
     return remedies.get(kind, "")

@@ -2,6 +2,7 @@
 
 from pytest_quant.errors import listed
 from pytest_quant.machine.engines import must_reduce_range
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.store.choice import WEIGHED
 from pytest_quant.variant.evaluation import has_flips
 from pytest_quant.variant.variant import Variant
@@ -44,9 +45,11 @@ def notes_on(variant: Variant) -> list[str]:
     elif share is not None and share.parameters is None and not facts.is_known:
         known = variant.measured("nearness")
         at = "" if known is None else f"; its outputs are at {known:.0f} dB from FP32's"
+        what = f"what its build returned ({type(variant.model).__name__})"
+        if isinstance(variant.model, Artefact):
+            what = variant.model.runtime
         notes.append(
-            f"not known to be quantized: what its build returned ({type(variant.model).__name__}) does "
-            f"not show in how many bits it computes{at}"
+            f"not known to be quantized: {what} does not show in how many bits it computes{at}"
         )
     few = share is not None and share.macs is not None and share.macs < FEW_MACS
     is_open = variant.measured(WEIGHED) is None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.other_flows import other_flows
+from pytest_quant.explain.stand_in import why_unlike
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.verdict import Verdict
 from pytest_quant.machine import torch_api
@@ -69,6 +70,8 @@ def _what_of(given_by: str) -> str:
 
 def _premises(verdict: Verdict, variant: Variant, effort: Effort) -> Iterator[Premise]:
     metric = metric_named(variant, verdict.metric)
+    if (unlike := why_unlike(variant)) is not None:
+        yield Premise(unlike)
     if (found := _without_skill(variant, metric)) is not None:
         yield found
     if (found := shifted(variant)) is not None:

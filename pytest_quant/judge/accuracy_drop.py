@@ -12,8 +12,8 @@ from pytest_quant.judge.honesty import (
     broken_outputs,
     broken_sentence,
     impossible_score,
-    not_quantized,
     refusal,
+    why_refused,
 )
 from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.population import Bound, bound_drop
@@ -65,7 +65,7 @@ def judge_drop(
     alpha = check_alpha(alpha)
     if scope not in SCOPES:
         raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
-    if reason := not_quantized(variant):
+    if reason := why_refused(variant):
         return asked.refused(variant, reason)
     if early_stop and scope == "dataset" and min_baseline is None:
         early = decide_early(variant, asked.metric, max_drop, relative)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.accuracy_drop import metric_named
-from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
+from pytest_quant.judge.honesty import broken_outputs, refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.evaluation import counted, flipped, has_flips
 from pytest_quant.variant.variant import Variant
@@ -22,7 +22,7 @@ def judge_flips(variant: Variant, max_flips: float) -> Verdict:
         QuantStageError: when the metric does not score each sample, or is a loss or an error.
     """
     metric = metric_named(variant, None)
-    if reason := not_quantized(variant) or broken_outputs(variant):
+    if reason := why_refused(variant) or broken_outputs(variant):
         return refusal(GATE, "flips", variant, max_flips, reason, metric.name)
     if not has_flips(metric):
         raise QuantStageError(

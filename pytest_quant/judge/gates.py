@@ -11,7 +11,7 @@ from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
-from pytest_quant.judge.honesty import not_quantized, refusal
+from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 from pytest_quant.judge.speed_cell import cell_of
@@ -271,7 +271,7 @@ def judged(variant: Variant, name: str, limit: float) -> Verdict:
     """The verdict of a gate, ours or the repo's own, by its name; nothing is recorded or raised."""
     if name in _JUDGES:
         return _JUDGES[name](variant, limit)
-    if reason := not_quantized(variant):
+    if reason := why_refused(variant):
         return refusal(name, name, variant, limit, reason)
     return recorder.current().gates[name].verdict(variant, limit)
 

@@ -4,6 +4,8 @@ import math
 
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.measure.nearness import nearness
+from pytest_quant.measure.other_outputs import other_outputs
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.score_range import out_of_range
 from pytest_quant.variant.variant import Variant
@@ -13,8 +15,20 @@ from pytest_quant.variant.variant import Variant
 NO_INT8 = 90.0
 
 
+def why_refused(variant: Variant) -> str | None:
+    """Why this variant must not pass any gate, or None: it gives something else than its model, or was not
+    quantized."""
+    other = other_outputs(variant)
+    if other is None:
+        return not_quantized(variant)
+    return (
+        f"{variant.name} gives {other}. Classes may be the same; what reads the outputs as the model's is "
+        "told something else. Export what quant_model is, or let quant_model give what the file gives."
+    )
+
+
 def not_quantized(variant: Variant) -> str | None:
-    """Why this variant must not pass any gate, or None.
+    """Why this variant is none that was quantized, or None.
 
     None of its parameters is in fewer bits than FP32's; or, where that is not known, its outputs are
     FP32's but for the last bits. FP32 itself is exempt, and a custom variant that is not meant to be
@@ -32,19 +46,31 @@ def not_quantized(variant: Variant) -> str | None:
         like = f"to {decibels:.0f} dB" if math.isfinite(decibels) else "bit for bit"
         return (
             f"{variant.name} was not quantized, for all that can be told: it gives FP32's outputs {like}, "
-            f"and int8 lies below {NO_INT8:.0f} dB. {_REMEDY}"
+            f"and int8 lies below {NO_INT8:.0f} dB. {_remedy(variant)}"
+        )
+    what = "none of its parameters is stored in fewer bits than FP32's"
+    if isinstance(variant.model, Artefact):
+        kernels = [each for each in variant.model.kernels or () if each.weights]
+        what = (
+            f"of the {len(kernels)} operations with weights that {variant.model.runtime} runs for it on "
+            "this CPU none takes them in fewer bits than FP32's, whatever the file stores"
+        )
+    return f"{variant.name} was not quantized: {what}. {_remedy(variant)}"
+
+
+def _remedy(variant: Variant) -> str:
+    if variant.facts.is_known:
+        return "See which modules stayed FP32, and check keep_fp32."
+    if isinstance(variant.model, Artefact):
+        return (
+            "Quantize it in a form that this runtime has kernels for (activations of 8 bits; ONNX Runtime: "
+            "uint8); a file that is not meant to be quantized says so by "
+            "Recipe('artefact', path=..., quantized=False)."
         )
     return (
-        f"{variant.name} was not quantized: none of its parameters is stored in fewer bits than FP32's. "
-        f"{_REMEDY_OF_OURS if variant.facts.is_known else _REMEDY}"
+        "Check what its build returns; a model that is not meant to be quantized (pruned, distilled) says "
+        "so by Recipe('custom', build=..., quantized=False)."
     )
-
-
-_REMEDY_OF_OURS = "See which modules stayed FP32, and check keep_fp32."
-_REMEDY = (
-    "Check what its build returns; a model that is not meant to be quantized (pruned, distilled) says so "
-    "by Recipe('custom', build=..., quantized=False)."
-)
 
 
 def broken_outputs(variant: Variant) -> str | None:

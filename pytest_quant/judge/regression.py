@@ -8,7 +8,7 @@ from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import check_drop_limit, metric_named
 from pytest_quant.judge.drop_since import judge_drop_since
 from pytest_quant.judge.gates import check_variant
-from pytest_quant.judge.honesty import not_quantized, refusal
+from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.limits import checked
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.stored import GATE, Stored, stored_in, unusable
@@ -62,7 +62,7 @@ def assert_no_regression(
     test = recorder.current()
     verdicts: list[Verdict] = []
     errors: list[QuantStageError] = []
-    if reason := not_quantized(variant):
+    if reason := why_refused(variant):
         verdicts = [refusal(GATE, "int8 share", variant, 0.0, reason)]
     elif baseline_name == test.saving:
         _measure(variant)

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from pytest_quant.errors import QuantStageError, listed
-from pytest_quant.judge.honesty import not_quantized, refusal
+from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.variant import Variant
@@ -19,7 +19,7 @@ def judge_size(variant: Variant, *, ratio: float | None = None, mb: float | None
     """
     gate, limit = (RATIO, ratio) if ratio is not None else (ABSOLUTE, mb)
     assert limit is not None  # the helper has seen to it
-    if reason := not_quantized(variant):
+    if reason := why_refused(variant):
         return refusal(gate, "size", variant, limit, reason)
     own, fp32 = variant.size.tensor_bytes, variant.fp32.size.tensor_bytes
     if not fp32:
@@ -49,7 +49,7 @@ def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") 
     """
     if of not in ("parameters", "macs"):
         raise ValueError(f"of is {of!r}; allowed: 'parameters', 'macs'")
-    if reason := not_quantized(variant):
+    if reason := why_refused(variant):
         return refusal(SHARE, "int8 share", variant, share, reason)
     measured = variant.int8_share
     value = measured.parameters if of == "parameters" else measured.macs

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.judge.honesty import not_quantized, refusal
+from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.sign_test import fewest_rounds, is_proven, median_interval
 from pytest_quant.judge.speed_cell import quantity_at
@@ -84,7 +84,7 @@ def judge_speedup(
     if baseline not in ("given", "best"):
         raise ValueError(f"baseline is {baseline!r}; allowed: 'given', 'best'")
     alpha = check_alpha(alpha)
-    if reason := not_quantized(variant):
+    if reason := why_refused(variant):
         return refusal(GATE, quantity_at(cell), variant, min_speedup, reason)
     pair = variant.pair(baseline, cell)
     timing, confirmed = decide_and_confirm(pair, min_speedup, alpha, budget)

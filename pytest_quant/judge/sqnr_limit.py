@@ -2,7 +2,7 @@
 
 import math
 
-from pytest_quant.judge.honesty import broken_outputs, not_quantized, refusal
+from pytest_quant.judge.honesty import broken_outputs, refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.variant.variant import Variant
@@ -19,7 +19,7 @@ def judge_sqnr(variant: Variant, db: float) -> Verdict:
     Raises:
         QuantStageError: when either cannot run.
     """
-    if reason := not_quantized(variant) or broken_outputs(variant):
+    if reason := why_refused(variant) or broken_outputs(variant):
         return refusal(GATE, "SQNR", variant, db, reason)
     decibels = nearness(variant)
     outcome = Outcome.PASS if decibels >= db else Outcome.FAIL

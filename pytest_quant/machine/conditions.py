@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pytest_quant.machine.cell import Cell
@@ -52,6 +53,7 @@ class Conditions:
             error, or off for no look at them.
         progress: shows how far a long step is.
         tell: says one line at once to whoever watches.
+        root: the folder from which recipes' paths are taken; of a run pytest's rootdir.
     """
 
     engine: str | None = None
@@ -64,6 +66,7 @@ class Conditions:
     calibration_shift: str = "warn"
     progress: Progress = silent
     tell: Callable[[str], None] = _unheard
+    root: Path = Path()
 
 
 def available_cores() -> int:

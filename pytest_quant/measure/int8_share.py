@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from pytest_quant.machine import torch_api
+from pytest_quant.measure.kernel_share import share_of_kernels
 from pytest_quant.measure.narrower import is_share_known, narrower, tensors_held
 from pytest_quant.measure.one_call import one_call
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import Int8Share
 from pytest_quant.variant.tensors import plain_tensors, state_of, tensors_of, unique
 from pytest_quant.variant.variant import Variant
@@ -20,6 +22,8 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     owners = tuple(places)
     if variant.is_fp32:
         return Int8Share(0.0, 0.0, owners)
+    if isinstance(variant.model, Artefact):
+        return share_of_kernels(variant.model.told, call.total, module)
     if not isinstance(variant.model, torch.nn.Module):
         return Int8Share(None, None, ())
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached

@@ -4,6 +4,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.measure.one_call import one_call
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import MB, Size
 from pytest_quant.variant.tensors import bytes_of, plain_tensors, state_of, tensors_of
 from pytest_quant.variant.variant import Variant
@@ -13,7 +14,7 @@ LEAST = 1 / 32
 
 
 def measure_size(variant: Variant) -> Size:
-    """The variant's size, of what a call uses.
+    """The variant's size, of what a call uses; of an artefact that of its files.
 
     A module of a custom recipe may say it itself, in ``size_bytes``, as a callable must: a session of
     another runtime keeps its weights out of PyTorch's sight.
@@ -24,6 +25,8 @@ def measure_size(variant: Variant) -> Size:
     import torch
 
     model, is_own = variant.model, not variant.facts.is_known and not variant.is_fp32
+    if isinstance(model, Artefact):
+        return Size(model.size_bytes, model.size_bytes)
     said = getattr(model, "size_bytes", None) if is_own else None
     if isinstance(said, int) and not isinstance(said, bool):
         return Size(said, None)

@@ -140,6 +140,9 @@ def add_options(parser: pytest.Parser) -> None:
                     "whatever ini says")  # fmt: skip
     group.addoption("--no-quant-cache", action="store_true", dest="no_quant_cache", help="build and "
                     "evaluate all anew, and keep nothing for the next run")  # fmt: skip
+    group.addoption("--quant-artefact", action="append", dest="quant_artefact", metavar="NAME=PATH",
+                    help="judge a file of another runtime (.onnx, .xml, .pte, .tflite) as variant NAME, "
+                    "a parameter of quant_variant; PATH is taken from rootdir")  # fmt: skip
     parser.addini("quant", "run quantization gates, as --quant does", type="bool", default=False)
     types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
     for option in OPTIONS:
@@ -170,6 +173,7 @@ def is_enabled(config: pytest.Config) -> bool:
 def refuse_idle(config: pytest.Config) -> None:
     """Raise UsageError for options of ours on the command line of a run without gates."""
     given = [option.flag for option in OPTIONS if config.getoption(option.key) is not None]
+    given += ["--quant-artefact"] if config.getoption("quant_artefact") else []
     if given and not config.getoption("no_quant"):
         raise pytest.UsageError(
             f"{', '.join(given)} says nothing without --quant (or quant = true)"

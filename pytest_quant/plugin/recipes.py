@@ -21,11 +21,16 @@ def own_recipes(hook: Any, config: pytest.Config) -> dict[str, Recipe]:
         pytest.UsageError: for a hook that raises, for something else than a dict name -> Recipe, for the
             name ``fp32``, and for a recipe of another kind than the name says.
     """
-    recipes: dict[str, Recipe] = {}
+    recipes: dict[str, Recipe] = artefacts(config)
     for given in answers_of(hook, "pytest_quant_recipes", config):
         if not isinstance(given, dict) or not all(isinstance(r, Recipe) for r in given.values()):
             raise pytest.UsageError(
                 f"pytest_quant_recipes returned {given!r}; expected a dict name -> Recipe"
+            )
+        if both := given.keys() & artefacts(config):
+            raise pytest.UsageError(
+                f"--quant-artefact: {', '.join(sorted(both))} is a recipe of pytest_quant_recipes too; "
+                "choose another name"
             )
         for name, recipe in given.items():
             recipes.setdefault(name, recipe)
@@ -40,3 +45,25 @@ def own_recipes(hook: Any, config: pytest.Config) -> dict[str, Recipe]:
                 f"name says what quant_{kind} is, and must be of kind {kind!r}"
             )
     return recipes
+
+
+def artefacts(config: pytest.Config) -> dict[str, Recipe]:
+    """The files of ``--quant-artefact``, by name.
+
+    Raises:
+        pytest.UsageError: for what is no NAME=PATH, a name that is taken, or a path that no recipe takes.
+    """
+    found: dict[str, Recipe] = {}
+    for given in config.getoption("quant_artefact") or ():
+        name, _, path = (part.strip() for part in given.partition("="))
+        if not name or not path:
+            raise pytest.UsageError(
+                f"--quant-artefact is {given!r}; NAME=PATH is expected, as in int8=build/model.onnx"
+            )
+        if name in found or name in ("fp32", *FIXTURE_KINDS):
+            raise pytest.UsageError(f"--quant-artefact: the name {name} is taken; choose another")
+        try:
+            found[name] = Recipe("artefact", path=path)
+        except (TypeError, ValueError) as error:
+            raise pytest.UsageError(f"--quant-artefact={given}: {error}") from None
+    return found

@@ -28,9 +28,11 @@ from pytest_quant.plugin.once import CAUSE, Once, named_in
 from pytest_quant.plugin.outcomes import is_tried_again, mark, take_in, uncollected
 from pytest_quant.plugin.outside_rootdir import OutsideRootdir
 from pytest_quant.plugin.payload import causes_of, explain_all, payload_of
+from pytest_quant.plugin.recipes import artefacts
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import shown_by
+from pytest_quant.plugin.unasked import Unasked
 from pytest_quant.plugin.undecided import mark_undecided
 from pytest_quant.report.document import Report
 from pytest_quant.report.namesakes import remarks_on_namesakes
@@ -48,7 +50,7 @@ class Run:
         self.settings = settings
         self.worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         threads = settings.threads or _threads_of_environment()
-        given = {"threads": threads} if threads else {}
+        given: dict[str, Any] = {"threads": threads} if threads else {}
         shown = shown_by(config)
         self.conditions = Conditions(
             engine=settings.engine,
@@ -59,6 +61,7 @@ class Run:
             calibration_shift=settings.calibration_shift,
             progress=shown.progress,
             tell=shown.tell,
+            root=config.rootpath,
             **given,
         )
         self.cache_place = CachePlace(config, settings, self.conditions)
@@ -70,6 +73,8 @@ class Run:
         self.lookup = Lookup(self.conditions, settings.all, settings.variants, cache, spread)
         config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
         config.pluginmanager.register(OutsideRootdir(), "quant-outside-rootdir")
+        if artefacts(config):
+            config.pluginmanager.register(Unasked(config), "quant-unasked")
         self.commit = commit_of(config.rootpath)  # before any test may change a file
         self.report = Report()
         self.pending: dict[pytest.Item, None] = {}

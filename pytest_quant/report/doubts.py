@@ -22,6 +22,10 @@ def _doubt(row: "Row") -> str | None:
     recipe, share = row.recipe or {}, row.int8_share
     if recipe.get("quantized") is False:
         return "which is not quantized"
-    if recipe.get("kind") == "custom" and share is not None and share.parameters is None:
+    if (
+        recipe.get("kind") in ("custom", "artefact")
+        and share is not None
+        and share.parameters is None
+    ):
         return "which is not known to be quantized"
     return None

@@ -33,6 +33,7 @@ ORDER = (
     "weight_only",
     "static",
     "custom",
+    "artefact",
     "qat",
 )  # by what they ask of the user
 FASTER, SMALLER = 1.1, 0.9  # from which on another kind is worth what it asks

@@ -4,11 +4,14 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import PurePath
 from typing import Any
 
 from pytest_quant.errors import hidden
 
-KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom")
+KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom", "artefact")
+# Files of other runtimes: ONNX Runtime, OpenVINO, ExecuTorch, LiteRT.
+SUFFIXES = (".onnx", ".xml", ".pte", ".tflite")
 # Those with a fixture of their own, in the order of what they ask of the user: nothing, data, training.
 FIXTURE_KINDS = ("dynamic", "static", "qat")
 FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts")
@@ -46,6 +49,7 @@ USED = {
     "weight_only": ("dtype", "bits", "per_channel", "keep_fp32"),
     "cast": ("dtype", "keep_fp32"),
     "custom": ("engine", "build", "quantized", "cache_key"),
+    "artefact": ("path", "quantized"),
 }
 SLOW_TO_TRAIN = ("percentile", "entropy", "mse")  # histograms, which QAT would fill at every step
 
@@ -58,8 +62,8 @@ class Recipe:
         kind: ``dynamic`` (weights int8, activations quantized as they come), ``static``
             (post-training quantization with calibrated observers), ``qat`` (quantization-aware
             training), ``weight_only`` (weights in fewer bits, activations not
-            quantized), ``cast`` (the
-            whole model in half precision) or ``custom`` (your own ``build``).
+            quantized), ``cast`` (the whole model in half precision), ``custom`` (your own ``build``) or
+            ``artefact`` (a file that another runtime runs).
         flow: the PyTorch API that quantizes: ``eager`` (models with ``QuantStub``; dynamic), ``fx``
             (graph mode), ``pt2e`` (`torch.export`, torchao and inductor: compiled), ``parts`` (FX on
             each submodule that it can trace); ``auto`` takes the first that can, eager for a model
@@ -91,8 +95,10 @@ class Recipe:
             is converted, and judged, on the CPU.
         build: for ``custom``: callable(a copy of the FP32 module) -> the quantized model, a
             callable that takes the same inputs.
-        quantized: False for a ``custom`` model that is not meant to be (pruned, distilled), which
-            would else pass no gate; the report says so.
+        path: of an ``artefact``, from pytest's rootdir (of a script from the current folder): ``.onnx``
+            (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch) or ``.tflite`` (LiteRT).
+        quantized: False for a ``custom`` model or an ``artefact`` that is not meant to be (pruned,
+            distilled, FP32), which would else pass no gate; the report says so.
         cache_key: a text that names all that your own ``build`` or ``quant_train`` depends on, such as a
             version of it and of its data. Without it what they make is made anew in each run.
 
@@ -116,6 +122,7 @@ class Recipe:
     lr: float = field(default=1e-4, kw_only=True)
     device: str | None = field(default=None, kw_only=True)
     build: Callable[[Any], Callable[..., Any]] | None = field(default=None, kw_only=True)
+    path: str | None = field(default=None, kw_only=True)
     quantized: bool = field(default=True, kw_only=True)
     cache_key: str | None = field(default=None, kw_only=True)
 
@@ -128,6 +135,7 @@ class Recipe:
                 f"Recipe: kind={self.kind!r} with build={self.build!r}; build, a callable from the "
                 "FP32 module to the quantized model, goes with kind='custom' and only with it"
             )
+        self._check_path()
         if self.device is not None and not (isinstance(self.device, str) and self.device):
             raise TypeError(
                 f"Recipe: device is {self.device!r}; PyTorch's name of one is meant, such as 'cuda'"
@@ -155,6 +163,28 @@ class Recipe:
             object.__setattr__(self, "dtype", DTYPES[self.kind][0])
         self._check_choices()
         self._check_numbers()
+
+    def _check_path(self) -> None:
+        __tracebackhide__ = hidden
+        if isinstance(self.path, PurePath):
+            object.__setattr__(self, "path", self.path.as_posix())
+        if self.kind != "artefact" and self.path is None:
+            return
+        if self.kind != "artefact" or not isinstance(self.path, str) or not self.path:
+            raise TypeError(
+                f"Recipe: kind={self.kind!r} with path={self.path!r}; the path of a file that another "
+                "runtime runs goes with kind='artefact' and only with it"
+            )
+        if "://" in self.path:
+            raise ValueError(
+                f"Recipe: path is {self.path!r}; a file on this machine is meant, so fetch it before the "
+                "tests run"
+            )
+        if not self.path.endswith(SUFFIXES):
+            raise ValueError(
+                f"Recipe: path is {self.path!r}; a file of another runtime is meant, with one of "
+                f"{', '.join(SUFFIXES)} at its end"
+            )
 
     def _check_choices(self) -> None:
         __tracebackhide__ = hidden
@@ -211,8 +241,9 @@ class Recipe:
         plain["keep_fp32"] = [_name(item) for item in self.keep_fp32]
         plain["build"] = None if self.build is None else _name(self.build)
         del plain["cache_key"]  # which changes nothing of what is made
-        if self.device is None:
-            del plain["device"]
+        for name in ("device", "path"):  # as all recipes were before there were these
+            if plain[name] is None:
+                del plain[name]
         if self.quantized:  # as all recipes were before there were others
             del plain["quantized"]
         return plain

@@ -6,7 +6,7 @@ from typing import Any
 from pytest_quant.explain.remedies.as_python import as_python
 from pytest_quant.explain.remedies.to_paste import to_paste
 from pytest_quant.explain.remedies.trial import Limit
-from pytest_quant.judge.honesty import not_quantized
+from pytest_quant.judge.honesty import why_refused
 from pytest_quant.quantize.build import build
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -35,7 +35,7 @@ class Proposal:
     @property
     def is_quantized(self) -> bool:
         """Whether anything is left of it to ship."""
-        return not not_quantized(self.variant)
+        return not why_refused(self.variant)
 
     def measured(self, limit: Limit) -> dict[str, Any]:
         """Its line, size and speed, and how to use it."""

@@ -7,6 +7,7 @@ from pytest_quant.quantize.flows.flow import Flow
 from pytest_quant.quantize.method import Attempt, Method
 from pytest_quant.quantize.methods.first_that_can import FirstThatCan
 from pytest_quant.quantize.methods.observing import Observing
+from pytest_quant.quantize.methods.ready_made import ReadyMade
 from pytest_quant.quantize.methods.rewriting import Rewriting
 from pytest_quant.quantize.methods.swapping import Swapping
 from pytest_quant.quantize.methods.users_own import UsersOwn
@@ -66,6 +67,7 @@ METHODS: dict[tuple[str, str], Method] = {
     ("weight_only", "auto"): Rewriting(weight_only),
     ("cast", "auto"): Rewriting(cast),
     ("custom", "auto"): UsersOwn(),
+    ("artefact", "auto"): ReadyMade(),
     **{("dynamic", name): method for name, method in _dynamic.items()},
     **{("static", name): method for name, method in _static.items()},
     **{("qat", name): method for name, method in _qat.items()},

@@ -76,6 +76,8 @@ def save(variant: Variant, path: str | Path) -> Path:
     recipe = variant.recipe
     if recipe is None or not variant.facts.is_known:
         what = "FP32 is yours" if recipe is None else "its build is yours"
+        if recipe is not None and recipe.path is not None:
+            what = f"it is a file already ({recipe.path})"
         raise QuantStageError("save", f"{variant.name} cannot be saved: {what}; save it yourself.")
     with variant.isolated(), variant.fp32.held():
         variant.refuse_moved_fp32()

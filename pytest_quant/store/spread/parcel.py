@@ -101,7 +101,13 @@ def packed(variant: Variant, source: Source | None, folder: Path | None) -> Sent
     saved = None
     if not variant.is_fp32:
         if variant.recipe is None or not variant.facts.is_known:
-            raise NotSpread(f"{variant.name} is made by code of yours, and cannot be saved")
+            own = variant.recipe is None or variant.recipe.path is None
+            what = (
+                "is made by code of yours, and cannot be saved"
+                if own
+                else "is a file of another runtime"
+            )
+            raise NotSpread(f"{variant.name} {what}")
         try:
             with variant.held():
                 saved = described(variant.model, variant.recipe, admitted)

@@ -1,0 +1,72 @@
+"""Of files: what can be said of a file of another runtime that is inexact, slow or large."""
+
+from pytest_quant.errors import listed
+from pytest_quant.measure.nearness import nearness
+from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.runtime import Kernel
+from pytest_quant.variant.measurements import MB
+from pytest_quant.variant.variant import Variant
+
+SHOWN = 4  # kernels by name
+STORED = 1.5  # times the bytes that its kernels need, from which on a file stores something else
+MOST = 0.9  # of the multiply-adds in kernels of fewer bits, from which on these are not what is missing
+
+
+def inexact_file(variant: Variant, file: Artefact) -> str:
+    """What is known of a file that loses too much: no layer of it can be told from another."""
+    near = (
+        f"{file.path.name} is one piece, so that no layer can be blamed: its outputs are "
+        f"{nearness(variant):.0f} dB from FP32's on the first batch (int8 is mostly at 10 to 40)."
+    )
+    return f"{near} {_in_float(file)}".rstrip()
+
+
+def slow_file(file: Artefact) -> str:
+    """Where the time of a file goes, as far as its kernels show it, and what to do."""
+    if file.kernels is None:
+        return (
+            f"{file.runtime} does not show what it runs, so that nobody knows where the time goes."
+        )
+    total = sum(kernel.macs for kernel in file.kernels)
+    narrow = sum(kernel.macs for kernel in file.kernels if kernel.is_narrow)
+    share = narrow / total if total else 0.0
+    told = (
+        f"{file.runtime} runs {100 * share:.0f} % of the multiply-adds of {file.path.name} in kernels of "
+        "fewer bits on this CPU."
+    )
+    if share < MOST:
+        return f"{told} {_in_float(file)} Quantize these too, in a form that it has kernels for."
+    return (
+        f"{told} So int8 is not what is missing: look at what stands between the kernels (conversions, "
+        "activations in float), which the runtime's own profiler shows, or take another runtime."
+    )
+
+
+def large_file(file: Artefact) -> str:
+    """What makes a file large, as far as its kernels show it, and what to do."""
+    sizes = ", ".join(f"{each.name} {each.stat().st_size / MB:.2f} MB" for each in file.files)
+    lines = [f"It is {sizes}."]
+    wide = sum(kernel.weights for kernel in _wide(file)) * 4
+    if wide:
+        lines.append(f"{wide / MB:.2f} MB are weights that run in float. {_in_float(file)}")
+    needed = wide + sum(k.weights * k.bits // 8 for k in file.kernels or () if k.is_narrow)
+    if file.kernels and file.size_bytes > STORED * needed:
+        lines.append(
+            f"What runs needs {needed / MB:.2f} MB of weights: the file stores others, such as weights in "
+            "float that are quantized when it is loaded. Fold its constants (ONNX Runtime: a session with "
+            "optimized_model_filepath writes such a file)."
+        )
+    return " ".join(lines)
+
+
+def _wide(file: Artefact) -> list[Kernel]:
+    return [each for each in file.kernels or () if each.weights and not each.is_narrow]
+
+
+def _in_float(file: Artefact) -> str:
+    wide = sorted(_wide(file), key=lambda kernel: -kernel.macs)
+    count = sum(1 for each in file.kernels or () if each.weights)
+    if not wide:
+        return ""
+    names = listed((kernel.name for kernel in wide), SHOWN, counted=True)
+    return f"{len(wide)} of its {count} operations with weights run in float: {names}."

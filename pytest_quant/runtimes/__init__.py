@@ -1,0 +1,1 @@
+"""Files that other runtimes run: loaded, called and looked into by one protocol."""

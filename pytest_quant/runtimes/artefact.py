@@ -1,0 +1,176 @@
+"""Artefact: a file of another runtime as a module that is called as the FP32 model is."""
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytest_quant.errors import QuantStageError
+from pytest_quant.runtimes.fit import Fit, Given, Unfit
+from pytest_quant.runtimes.registry import digest_of, files_of, named, runtime_of
+from pytest_quant.runtimes.runtime import Kernel, Session
+from pytest_quant.runtimes.trial import Tried, tried
+from pytest_quant.subject.batches import call, tensors_in
+from pytest_quant.subject.samples import rebuilt
+from pytest_quant.subject.subject import Admitted
+
+
+class Artefact(torch.nn.Module):
+    """What calls a file. A copy has sessions of its own, and so has each number of threads.
+
+    Args:
+        path: of the file.
+        arguments: the names of the FP32 model's positional arguments.
+        outputs: the FP32 model's for the first batch, for their form and types.
+        told: by the file's first call.
+
+    Attributes:
+        files: that production needs: the file, and those beside it.
+        size_bytes: of these.
+        runtime: its name and version.
+    """
+
+    contents: torch.Tensor  # a digest of the files, so that another file is another state
+
+    def __init__(self, path: Path, arguments: Sequence[str], outputs: Any, told: Tried) -> None:
+        super().__init__()
+        self.path = path
+        self.files = files_of(path)
+        self.size_bytes = sum(each.stat().st_size for each in self.files)
+        self.runtime = named(runtime_of(path))
+        self.told = told
+        self.register_buffer("contents", torch.tensor(list(digest_of(self.files))).byte())
+        self._arguments = tuple(arguments)
+        self._types = tuple(tensor.dtype for tensor in tensors_in(outputs))
+        self._form = _numbered(outputs)
+        self._sessions: dict[int, Session] = {}
+
+    @property
+    def fit(self) -> Fit:
+        """How the file is called."""
+        return self.told.fit
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...] | None:
+        """What a session runs on this CPU; None where that cannot be seen."""
+        return self.told.kernels
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the FP32 model's, in the runtime, with PyTorch's number of threads."""
+        given = [each.array for each in named_tensors(args, kwargs, self._arguments)]
+        try:
+            arrays = self.fit.run(self._session(torch.get_num_threads()), given)
+        except Unfit as error:
+            raise ValueError(f"{self.path.name} is not called as the model is: {error}") from None
+
+        def filled(number: torch.Tensor) -> torch.Tensor:
+            place = int(number)
+            return torch.from_numpy(arrays[place].copy()).to(self._types[place])
+
+        return rebuilt(self._form, filled)
+
+    def _session(self, threads: int) -> Session:
+        if threads not in self._sessions:
+            if digest_of(self.files) != bytes(self.contents.tolist()):
+                raise QuantStageError(
+                    "load", f"{self.path} is another file than when it was first read; run again"
+                )
+            self._sessions.clear()  # of which one at a time is enough
+            self._sessions[threads] = runtime_of(self.path).load(self.path, threads)
+        return self._sessions[threads]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Artefact":
+        made = copy.copy(self)
+        made._sessions = {}
+        memo[id(self)] = made
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_sessions": {}}
+
+
+def artefact_of(path: Path, admitted: Admitted, threads: int) -> Artefact:
+    """A file as a variant of an FP32 model, after its first call in a process of its own.
+
+    Args:
+        path: of the file.
+        admitted: the FP32 model, whose first batch it is called on.
+        threads: that it computes with.
+
+    Raises:
+        QuantStageError: when it is missing, cannot be loaded or is called in another way.
+    """
+    files_of(path)
+    arguments = _arguments_of(admitted.module)
+    seen = _Seen(admitted.module, arguments)
+    with torch.inference_mode():
+        call(seen, admitted.first_inputs, admitted.subject.forward)
+    if len(seen.calls) != 1:
+        raise QuantStageError(
+            "load",
+            f"quant_forward calls the model {len(seen.calls)} times for a batch; a file is judged where "
+            "it is called once",
+        )
+    given, outputs = seen.calls[0]
+    wanted = [Given(name, tensor.numpy()) for name, tensor in _named_outputs(outputs)]
+    if not wanted:
+        raise QuantStageError("load", "the model gives no tensor, so that no file can stand for it")
+    return Artefact(path, arguments, outputs, tried(path, threads, given, wanted))
+
+
+class _Seen(torch.nn.Module):
+    """The FP32 model, and what it is called with and gives."""
+
+    def __init__(self, module: Any, arguments: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self._arguments = module, arguments
+        self.calls: list[tuple[list[Given], Any]] = []
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        given = named_tensors(args, kwargs, self._arguments)
+        given = [Given(each.name, each.array.copy()) for each in given]
+        outputs = self.module(*args, **kwargs)
+        self.calls.append((given, outputs))
+        return outputs
+
+
+def named_tensors(
+    args: Sequence[Any], kwargs: Mapping[str, Any], arguments: Sequence[str]
+) -> list[Given]:
+    """The tensors of a call, by the names of its arguments; several of one are numbered."""
+    every = [*zip([*arguments, *[None] * len(args)], args, strict=False), *kwargs.items()]
+    found = []
+    for name, value in every:
+        tensors = list(tensors_in(value))
+        for number, tensor in enumerate(tensors):
+            own = f"{name}.{number}" if name and len(tensors) > 1 else name
+            found.append(Given(own, tensor.detach().contiguous().numpy()))
+    return found
+
+
+def _arguments_of(module: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [each.name for each in parameters if each.kind in by_place]
+
+
+def _named_outputs(outputs: Any) -> Iterator[tuple[str | None, torch.Tensor]]:
+    if isinstance(outputs, Mapping):
+        for name, value in outputs.items():
+            tensors = list(tensors_in(value))
+            own = str(name) if len(tensors) == 1 else None
+            yield from ((own, tensor) for tensor in tensors)
+    else:
+        yield from ((None, tensor) for tensor in tensors_in(outputs))
+
+
+def _numbered(outputs: Any) -> Any:
+    """The same nest with each tensor's number in its place."""
+    count = iter(range(10**6))
+    return rebuilt(outputs, lambda tensor: torch.full((), next(count), dtype=torch.int64))
