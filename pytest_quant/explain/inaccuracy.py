@@ -106,7 +106,7 @@ def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
 
 def _where(variant: Variant, effort: Effort) -> list[str]:
     """Where it is lost, if there is the time to see it."""
-    if isinstance(variant.model, Artefact):
+    if isinstance(variant.model, Artefact) and not variant.facts.is_known:
         return [inexact_file(variant, variant.model)]
     known = variant.measured("explanation")
     needed = OBSERVING * variant.seconds.get("calibrate", 0.0)

@@ -1,4 +1,4 @@
-"""Unasked: files that the command line names and that no test asks for, so that they would not be judged."""
+"""Unasked: files that the command line names and that no test asks for, so that none is judged."""
 
 from collections.abc import Iterable
 from typing import Any

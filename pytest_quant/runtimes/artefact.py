@@ -28,6 +28,7 @@ class Artefact(torch.nn.Module):
         told: by the file's first call.
 
     Attributes:
+        folder: what keeps a temporary folder of the file there.
         files: that production needs: the file, and those beside it.
         size_bytes: of these.
         runtime: its name and version.
@@ -42,6 +43,7 @@ class Artefact(torch.nn.Module):
         self.size_bytes = sum(each.stat().st_size for each in self.files)
         self.runtime = named(runtime_of(path))
         self.told = told
+        self.folder: Any = None  # a temporary one, which is gone with the last copy
         self.register_buffer("contents", torch.tensor(list(digest_of(self.files))).byte())
         self._arguments = tuple(arguments)
         self._types = tuple(tensor.dtype for tensor in tensors_in(outputs))
@@ -104,7 +106,7 @@ def artefact_of(path: Path, admitted: Admitted, threads: int) -> Artefact:
         QuantStageError: when it is missing, cannot be loaded or is called in another way.
     """
     files_of(path)
-    arguments = _arguments_of(admitted.module)
+    arguments = arguments_of(admitted.module)
     seen = _Seen(admitted.module, arguments)
     with torch.inference_mode():
         call(seen, admitted.first_inputs, admitted.subject.forward)
@@ -115,7 +117,25 @@ def artefact_of(path: Path, admitted: Admitted, threads: int) -> Artefact:
             "it is called once",
         )
     given, outputs = seen.calls[0]
-    wanted = [Given(name, tensor.numpy()) for name, tensor in _named_outputs(outputs)]
+    return called_so(path, arguments, given, outputs, threads)
+
+
+def called_so(
+    path: Path, arguments: Sequence[str], given: Sequence[Given], outputs: Any, threads: int
+) -> Artefact:
+    """A file that stands for a module, by one call of the module.
+
+    Args:
+        path: of the file.
+        arguments: the names of the module's positional arguments.
+        given: the tensors of the call.
+        outputs: of the module.
+        threads: that it computes with.
+
+    Raises:
+        QuantStageError: as `artefact_of`.
+    """
+    wanted = [Given(name, tensor.numpy()) for name, tensor in named_outputs(outputs)]
     if not wanted:
         raise QuantStageError("load", "the model gives no tensor, so that no file can stand for it")
     return Artefact(path, arguments, outputs, tried(path, threads, given, wanted))
@@ -151,7 +171,8 @@ def named_tensors(
     return found
 
 
-def _arguments_of(module: Any) -> list[str]:
+def arguments_of(module: Any) -> list[str]:
+    """The names of a module's positional arguments."""
     try:
         parameters = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):
@@ -160,7 +181,8 @@ def _arguments_of(module: Any) -> list[str]:
     return [each.name for each in parameters if each.kind in by_place]
 
 
-def _named_outputs(outputs: Any) -> Iterator[tuple[str | None, torch.Tensor]]:
+def named_outputs(outputs: Any) -> Iterator[tuple[str | None, torch.Tensor]]:
+    """The tensors of a model's outputs, by the keys of a dict."""
     if isinstance(outputs, Mapping):
         for name, value in outputs.items():
             tensors = list(tensors_in(value))

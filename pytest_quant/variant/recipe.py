@@ -14,7 +14,7 @@ KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom", "artefact"
 SUFFIXES = (".onnx", ".xml", ".pte", ".tflite")
 # Those with a fixture of their own, in the order of what they ask of the user: nothing, data, training.
 FIXTURE_KINDS = ("dynamic", "static", "qat")
-FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts")
+FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts", "onnx")
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 OBSERVERS = ("histogram", "minmax", "moving_average", "percentile", "entropy", "mse")
 DYNAMIC_FLOWS = ("auto", "best", "eager", "pt2e")
@@ -66,7 +66,8 @@ class Recipe:
             ``artefact`` (a file that another runtime runs).
         flow: the PyTorch API that quantizes: ``eager`` (models with ``QuantStub``; dynamic), ``fx``
             (graph mode), ``pt2e`` (`torch.export`, torchao and inductor: compiled), ``parts`` (FX on
-            each submodule that it can trace); ``auto`` takes the first that can, eager for a model
+            each submodule that it can trace), ``onnx`` (FX's observers, as a file that ONNX Runtime runs:
+            static and QAT); ``auto`` takes the first that can, eager for a model
             with stubs, else fx, pt2e, parts, or one after it that takes notably more of the model or
             is notably more exact; ``best`` measures which is the fastest here of those that are exact.
         engine: PyTorch's quantized engine, ``x86``, ``fbgemm``, ``onednn`` or ``qnnpack``;

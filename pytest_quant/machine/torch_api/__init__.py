@@ -79,6 +79,7 @@ from pytest_quant.machine.torch_api.torch_observers import (
     pass_copies,
     round_nothing,
 )
+from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
 
 __all__ = [
     "AO",
@@ -130,6 +131,7 @@ __all__ = [
     "profiler_runs",
     "quantized_embeddings",
     "quantized_parts",
+    "reference_decomposed",
     "refuse_unowned",
     "remove_reparametrization",
     "round_nothing",

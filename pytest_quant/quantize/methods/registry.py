@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from pytest_quant.quantize.flows import cast, dynamic, eager, fx, parts, pt2e, weight_only
+from pytest_quant.quantize.flows import (
+    cast,
+    dynamic,
+    eager,
+    fx,
+    onnx_file,
+    parts,
+    pt2e,
+    weight_only,
+)
 from pytest_quant.quantize.flows.flow import Flow
 from pytest_quant.quantize.method import Attempt, Method
 from pytest_quant.quantize.methods.first_that_can import FirstThatCan
@@ -16,6 +25,8 @@ from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 FLOWS: dict[str, Flow] = {"fx": fx, "eager": eager, "pt2e": pt2e, "parts": parts}
+# What flow ``auto`` never takes: files that another runtime runs.
+ASKED_FOR: dict[str, Flow] = {"onnx": onnx_file}
 
 
 def method_of(recipe: Recipe) -> Method:
@@ -71,4 +82,6 @@ METHODS: dict[tuple[str, str], Method] = {
     **{("dynamic", name): method for name, method in _dynamic.items()},
     **{("static", name): method for name, method in _static.items()},
     **{("qat", name): method for name, method in _qat.items()},
+    **{("static", name): Observing(flow, CALIBRATION) for name, flow in ASKED_FOR.items()},
+    **{("qat", name): Observing(flow, TRAINING) for name, flow in ASKED_FOR.items()},
 }

@@ -25,6 +25,7 @@ from pytest_quant.quantize.saved.architecture import architecture, difference
 from pytest_quant.quantize.saved.call import call_as_json, call_like, refuse_large
 from pytest_quant.quantize.saved.known_outputs import Probe
 from pytest_quant.quantize.saved.tensor_file import as_bytes, content_of
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.subject.fp32_copy import fp32_copy
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.recipe import Recipe
@@ -74,10 +75,12 @@ class Loaded:
 def save(variant: Variant, path: str | Path) -> Path:
     """Write a variant's weights and recipe; see `Variant.save`."""
     recipe = variant.recipe
+    if isinstance(variant.model, Artefact):
+        raise QuantStageError(
+            "save", f"{variant.name} is a file already; Variant.export writes it where you want it."
+        )
     if recipe is None or not variant.facts.is_known:
         what = "FP32 is yours" if recipe is None else "its build is yours"
-        if recipe is not None and recipe.path is not None:
-            what = f"it is a file already ({recipe.path})"
         raise QuantStageError("save", f"{variant.name} cannot be saved: {what}; save it yourself.")
     with variant.isolated(), variant.fp32.held():
         variant.refuse_moved_fp32()
@@ -93,7 +96,12 @@ def described(model: Any, recipe: Recipe, admitted: Admitted) -> dict[str, Any]:
         model: the quantized module, in the modes in which it was made.
         recipe: with the flow and engine that were taken.
         admitted: what it was made of.
+
+    Raises:
+        QuantStageError: of a file of another runtime.
     """
+    if isinstance(model, Artefact):
+        raise QuantStageError("save", "what another runtime runs is a file already")
     module, facts = admitted.module, facts_of(recipe)
     example = example_of(module, admitted)
     names = tuple(roots_of(kept(module, recipe.keep_fp32)))  # a file's types would be imported

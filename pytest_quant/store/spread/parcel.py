@@ -14,6 +14,7 @@ from pytest_quant.machine.global_state import GlobalState
 from pytest_quant.machine.libraries import own_modules
 from pytest_quant.measure.scored import Scoring
 from pytest_quant.quantize.saved.variant_file import described
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.variant import Variant
 
@@ -100,14 +101,10 @@ def packed(variant: Variant, source: Source | None, folder: Path | None) -> Sent
     plain = Subject(None, subject.label, batch=subject.batch, forward=subject.forward)
     saved = None
     if not variant.is_fp32:
+        if isinstance(variant.model, Artefact):
+            raise NotSpread(f"{variant.name} is a file that another runtime runs")
         if variant.recipe is None or not variant.facts.is_known:
-            own = variant.recipe is None or variant.recipe.path is None
-            what = (
-                "is made by code of yours, and cannot be saved"
-                if own
-                else "is a file of another runtime"
-            )
-            raise NotSpread(f"{variant.name} {what}")
+            raise NotSpread(f"{variant.name} is made by code of yours, and cannot be saved")
         try:
             with variant.held():
                 saved = described(variant.model, variant.recipe, admitted)

@@ -1,0 +1,92 @@
+"""ONNX: what FX has observed, as a file that ONNX Runtime runs; that file is what is judged."""
+
+import copy
+import tempfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytest_quant.errors import in_brief
+from pytest_quant.machine import torch_api
+from pytest_quant.quantize.flows import fx
+from pytest_quant.quantize.flows.example import Example
+from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.layer_observers import LayerObservers
+from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_tensors
+from pytest_quant.runtimes.onnx_export import export_onnx
+from pytest_quant.subject.samples import taken
+from pytest_quant.variant.facts import Facts
+from pytest_quant.variant.recipe import Recipe
+
+NAME = "onnx"
+ENGINE = None  # the recipe's, whose range activations keep to
+OBSERVES_ALL = True
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def refusal(module: Any, recipe: Recipe) -> str | None:
+    """As FX, and without the exporter or the runtime."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        return f"{', '.join(missing)} is not installed: pip install 'pytest-quant[onnx]'"
+    return fx.refusal(module, recipe)
+
+
+def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
+    """As FX prepares it."""
+    return fx.prepare(module, recipe, engine, example)
+
+
+def convert(prepared: Any, example: Example) -> Artefact:
+    """The file that ONNX Runtime runs, in a folder that lives as long as what is returned."""
+    prepared.eval()
+    fx.set_dropout(prepared, False)
+    call = _of_two(example)
+    try:
+        reference = torch_api.reference_decomposed(prepared)
+        with torch.no_grad():
+            outputs = copy.deepcopy(reference)(*call.args, **call.kwargs)
+        folder = tempfile.TemporaryDirectory(prefix="pytest-quant-onnx-")
+        path = Path(folder.name, "int8.onnx")
+        export_onnx(reference, call.args, call.kwargs, outputs, path)
+    except Exception as error:
+        raise FlowRefusal(
+            "convert",
+            NAME,
+            f"could not export quant_model: {in_brief(error)}",
+            "Keep the layer FP32 with keep_fp32, or gate a file of your own by Recipe('artefact').",
+        ) from error
+    names = arguments_of(reference)
+    given = named_tensors(call.args, call.kwargs, names)
+    made = called_so(path, names, given, outputs, torch.get_num_threads())
+    made.folder = folder
+    return made
+
+
+def rehearsal(prepared: Any) -> Any:
+    """As FX's."""
+    return fx.rehearsal(prepared)
+
+
+def facts(recipe: Recipe) -> Facts:
+    """As FX's, by its own name."""
+    return replace(fx.facts(recipe), name=f"{recipe.kind} in flow {NAME}")
+
+
+def observers(recipe: Recipe, engine: str) -> LayerObservers:
+    """As FX's."""
+    return fx.observers(recipe, engine)
+
+
+def _of_two(example: Example) -> Example:
+    """The call, with two samples where it has one: what is exported with one takes no more."""
+    if example.batch != 1:
+        return example
+    return replace(
+        example,
+        args=tuple(taken(value, 2) for value in example.args),
+        kwargs={name: taken(value, 2) for name, value in example.kwargs.items()},
+    )
