@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, UnwantedError
 from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.machine.opened import opened
 from pytest_quant.measure.shifted import shifted, shifted_in
 from pytest_quant.quantize.built import Built
 from pytest_quant.store.cache.cache import Cache
@@ -174,12 +175,12 @@ class Store:
         return variant
 
     def _admitted(self, subject: Subject) -> Variant:
-        with isolated(self.conditions, loaders=(subject.eval_data,)):
+        with opened() as files, isolated(self.conditions, loaders=(subject.eval_data,)):
             admitted = admit(subject)
         fp32 = Variant("fp32", admitted, admitted.module, self._measures)
         fp32.keep("digest", weights_digest(admitted.module))
         if self.cache is not None:
-            self.cache.admit(fp32)
+            self.cache.admit(fp32, files)
         return fp32
 
     def _look_up(

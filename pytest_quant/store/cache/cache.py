@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,8 @@ import torch
 
 from pytest_quant.errors import QuantStageError, brief
 from pytest_quant.machine.conditions import Conditions, isolated
+from pytest_quant.machine.opened import Opened, are_unchanged, opened
+from pytest_quant.machine.sources import ChangedSource
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.store.cache.entries import Entries, Key
@@ -54,10 +56,11 @@ class Cache:
         self._run = run or secrets.token_hex(8)
         self._conditions = conditions
 
-    def admit(self, fp32: Variant) -> None:
-        """Take down what an FP32 model is, before a test has it in hand."""
+    def admit(self, fp32: Variant, files: Opened | None = None) -> None:
+        """Take down what an FP32 model is, before a test has it in hand, and which files were read to
+        admit it."""
         with fp32.isolated():
-            self._keys.admit(fp32.admitted)
+            self._keys.admit(fp32.admitted, files)
 
     def release(self, identity: Hashable) -> None:
         """Forget what was read of an input, which is there no longer."""
@@ -75,7 +78,8 @@ class Cache:
         with self.entries.locked(key):
             if (found := self._old_build(key, admitted, recipe)) is not None:
                 return found
-            built = make(admitted, recipe, self._conditions)
+            with opened() as files:
+                built = make(admitted, recipe, self._conditions)
             kept = Kept(str(key))
             if not self.entries.has_room_for(size := _bytes_of(built)):
                 kept = Kept(str(key), why_not=f"build: it has {size / MB:,.0f} MB")
@@ -83,9 +87,10 @@ class Cache:
                 try:
                     with isolated(self._conditions, state=admitted.door.state):
                         entry = build_as_entry(built, admitted)
-                    self._put(key, entry)
-                except QuantStageError as error:
-                    kept = Kept(str(key), why_not=f"build: {error.sentence}")
+                    self._put(key, entry, files)
+                except (QuantStageError, ChangedSource) as error:
+                    said = error.sentence if isinstance(error, QuantStageError) else error
+                    kept = Kept(str(key), why_not=f"build: {said}")
             return replace(built, kept=kept)
 
     @contextmanager
@@ -140,13 +145,15 @@ class Cache:
                 key = self._evaluation_key(fp32, None, self._keys.eval_data(fp32))
                 if (found := self._old_evaluation(key, fp32)) is not None:
                     return found
-            before, evaluation = len(fp32.notes), measure(fp32)
+            before = len(fp32.notes)
+            with opened() as files:
+                evaluation = measure(fp32)
             try:
                 key = self._evaluation_key(fp32, None, evaluation.passed)
             except NotKept as error:  # now that it is measured
                 fp32.keep(EVALUATION, Kept(why_not=f"evaluation: {error}"))
                 return evaluation
-            self._keep_evaluation(key, fp32, evaluation, before)
+            self._keep_evaluation(key, fp32, evaluation, before, files)
             self._put(mark, {})
         return evaluation
 
@@ -159,8 +166,10 @@ class Cache:
         with self.entries.locked(key):
             if (found := self._old_evaluation(key, variant)) is not None:
                 return found
-            before, evaluation = len(variant.notes), measure(variant)
-            self._keep_evaluation(key, variant, evaluation, before)
+            before = len(variant.notes)
+            with opened() as files:
+                evaluation = measure(variant)
+            self._keep_evaluation(key, variant, evaluation, before, files)
         return evaluation
 
     def _evaluation_key(self, variant: Variant, build: str | None, data: bytes) -> Key:
@@ -169,7 +178,7 @@ class Cache:
             return self._keys.evaluation(variant, build, data)
 
     def _old_build(self, key: Key, admitted: Admitted, recipe: Recipe) -> Built | None:
-        content = self.entries.get(key)
+        content = self._get(key)
         if content is None:
             return None
         try:
@@ -181,7 +190,7 @@ class Cache:
         return replace(built, kept=self._kept(key, content))
 
     def _old_evaluation(self, key: Key, variant: Variant) -> Evaluation | None:
-        content = self.entries.get(key)
+        content = self._get(key)
         if content is None:
             return None
         evaluation, notes = evaluation_of_entry(content)
@@ -190,14 +199,26 @@ class Cache:
         return evaluation
 
     def _keep_evaluation(
-        self, key: Key, variant: Variant, evaluation: Evaluation, before: int
+        self, key: Key, variant: Variant, evaluation: Evaluation, before: int, files: Opened
     ) -> None:
         """Keep an evaluation with what it noted: all notes but those that were there before."""
-        self._put(key, evaluation_as_entry(evaluation, variant.notes[before:]))
-        variant.keep(EVALUATION, Kept(str(key)))
+        kept = Kept(str(key))
+        try:
+            self._put(key, evaluation_as_entry(evaluation, variant.notes[before:]), files)
+        except ChangedSource as error:
+            kept = Kept(why_not=f"evaluation: {error}")
+        variant.keep(EVALUATION, kept)
 
-    def _put(self, key: Key, content: dict[str, Any]) -> None:
-        self.entries.put(key, {**content, "run": self._run})
+    def _get(self, key: Key) -> Mapping[str, Any] | None:
+        """What is kept under a key, unless a file that was read to make it is another one now."""
+        content = self.entries.get(key)
+        if content is None or not are_unchanged(json.loads(content.get("files", "{}"))):
+            return None
+        return content
+
+    def _put(self, key: Key, content: dict[str, Any], files: Opened | None = None) -> None:
+        read = {} if files is None else {"files": json.dumps(files.digests())}
+        self.entries.put(key, {**content, **read, "run": self._run})
 
     def _kept(self, key: Key, content: Any) -> Kept:
         return Kept(str(key), is_old=content.get("run") != self._run)

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from pytest_quant.errors import brief, in_brief
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.machine.environment import environment
+from pytest_quant.machine.opened import Opened
 from pytest_quant.machine.sources import ChangedSource, Sources
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.lengths import MOST
@@ -60,11 +61,16 @@ class Keys:
         self._models: WeakKeyDictionary[Door, bytes | NotKept] = WeakKeyDictionary()
         self._passes: dict[tuple[Hashable, ...], bytes] = {}
 
-    def admit(self, admitted: Admitted) -> None:
-        """Take down what an FP32 model is, before a test has it in hand."""
+    def admit(self, admitted: Admitted, files: Opened | None = None) -> None:
+        """Take down what an FP32 model is, before a test has it in hand, and which files were read to
+        admit it."""
         if admitted.door not in self._models:
             try:
-                self._models[admitted.door] = self._of_model(admitted)
+                read = {} if files is None else files.digests()
+                known = json.dumps(sorted(read.items())).encode()
+                self._models[admitted.door] = self._of_model(admitted) + known
+            except ChangedSource as error:
+                self._models[admitted.door] = NotKept(str(error))
             except NotKept as error:
                 self._models[admitted.door] = error
 
