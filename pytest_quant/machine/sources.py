@@ -1,10 +1,11 @@
 """Sources: a digest of the code that this process runs: files of its own, versions of what is installed."""
 
+import ast
 import functools
 import hashlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from pytest_quant.machine.libraries import OWN, installed_versions, own_libraries, own_modules
 
@@ -52,6 +53,24 @@ class Sources:
                 digest.update(name.encode() + b"\0" + self._digest_of(path))
         return digest.digest()
 
+    def beside_tests(self, paths: Iterable[str]) -> bytes:
+        """A digest of files of tests without the tests themselves: of what else a model may use of them.
+
+        Raises:
+            ChangedSource: names the file.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for path in sorted(paths):
+            self._digest_of(path)
+            try:
+                with open(path, "rb") as file:
+                    tree = ast.parse(file.read())
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ChangedSource(f"{path} cannot be read ({error})") from None
+            tree.body = _without_tests(tree.body)
+            digest.update(ast.dump(tree).encode(errors="surrogatepass"))
+        return digest.digest()
+
     def _digest_of(self, path: str) -> bytes:
         if path not in self._digests:
             try:
@@ -62,6 +81,17 @@ class Sources:
             except OSError as error:
                 raise ChangedSource(f"{path} cannot be read ({error.strerror})") from None
         return self._digests[path]
+
+
+def _without_tests(body: list[ast.stmt]) -> list[ast.stmt]:
+    kept = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[:4] == "test":
+            continue
+        if isinstance(node, ast.ClassDef):
+            node.body = _without_tests(node.body)
+        kept.append(node)
+    return kept
 
 
 @functools.lru_cache(maxsize=1)

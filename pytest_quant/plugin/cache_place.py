@@ -71,10 +71,11 @@ class CachePlace:
             node.workerinput[FOLDER] = str(self.cache.entries.folder)
             node.workerinput[RUN] = self._run
 
-    def pytest_collectstart(self, collector: pytest.Collector) -> None:
-        """Note a file of tests, of which no model depends."""
-        if isinstance(collector, pytest.Module):
-            self._files.add(str(collector.path))
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Note a file of tests, on which no model depends; one that is only searched for doctests, or
+        for tests that are not there, is none."""
+        if isinstance(item, pytest.Function):
+            self._files.add(str(item.path))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

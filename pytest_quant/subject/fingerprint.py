@@ -52,10 +52,15 @@ def fingerprint(*values: Any) -> bytes:
     Raises:
         UnknownValue: for a generator, a file, a lock; names the type.
     """
+    return fingerprint_and_files(*values)[0]
+
+
+def fingerprint_and_files(*values: Any) -> tuple[bytes, set[str]]:
+    """The same, and the files of the user's whose code was looked into."""
     walk = _Walk()
     for value in values:
         walk.add(value, 0)
-    return walk.digest.digest()
+    return walk.digest.digest(), walk.files
 
 
 def known_fingerprint(value: Any) -> bytes | None:
@@ -72,6 +77,7 @@ class _Walk:
     def __init__(self) -> None:
         self.digest = hashlib.blake2b(digest_size=16)
         self.seen: dict[int, tuple[int, Any]] = {}
+        self.files: set[str] = set()
 
     def say(self, text: str) -> None:
         self.digest.update(text.encode("utf-8", "surrogatepass") + b";")
@@ -111,6 +117,8 @@ class _Walk:
             for each in sorted(fingerprint(part) for part in value):
                 self.digest.update(each)
         else:
+            if isinstance(value, types.CodeType):
+                self.files.add(value.co_filename)
             for part in parts_of(value):
                 self.add(part, depth + 1)
         self.say(">")

@@ -137,6 +137,49 @@ def test_a_helper_that_is_loaded_counts_and_a_test_file_does_not(repo):
     assert old(rows_of(repo, passed=4)[0]) == NOTHING
 
 
+REFLECTED = """
+import {module}
+
+@pytest.fixture(scope="session")
+def quant_metric():
+    def hits(outputs, targets):
+        return getattr({module}, "by")((outputs.argmax(1) == targets).float().tolist())
+    return hits
+"""
+
+
+def test_a_module_that_is_searched_for_doctests_counts_still(repo):
+    repo.makeini("[pytest]\naddopts = --doctest-modules")
+    repo.makepyfile(helper="def by(hits):\n    return hits\n")
+    repo.makeconftest(CONFTEST + REFLECTED.format(module="helper"))
+    rows_of(repo)
+    assert old(rows_of(repo)[0]) == ALL
+    repo.makepyfile(helper="def by(hits):\n    return [hit / 2 for hit in hits]\n")
+    assert old(rows_of(repo)[0]) == NOTHING
+
+
+def test_what_a_test_file_has_beside_its_tests_counts_where_a_model_uses_some_of_it(repo):
+    own = """
+import pytest
+
+def by(hits):
+    return eval("scaled")(hits)
+
+def scaled(hits):
+    return [{value} * hit for hit in hits]
+
+@pytest.fixture(scope="session")
+def quant_metric():
+    def hits(outputs, targets):
+        return by((outputs.argmax(1) == targets).float().tolist())
+    return hits
+"""
+    scored_anew = {name: ("build",) if name != "fp32" else () for name in ALL}
+    for value, limit, kept in ((1, 0.5, NOTHING), (1, 0.4, ALL), (0.5, 0.4, scored_anew)):
+        repo.makepyfile(test_gates=own.format(value=value) + GATES.format(limit=limit))
+        assert old(rows_of(repo)[0]) == kept
+
+
 def test_what_is_not_kept_has_its_reason_below_the_durations(repo):
     repo.makeconftest(
         CONFTEST

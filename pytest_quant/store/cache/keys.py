@@ -30,7 +30,12 @@ from pytest_quant.subject.batches import (
 )
 from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.door import Door
-from pytest_quant.subject.fingerprint import UnknownValue, fingerprint, known_fingerprint
+from pytest_quant.subject.fingerprint import (
+    UnknownValue,
+    fingerprint,
+    fingerprint_and_files,
+    known_fingerprint,
+)
 from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.evaluation import Passed
 from pytest_quant.variant.recipe import Recipe
@@ -258,9 +263,13 @@ class Keys:
 
     def _told(self, name: str, value: Any) -> bytes:
         try:
-            return fingerprint(value)
+            digest, files = fingerprint_and_files(value)
+            tests = files & set(self._apart())
+            return digest + (self._sources.beside_tests(tests) if tests else b"")
         except UnknownValue as error:
             raise NotKept(f"{name} holds what no digest can be made of: {error}") from None
+        except ChangedSource as error:
+            raise NotKept(str(error)) from None
 
 
 def state_of(variant: Variant) -> bytes:
