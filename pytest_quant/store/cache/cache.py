@@ -19,7 +19,8 @@ from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.store.cache.entries import Entries, Key
 from pytest_quant.store.cache.kept_builds import build_as_entry, build_of_entry
 from pytest_quant.store.cache.kept_evaluations import evaluation_as_entry, evaluation_of_entry
-from pytest_quant.store.cache.keys import Keys, NotKept
+from pytest_quant.store.cache.keys import Keys
+from pytest_quant.store.cache.not_kept import NotKept
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.kept import BUILD, EVALUATION, Kept

@@ -17,8 +17,9 @@ from pytest_quant.machine.sources import ChangedSource, Sources
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.lengths import MOST
 from pytest_quant.store.cache.entries import Key
+from pytest_quant.store.cache.not_kept import NotKept
+from pytest_quant.store.cache.state import state_of
 from pytest_quant.subject.batches import (
-    call,
     count_of,
     each_batch,
     inputs_only,
@@ -32,21 +33,17 @@ from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.door import Door
 from pytest_quant.subject.fingerprint import (
     UnknownValue,
-    fingerprint,
     fingerprint_and_files,
     known_fingerprint,
 )
 from pytest_quant.subject.subject import Admitted, Subject
+from pytest_quant.subject.weights_digest import weights_digest
 from pytest_quant.variant.evaluation import Passed
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 # Of the environment, what changes no figure that is kept.
 NO_MATTER = ("workers", "cores", "commit", "branch", "dirty")
-
-
-class NotKept(Exception):
-    """Something is not kept in the cache; says why, as the end of a sentence."""
 
 
 class Keys:
@@ -64,12 +61,14 @@ class Keys:
         self._apart = apart
         self._sources = Sources()
         self._models: WeakKeyDictionary[Door, bytes | NotKept] = WeakKeyDictionary()
+        self._weights: WeakKeyDictionary[Door, str | None] = WeakKeyDictionary()
         self._passes: dict[tuple[Hashable, ...], bytes] = {}
 
     def admit(self, admitted: Admitted, files: Opened | None = None) -> None:
         """Take down what an FP32 model is, before a test has it in hand, and which files were read to
         admit it."""
         if admitted.door not in self._models:
+            self._weights[admitted.door] = weights_digest(admitted.module)
             try:
                 read = {} if files is None else files.digests()
                 known = json.dumps(sorted(read.items())).encode()
@@ -170,6 +169,8 @@ class Keys:
         found = self._models[admitted.door]
         if isinstance(found, NotKept):
             raise found
+        if weights_digest(admitted.module) != self._weights[admitted.door]:
+            raise NotKept("FP32 was changed since it was admitted")
         return found
 
     def _of_model(self, admitted: Admitted) -> bytes:
@@ -270,36 +271,6 @@ class Keys:
             raise NotKept(f"{name} holds what no digest can be made of: {error}") from None
         except ChangedSource as error:
             raise NotKept(str(error)) from None
-
-
-def state_of(variant: Variant) -> bytes:
-    """What a variant is now: its state dict, the code of its graphs, its hooks, and its outputs for the
-    first eval batch, bit for bit.
-
-    Raises:
-        NotKept: it is no module.
-    """
-    import torch
-
-    model = variant.model
-    if not isinstance(model, torch.nn.Module):
-        raise NotKept(f"{variant.name} is no nn.Module, so that nothing tells whether it changed")
-    try:
-        told = [model.state_dict(), [_code_of(name, each) for name, each in model.named_modules()]]
-        with variant.running():
-            outputs = call(model, variant.admitted.first_inputs, variant.subject.forward)
-        size = size_of(variant.admitted.first_inputs)
-        return fingerprint(told, digests(outputs, size))
-    except UnknownValue as error:
-        raise NotKept(f"{variant.name} holds what no digest can be made of: {error}") from None
-    except Exception as error:  # which its evaluation will tell
-        raise NotKept(f"{variant.name} cannot run ({in_brief(error)})") from None
-
-
-def _code_of(name: str, module: Any) -> list[Any]:
-    hooks = [len(value) for key, value in vars(module).items() if "_hooks" in key and value]
-    return [name, type(module).__qualname__, getattr(module, "code", None), hooks,
-            "forward" in vars(module)]  # fmt: skip
 
 
 def _state_given(state: Any) -> Any:
