@@ -13,6 +13,7 @@ from pytest_quant.quantize.build import build
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.saved.variant_file import described, restored
+from pytest_quant.store.cache.kept_seen import seen_as_entry, seen_of_entry
 from pytest_quant.subject.batches import call, size_of
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.subject import Admitted
@@ -34,6 +35,8 @@ def build_as_entry(built: Built, admitted: Admitted) -> dict[str, Any]:
         "outputs": _outputs(built.module, built.recipe, admitted),
     }
     content: dict[str, Any] = {"known": json.dumps(known)}
+    if built.seen is not None:
+        content["seen"] = seen_as_entry(built.seen)
     if built.fake_quantized is not None:
         return content | {"state": built.fake_quantized.state_dict()}
     return content | {"variant": described(built.module, built.recipe, admitted)}
@@ -71,6 +74,7 @@ def build_of_entry(
         {"load": time.perf_counter() - start},
         tuple(known["notes"]),
         tuple(known["refused"]),
+        seen=seen_of_entry(content["seen"]) if "seen" in content else None,
     )
 
 

@@ -52,20 +52,20 @@ class Traits:
 class Seen:
     """Inputs of which the traits are kept, as they come."""
 
-    def __init__(self) -> None:
-        self.samples = 0
-        self._parts: dict[str, list[Traits]] = {}
+    def __init__(self, samples: int = 0, parts: dict[str, list[Traits]] | None = None) -> None:
+        self.samples = samples
+        self.parts = parts or {}
 
     def add(self, inputs: Any, size: int) -> None:
         """Inputs of a few samples, and how many they are."""
-        _look(inputs, size, "", lambda path, part: self._parts.setdefault(path, []).append(part))
+        _look(inputs, size, "", lambda path, part: self.parts.setdefault(path, []).append(part))
         self.samples += size
 
     def traits(self, most: int) -> dict[str, Traits]:
         """Of each input, by its place among the model's arguments, empty for a single one; of so many
         samples at most, drawn from them at random."""
         random = np.random.default_rng(0)
-        return {path: _whole(own, random, most) for path, own in self._parts.items()}
+        return {path: _whole(own, random, most) for path, own in self.parts.items()}
 
 
 def traits_of(some: Iterable[tuple[Any, int]], most: int) -> dict[str, Traits]:

@@ -1,6 +1,7 @@
 """Cache: a second run builds and evaluates nothing, gives the same bits, and never what is not so."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -291,3 +292,26 @@ def test_a_trained_state_in_a_file_counts_by_its_content(run, tmp_path):
         state = {k: v * scale if k.endswith("weight") else v for k, v in trained.items()}
         torch.save(state, path)
         assert run(recipe, qat_state=str(path), **TRAIN).measured(BUILD).is_old is old
+
+
+@pytest.mark.parametrize("shift", ["warn", "error"])
+def test_training_inputs_of_another_kind_are_told_in_each_run(run, shift):
+    def train(model):
+        step = torch.optim.SGD(model.parameters(), lr=1e-4)
+        for inputs, targets in batches(320, seed=3):
+            step.zero_grad()
+            torch.nn.functional.cross_entropy(model(inputs * 40), targets).backward()
+            step.step()
+
+    conditions = replace(ONE_THREAD, calibration_shift=shift)
+    data, recipe = batches(320, seed=1), Recipe("qat", cache_key="1")
+    assert run(recipe, train=train, eval_data=data).measured(BUILD).is_old is False
+    for _ in range(2):
+        if shift == "error":
+            with pytest.raises(QuantStageError, match="quant_train"):
+                run(recipe, conditions=conditions, train=train, eval_data=data)
+        else:
+            found = run(recipe, conditions=conditions, train=train, eval_data=data)
+            assert found.measured(BUILD).is_old
+            assert found.measured("shift")
+            assert "raining inputs" in " ".join(found.notes)
