@@ -8,6 +8,7 @@ import functools
 import hashlib
 import logging
 import os
+import sys
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,13 +21,20 @@ import numpy as np
 from pytest_quant.errors import in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.libraries import file_of, is_installed
+from pytest_quant.subject.named import (
+    PLAIN,
+    Perhaps,
+    environment,
+    is_foreign,
+    named_by,
+    parts_of_module,
+)
 from pytest_quant.subject.weights_digest import tensor_bytes
 
-PLAIN = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
 MAPPINGS = (dict, OrderedDict, defaultdict, types.MappingProxyType)
 DEEPEST = 60  # levels of nesting
 # Of modules: what running or training leaves behind, or PyTorch keeps for itself.
-LEFT_BEHIND = ("_backward_hooks", "_forward_hooks_always_called", "_is_full_backward_hook")
+LEFT_BEHIND = ("_forward_hooks_always_called", "_is_full_backward_hook")
 # Of a class: what every class has, or what follows from the rest.
 OF_EVERY_CLASS = (
     "__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__abstractmethods__",
@@ -83,8 +91,11 @@ class _Walk:
         self.digest.update(text.encode("utf-8", "surrogatepass") + b";")
 
     def add(self, value: Any, depth: int) -> None:
-        if isinstance(value, Enum):
-            self.say(f"{type(value).__module__}.{type(value).__qualname__}.{value.name}")
+        if isinstance(value, Perhaps):
+            try:
+                self.add(value.value, depth)
+            except UnknownValue:
+                self.say("unknown")
             return
         if type(value) in PLAIN or isinstance(value, PurePath):
             self.say(f"{type(value).__qualname__}:{value!r}")
@@ -116,6 +127,8 @@ class _Walk:
         elif isinstance(value, set | frozenset):
             for each in sorted(fingerprint(part) for part in value):
                 self.digest.update(each)
+            for part in _added_to(value, (set, frozenset)):
+                self.add(part, depth + 1)
         else:
             if isinstance(value, types.CodeType):
                 self.files.add(value.co_filename)
@@ -142,7 +155,10 @@ class _Walk:
             self.add((name, held), depth + 1)
 
     def _add_array(self, array: Any, depth: int) -> None:
-        self.say(f"{array.dtype.str}{array.shape}{array.strides}")
+        fields = array.dtype.descr if array.dtype.names else array.dtype.str
+        self.say(f"{fields}{array.shape}{array.strides}")
+        for part in _added_to(array, (np.ndarray,)):
+            self.add(Perhaps(part), depth + 1)
         if array.dtype.hasobject:
             for part in array.ravel().tolist():
                 self.add(part, depth + 1)
@@ -158,6 +174,9 @@ def parts_of(value: Any) -> Iterable[Any]:
     """
     import torch
 
+    if isinstance(value, Enum):
+        told = [] if _is_of_package(type(value)) else [type(value), value._value_]
+        return [value.name, *told]
     if isinstance(value, type):
         return _parts_of_class(value)
     if isinstance(value, types.FunctionType):
@@ -172,10 +191,16 @@ def parts_of(value: Any) -> Iterable[Any]:
         return [value.fget, value.fset, value.fdel]
     if isinstance(value, staticmethod | classmethod):
         return [value.__func__]
+    if isinstance(value, functools.cached_property):
+        return [value.func]
     if isinstance(value, _BUILT_IN):
         return [getattr(value, "__module__", None), value.__qualname__, *_bound(value)]
+    if torch_api.is_operator(value):
+        return [str(value)]
     if isinstance(value, types.ModuleType):
-        return [value.__name__]
+        return parts_of_module(value)
+    if value is os.environ:
+        return environment()
     if isinstance(value, logging.Logger):  # of which nothing computes anything
         return [value.name]
     if isinstance(value, torch.Generator):  # whose state moves as it is used
@@ -184,7 +209,8 @@ def parts_of(value: Any) -> Iterable[Any]:
         return [str(value)]
     if isinstance(value, torch.fx.GraphModule):
         own = {name: part for name, part in vars(value).items() if name not in _OF_GRAPHS}
-        return [value.code, own]
+        called = [node.target for node in value.graph.nodes if node.op == "call_function"]
+        return [value.code, own, [each for each in called if is_foreign(each)]]
     if isinstance(value, torch.nn.Module):
         return _parts_of_module(value)
     if isinstance(value, Mapping) and type(value) in MAPPINGS:
@@ -218,16 +244,21 @@ def _parts_of_class(cls: type) -> list[Any]:
     put into it since."""
     named: list[Any] = [cls.__module__, cls.__qualname__]
     own = [(k, v) for k, v in vars(cls).items() if k not in OF_EVERY_CLASS]
-    if _is_of_package(cls):
-        return named + [part for name, part in own if _is_foreign(part) for part in (name, part)]
     bases = [*cls.__bases__, type(cls)]
-    return named + bases + [part for item in sorted(own, key=lambda o: o[0]) for part in item]
+    if _is_of_package(cls):
+        put = [(k, v) for k, v in own if is_foreign(v) or type(v) in PLAIN]
+        return named + bases[:-1] + [part for item in sorted(put, key=_key) for part in item]
+    return named + bases + [part for item in sorted(own, key=_key) for part in item]
+
+
+def _key(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def _is_of_package(cls: type) -> bool:
-    import sys
-
     module = sys.modules.get(cls.__module__)
+    if module is types and not hasattr(types, cls.__name__):  # of `dataclasses.make_dataclass`
+        return False
     if module is None or "<locals>" in cls.__qualname__:
         return module is not None and is_installed(file_of(module)) and not _is_made_here(cls)
     return is_installed(file_of(module))
@@ -239,22 +270,18 @@ def _is_made_here(cls: type) -> bool:
     return any(each.__closure__ for each in functions)
 
 
-def _is_foreign(part: Any) -> bool:
-    """Whether it is a function that no package has brought."""
-    function = part.__func__ if isinstance(part, staticmethod | classmethod) else part
-    return isinstance(function, types.FunctionType) and not is_installed(
-        function.__code__.co_filename
-    )
-
-
 def _parts_of_function(function: Any) -> list[Any]:
     code = function.__code__
     cells = [_cell(cell) for cell in function.__closure__ or ()]
+    if hasattr(function, "dispatch") and hasattr(
+        function, "registry"
+    ):  # of `functools.singledispatch`
+        return [function.__module__, function.__qualname__, function.registry]
     own = [function.__module__, function.__qualname__, function.__defaults__]
     own += [function.__kwdefaults__, cells, vars(function)]
     if is_installed(code.co_filename):
         return own
-    return [*own, code, *_globals_of(function)]
+    return [*own, code, *named_by(function)]
 
 
 def _cell(cell: Any) -> Any:
@@ -262,51 +289,6 @@ def _cell(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not filled yet
         return None
-
-
-def _globals_of(function: Any) -> Iterator[Any]:
-    """The globals that a function's code names, and what of a module's it names."""
-    names = _names(function.__code__)
-    found = {name: function.__globals__[name] for name in names if name in function.__globals__}
-    for name in sorted(found):
-        yield name
-        yield found[name]
-        if isinstance(found[name], types.ModuleType):
-            yield from _used_of(found[name], names, 0)
-    if names & {"environ", "getenv", "environb"}:
-        yield [
-            (text, os.environ[text])
-            for text in sorted(_texts(function.__code__))
-            if text in os.environ
-        ]
-
-
-def _used_of(module: Any, names: frozenset[str], depth: int) -> Iterator[Any]:
-    """Of a module what code names; of an installed one what was put there from outside."""
-    installed = is_installed(file_of(module))
-    for name in sorted(names & vars(module).keys()):
-        part = vars(module)[name]
-        if isinstance(part, types.ModuleType):
-            if depth < 4:
-                yield from _used_of(part, names, depth + 1)
-        elif not installed or _is_foreign(part):
-            yield name
-            yield part
-
-
-def _names(code: Any) -> frozenset[str]:
-    found = set(code.co_names)
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            found |= _names(part)
-    return frozenset(found)
-
-
-def _texts(code: Any) -> set[str]:
-    """The texts that code holds, among which are the names of what it reads from the environment."""
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    found = {part for part in code.co_consts if isinstance(part, str)}
-    return found.union(*map(_texts, inner))
 
 
 def _parts_of_code(code: Any) -> list[Any]:
@@ -330,8 +312,7 @@ def _parts_of_object(value: Any) -> list[Any]:
     cls = type(value)
     if hasattr(cls, "__next__"):  # what is left in it is seen only by taking it
         raise UnknownValue(f"a {cls.__qualname__}")
-    slots = [name for each in cls.__mro__ for name in _slots(each)]
-    held = [(name, getattr(value, name)) for name in slots if hasattr(value, name)]
+    held = [item for each in cls.__mro__ for item in _held_in_slots(value, each)]
     parts: list[Any] = [cls, *held]
     if isinstance(value, dict):
         parts += list(value.items())
@@ -341,14 +322,38 @@ def _parts_of_object(value: Any) -> list[Any]:
         parts += [value.__reduce_ex__(4)[1] if not isinstance(value, str) else str.__str__(value)]
     elif not hasattr(value, "__dict__") and not held:
         return [*parts, _reduced(value)]
+    else:
+        parts += _hidden_of(value)
     items = getattr(value, "__dict__", {}).items()
     return [*parts, *(item for item in items if item[0] not in LEFT_BEHIND)]
 
 
-def _slots(cls: type) -> list[str]:
+def _held_in_slots(value: Any, cls: type) -> Iterator[tuple[str, Any]]:
     names = vars(cls).get("__slots__", ())
-    found = [names] if isinstance(names, str) else list(names)
-    return [name for name in found if name not in ("__dict__", "__weakref__")]
+    for name in [names] if isinstance(names, str) else list(names):
+        is_private = name.startswith("__") and not name.endswith("__")
+        real = f"_{cls.__name__.lstrip('_')}{name}" if is_private else name
+        if name not in ("__dict__", "__weakref__") and hasattr(value, real):
+            yield name, getattr(value, real)
+
+
+def _hidden_of(value: Any) -> list[Any]:
+    """What an object keeps beside its attributes and says only to pickle, as `random.Random` does."""
+    own = [each for each in type(value).__mro__ if each is not object]
+    if not any(name in vars(each) for each in own for name in ("__reduce__", "__reduce_ex__")):
+        return []
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:
+        return []
+    return [Perhaps(reduced[:3] if isinstance(reduced, tuple) else reduced)]
+
+
+def _added_to(value: Any, kinds: tuple[type, ...]) -> list[Any]:
+    """What a subclass of a container has beside what is contained."""
+    if type(value) in kinds:
+        return []
+    return [type(value), *getattr(value, "__dict__", {}).items()]
 
 
 def _reduced(value: Any) -> Any:

@@ -80,6 +80,7 @@ from pytest_quant.machine.torch_api.torch_observers import (
     round_nothing,
 )
 from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
+from pytest_quant.machine.torch_api.torch_operators import is_operator
 
 __all__ = [
     "AO",
@@ -115,6 +116,7 @@ __all__ = [
     "int8_matmul",
     "is_compiled",
     "is_exported",
+    "is_operator",
     "kernels_found",
     "metadata_assertion",
     "module",

@@ -7,7 +7,8 @@ from pytest_quant.machine.libraries import is_installed
 from pytest_quant.store.cache.not_kept import NotKept
 from pytest_quant.subject.batches import call, size_of
 from pytest_quant.subject.digests import digests
-from pytest_quant.subject.fingerprint import PLAIN, UnknownValue, fingerprint
+from pytest_quant.subject.fingerprint import UnknownValue, fingerprint
+from pytest_quant.subject.named import PLAIN
 from pytest_quant.variant.variant import Variant
 
 
