@@ -47,18 +47,18 @@ class Opened:
             self._made.add(to)
 
     def digests(self) -> dict[str, str | None]:
-        """A digest of the content of each, and of the modules that were loaded in the meantime; None of
-        what was asked for and is not there. What was loaded as a module before is left out. Below the
-        current folder they are named from there, so that another checkout has the same ones.
+        """A digest of the content of each by its path, in the order in which they were read, and of the
+        modules that were loaded in the meantime; None of what was asked for and is not there. What was
+        loaded as a module before is left out.
 
         Raises:
             ChangedSource: one was changed since, by whomever; names it.
         """
         loaded = {path for _, path in own_modules()}
-        found = {path: None for path in self._read if path not in loaded and path not in self._made}
+        found = [path for path in self._read if path not in loaded and path not in self._made]
         return {
-            _named(path): self._digest_of(path)
-            for path in sorted({*found, *(loaded - self._modules)})
+            path: self._digest_of(path)
+            for path in (*found, *sorted(loaded - self._modules))
             if not os.path.isdir(path)
         }
 
@@ -94,9 +94,22 @@ def unnoticed() -> Iterator[None]:
         _paused.is_on = before
 
 
-def are_unchanged(files: Mapping[str, str | None]) -> bool:
-    """Whether files have the content that `Opened.digests` told of them."""
-    return all(digest_of(path) == digest for path, digest in files.items())
+def are_unchanged(files: Mapping[str, str | None], folder: str) -> bool:
+    """Whether files have the content that `Opened.digests` told of them.
+
+    Args:
+        files: that were read.
+        folder: the current one then; where a file in it is gone it is looked for in that of now, as after
+            another checkout.
+    """
+    return all(digest_of(_now(path, folder)) == digest for path, digest in files.items())
+
+
+def _now(path: str, folder: str) -> str:
+    below = os.path.join(folder, "")
+    if path.startswith(below) and not os.path.exists(path):
+        return os.path.abspath(path.removeprefix(below))
+    return path
 
 
 def digest_of(path: str) -> str | None:
@@ -144,11 +157,6 @@ def _hear(event: str, given: tuple[Any, ...]) -> None:
 
 def _whole(path: Any) -> str:
     return os.path.abspath(os.fsdecode(path))
-
-
-def _named(path: str) -> str:
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)
 
 
 def _is_of_no_user(path: str) -> bool:

@@ -1,6 +1,7 @@
 """Cache: builds and evaluations that an earlier run made, or another worker of this one."""
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -213,12 +214,12 @@ class Cache:
     def _get(self, key: Key) -> Mapping[str, Any] | None:
         """What is kept under a key, unless a file that was read to make it is another one now."""
         content = self.entries.get(key)
-        if content is None or not are_unchanged(json.loads(content.get("files", "{}"))):
+        if content is None or not are_unchanged(*json.loads(content.get("files", '[{}, ""]'))):
             return None
         return content
 
     def _put(self, key: Key, content: dict[str, Any], files: Opened | None = None) -> None:
-        read = {} if files is None else {"files": json.dumps(files.digests())}
+        read = {} if files is None else {"files": json.dumps([files.digests(), os.getcwd()])}
         self.entries.put(key, {**content, **read, "run": self._run})
 
     def _kept(self, key: Key, content: Any) -> Kept:

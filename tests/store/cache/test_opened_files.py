@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,6 +89,27 @@ def test_a_file_that_the_loss_reads_is_the_builds_alone(table, old):
     assert old(recipe, **given) == [True] * 3
     write(path, json.dumps({"by": 0.0}))
     assert old(recipe, **given)[:2] == [True, False]
+
+
+def test_another_folder_costs_no_hit_and_another_checkout_neither(tmp_path, monkeypatch, old):
+    def run_in(repo, cwd):
+        monkeypatch.chdir(cwd)
+
+        def metric(outputs, targets):
+            return (outputs.argmax(1) == targets).float() * float(Path(repo, "by").read_text())
+
+        return old(Recipe("dynamic"), metric=metric)
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "by", "1.0")
+    monkeypatch.chdir(tmp_path / "one")
+    assert run_in(".", tmp_path / "one") == [False] * 3
+    assert run_in(".", tmp_path / "two") == [True] * 3
+    (tmp_path / "one").rename(tmp_path / "gone")
+    assert run_in(".", tmp_path / "two") == [True] * 3
+    write(tmp_path / "two" / "by", "0.5")
+    assert not any(run_in(".", tmp_path / "two"))
 
 
 def test_a_file_that_was_not_there_and_is_now(tmp_path, old):
