@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from pytest_quant.machine.libraries import OWN, installed_versions, own_libraries, own_modules
 
@@ -51,6 +52,15 @@ class Sources:
         for name, path in sorted({*own_modules(), *own_libraries()}):
             if path not in apart:
                 digest.update(name.encode() + b"\0" + self._digest_of(path))
+        return digest.digest()
+
+    def unloaded(self, paths: Iterable[str]) -> bytes:
+        """A digest of files of code that was run without being a loaded module, or is none any more, as a
+        conftest.py beside another one; what the run itself has written is left out."""
+        digest, loaded = hashlib.blake2b(digest_size=16), {path for _, path in own_modules()}
+        for path in sorted({*paths} - loaded):
+            with suppress(ChangedSource):
+                digest.update(self._digest_of(path))
         return digest.digest()
 
     def beside_tests(self, paths: Iterable[str]) -> bytes:

@@ -158,6 +158,31 @@ def test_a_module_that_is_searched_for_doctests_counts_still(repo):
     assert old(rows_of(repo)[0]) == NOTHING
 
 
+def test_a_conftest_counts_that_another_one_has_taken_the_place_of(repo):
+    own = """
+@pytest.fixture(scope="session")
+def quant_metric():
+    def hits(outputs, targets):
+        return (getattr(Ways(), "by_" + str(targets.dim()))(outputs.argmax(1) == targets)).tolist()
+    return hits
+
+class Ways:
+    def __getattr__(self, name):
+        import inspect
+        return inspect.currentframe().f_globals["".join(["sca", "led"])]
+
+def scaled(hits):
+    return hits.float() * {value}
+"""
+    folder = repo.mkdir("more")
+    (folder / "conftest.py").write_text("")
+    (folder / "test_more.py").write_text("def test_more():\n    pass\n")
+    for value, is_anew in ((1, True), (1, False), (0.5, True)):
+        repo.makeconftest(CONFTEST + own.format(value=value))
+        rows, _ = rows_of(repo, passed=4)
+        assert (rows["fp32"]["from_cache"] == []) is is_anew
+
+
 def test_what_a_test_file_has_beside_its_tests_counts_where_a_model_uses_some_of_it(repo):
     own = """
 import pytest

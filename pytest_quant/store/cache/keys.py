@@ -266,7 +266,8 @@ class Keys:
         try:
             digest, files = fingerprint_and_files(value)
             tests = files & set(self._apart())
-            return digest + (self._sources.beside_tests(tests) if tests else b"")
+            more = self._sources.beside_tests(tests) if tests else b""
+            return digest + more + self._sources.unloaded(files - tests)
         except UnknownValue as error:
             raise NotKept(f"{name} holds what no digest can be made of: {error}") from None
         except ChangedSource as error:
