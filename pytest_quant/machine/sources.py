@@ -10,8 +10,11 @@ from contextlib import suppress
 
 from pytest_quant.machine.libraries import OWN, installed_versions, own_libraries, own_modules
 
-# Of the environment, what chooses kernels.
-SETTINGS = ("ONEDNN_", "DNNL_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "KMP_", "ATEN_", "GOMP_")
+# Of the environment, what chooses kernels, or what code there is.
+SETTINGS = (
+    "ONEDNN_", "DNNL_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "KMP_", "ATEN_", "GOMP_", "OPENBLAS_", "BLIS_",
+    "FBGEMM_", "NPY_", "TRITON_", "LD_PRELOAD", "GLIBC_TUNABLES", "PYTHONOPTIMIZE", "PYTHONHASHSEED",
+)  # fmt: skip
 
 
 class ChangedSource(Exception):
