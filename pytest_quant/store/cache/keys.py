@@ -18,6 +18,7 @@ from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.quantize.lengths import MOST
 from pytest_quant.store.cache.entries import Key
 from pytest_quant.store.cache.not_kept import NotKept
+from pytest_quant.store.cache.patches import patches
 from pytest_quant.store.cache.state import state_of
 from pytest_quant.subject.batches import (
     count_of,
@@ -154,7 +155,7 @@ class Keys:
         return self._once("eval", subject, "eval_data", read)
 
     def _world(self) -> bytes:
-        """Code, versions, machine and conditions."""
+        """Code, versions, what was put into PyTorch, machine and conditions."""
         conditions = self._conditions
         known = {k: v for k, v in environment(conditions).items() if k not in NO_MATTER}
         known |= {"engine": conditions.engine, "train_device": conditions.train_device}
@@ -162,7 +163,7 @@ class Keys:
             sources = self._sources.digest(self._apart())
         except ChangedSource as error:
             raise NotKept(str(error)) from None
-        return sources + json.dumps(known, sort_keys=True, default=str).encode()
+        return sources + patches() + json.dumps(known, sort_keys=True, default=str).encode()
 
     def _model(self, admitted: Admitted) -> bytes:
         self.admit(admitted)

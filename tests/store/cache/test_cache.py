@@ -294,6 +294,24 @@ def test_a_trained_state_in_a_file_counts_by_its_content(run, tmp_path):
         assert run(recipe, qat_state=str(path), **TRAIN).measured(BUILD).is_old is old
 
 
+@pytest.mark.parametrize("by", [1.0, 1.5])
+def test_an_observer_of_pytorchs_that_is_patched(run, monkeypatch, by):
+    kind = torch.ao.quantization.HistogramObserver
+    real = kind.calculate_qparams
+
+    def patch(by):
+        def coarser(self):
+            scale, zero = real(self)
+            return scale * by, zero
+
+        monkeypatch.setattr(kind, "calculate_qparams", coarser)
+
+    patch(1.0)
+    assert run(Recipe("static", flow="fx")).measured(BUILD).is_old is False
+    patch(by)
+    assert run(Recipe("static", flow="fx")).measured(BUILD).is_old is (by == 1.0)
+
+
 @pytest.mark.parametrize("shift", ["warn", "error"])
 def test_training_inputs_of_another_kind_are_told_in_each_run(run, shift):
     def train(model):
