@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import types
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
@@ -195,6 +196,8 @@ def parts_of(value: Any) -> Iterable[Any]:
         return [value.func]
     if isinstance(value, _BUILT_IN):
         return [getattr(value, "__module__", None), value.__qualname__, *_bound(value)]
+    if isinstance(value, weakref.ref):  # as recurrent layers have of their weights
+        return [value()]
     if torch_api.is_operator(value):
         return [str(value)]
     if isinstance(value, types.ModuleType):
@@ -246,7 +249,8 @@ def _parts_of_class(cls: type) -> list[Any]:
     own = [(k, v) for k, v in vars(cls).items() if k not in OF_EVERY_CLASS]
     bases = [*cls.__bases__, type(cls)]
     if _is_of_package(cls):
-        put = [(k, v) for k, v in own if is_foreign(v) or type(v) in PLAIN]
+        # Private ones of theirs may count what was made so far, as of `torch.autograd.Function`.
+        put = [(k, v) for k, v in own if is_foreign(v) or (type(v) in PLAIN and k[0] != "_")]
         return named + bases[:-1] + [part for item in sorted(put, key=_key) for part in item]
     return named + bases + [part for item in sorted(own, key=_key) for part in item]
 
@@ -325,7 +329,14 @@ def _parts_of_object(value: Any) -> list[Any]:
     else:
         parts += _hidden_of(value)
     items = getattr(value, "__dict__", {}).items()
-    return [*parts, *(item for item in items if item[0] not in LEFT_BEHIND)]
+    left = LEFT_BEHIND if not _is_loader(value) else ("_iterator",)  # of workers that go on
+    return [*parts, *(item for item in items if item[0] not in left)]
+
+
+def _is_loader(value: Any) -> bool:
+    from torch.utils.data import DataLoader
+
+    return isinstance(value, DataLoader)
 
 
 def _held_in_slots(value: Any, cls: type) -> Iterator[tuple[str, Any]]:

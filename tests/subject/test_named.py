@@ -198,6 +198,32 @@ def test_what_is_not_among_the_attributes(what):
     assert known_fingerprint(make(1)) != known_fingerprint(make(2))
 
 
+def recurrent():
+    torch.manual_seed(0)
+    return torch.nn.LSTM(4, 4)
+
+
+def worked():
+    data = torch.utils.data.TensorDataset(torch.ones(4, 2))
+    made = torch.utils.data.DataLoader(data, num_workers=1, persistent_workers=True)
+    list(made)
+    return made
+
+
+ORDINARY = {
+    "a recurrent layer": recurrent,
+    "a loader whose workers go on": worked,
+    "a function with gradients of its own": lambda: type(
+        "Own", (torch.autograd.Function,), {"forward": staticmethod(lambda ctx, x: x)}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ORDINARY)
+def test_what_many_have_is_known(what):
+    assert known_fingerprint(ORDINARY[what]()) == known_fingerprint(ORDINARY[what]()) is not None
+
+
 def test_an_operator_of_pytorchs_is_known_by_its_name(module):
     code = "import torch\ndef f(x): return torch.ops.aten.{}(x)"
     for name in ("relu", "sigmoid"):
