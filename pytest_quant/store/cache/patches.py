@@ -5,12 +5,15 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_quant.machine.libraries import is_installed
 from pytest_quant.subject.fingerprint import fingerprint
-from pytest_quant.subject.named import Perhaps, is_foreign
+from pytest_quant.subject.named import Perhaps
 
 # Not asked by `isinstance`, to which some objects of PyTorch answer with a warning.
 FUNCTIONS = (types.FunctionType, staticmethod, classmethod)
 PACKAGES = ("torch", "torchao")  # what builds and runs all models
+# Of those, what compiles or spreads, and holds half of all functions; nobody patches it for a test.
+APART = ("torch._inductor", "torch._dynamo", "torch.distributed", "torch.onnx", "torch.testing")
 
 
 def patches() -> bytes:
@@ -22,7 +25,9 @@ def patches() -> bytes:
 
 def _found() -> Iterator[tuple[str, Any]]:
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in PACKAGES or not isinstance(module, types.ModuleType):
+        if name.partition(".")[0] not in PACKAGES or name.startswith(APART):
+            continue
+        if not isinstance(module, types.ModuleType):
             continue
         yield from _foreign_in(name, vars(module))
         for part in list(vars(module).values()):
@@ -32,11 +37,13 @@ def _found() -> Iterator[tuple[str, Any]]:
 
 def _foreign_in(owner: str, scope: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, part in list(scope.items()):
-        if type(part) in FUNCTIONS and is_foreign(part) and not _is_generated(part):
-            yield f"{owner}.{name}", part
-
-
-def _is_generated(part: Any) -> bool:
-    """Of dataclasses and named tuples, which make theirs from text."""
-    function = part.__func__ if isinstance(part, staticmethod | classmethod) else part
-    return bool(function.__code__.co_filename.startswith("<"))
+        if type(part) in FUNCTIONS:
+            function = part if type(part) is types.FunctionType else part.__func__
+            code = getattr(function, "__code__", None)
+            # Dataclasses and named tuples make theirs from text, which has no file.
+            if (
+                code is not None
+                and code.co_filename[:1] != "<"
+                and not is_installed(code.co_filename)
+            ):
+                yield f"{owner}.{name}", part
