@@ -81,9 +81,11 @@ from pytest_quant.machine.torch_api.torch_observers import (
 )
 from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
 from pytest_quant.machine.torch_api.torch_operators import is_operator
+from pytest_quant.machine.torch_api.torch_operators import COMPILING, is_operator
 
 __all__ = [
     "AO",
+    "COMPILING",
     "FX",
     "FX_CONFIG",
     "GLOBAL_HOOKS",

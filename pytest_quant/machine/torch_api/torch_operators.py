@@ -8,6 +8,9 @@ KNOWN = (
     "mkldnn_prepacked", "torchvision", "torchaudio", "torchao",
 )  # fmt: skip
 
+# Modules that compile or spread, and hold half of all functions; nobody patches them for a test.
+COMPILING = ("torch._inductor", "torch._dynamo", "torch.distributed", "torch.onnx", "torch.testing")
+
 
 def is_operator(value: Any) -> bool:
     """Whether it is an operator, or all its overloads, of a namespace that comes with a package."""

@@ -5,6 +5,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.libraries import is_installed
 from pytest_quant.subject.fingerprint import fingerprint
 from pytest_quant.subject.named import Perhaps
@@ -12,8 +13,6 @@ from pytest_quant.subject.named import Perhaps
 # Not asked by `isinstance`, to which some objects of PyTorch answer with a warning.
 FUNCTIONS = (types.FunctionType, staticmethod, classmethod)
 PACKAGES = ("torch", "torchao")  # what builds and runs all models
-# Of those, what compiles or spreads, and holds half of all functions; nobody patches it for a test.
-APART = ("torch._inductor", "torch._dynamo", "torch.distributed", "torch.onnx", "torch.testing")
 
 
 def patches() -> bytes:
@@ -25,7 +24,7 @@ def patches() -> bytes:
 
 def _found() -> Iterator[tuple[str, Any]]:
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in PACKAGES or name.startswith(APART):
+        if name.partition(".")[0] not in PACKAGES or name.startswith(torch_api.COMPILING):
             continue
         if not isinstance(module, types.ModuleType):
             continue
