@@ -79,9 +79,8 @@ from pytest_quant.machine.torch_api.torch_observers import (
     pass_copies,
     round_nothing,
 )
-from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
-from pytest_quant.machine.torch_api.torch_operators import is_operator
 from pytest_quant.machine.torch_api.torch_operators import COMPILING, is_operator
+from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
 
 __all__ = [
     "AO",
