@@ -34,6 +34,8 @@ def notes_on(variant: Variant) -> list[str]:
     prefix = variant.measured("prefix")
     if evaluation is None and prefix is not None and prefix.seen:
         notes.append(f"evaluated on {prefix.seen:,} of {prefix.samples:,} samples, drawn at random")
+    if isinstance(variant.model, Artefact):
+        notes.append(f"run by {variant.model.runtime}")
     share = variant.measured("int8_share")
     if not variant.is_fp32 and share is not None and share.parameters is not None:
         shown = listed((name or "the model itself" for name in share.stayed_fp32), 4)

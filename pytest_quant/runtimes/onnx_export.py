@@ -38,15 +38,16 @@ def export_onnx(
     free = {name: _free(value, samples) for name, value in tensors}
     whole = path.with_name(f"{path.stem}.whole.onnx")
     with _quietly():
+        exported = torch.export.export(
+            module, tuple(args), dict(kwargs), dynamic_shapes=free, strict=False
+        )
+        _fix_scales(exported)
         program = torch.onnx.export(
-            module,
-            tuple(args),
-            kwargs=dict(kwargs),
+            exported,
             dynamo=True,
             opset_version=OPSET,
             input_names=inputs if len(set(inputs)) == len(inputs) else None,
             output_names=[str(name) for name in results] if all(results) else None,
-            dynamic_shapes=free,
             verbose=False,
         )
     assert program is not None  # with dynamo there is one
@@ -56,13 +57,31 @@ def export_onnx(
     return path
 
 
+def _fix_scales(exported: Any) -> None:
+    """Scales and zero points of a whole tensor that are buffers become numbers, which the exporter asks for."""
+    operators = torch.ops.quantized_decomposed
+    plain = {
+        operators.quantize_per_tensor.tensor: operators.quantize_per_tensor.default,
+        operators.dequantize_per_tensor.tensor: operators.dequantize_per_tensor.default,
+    }
+    buffers = exported.graph_signature.inputs_to_buffers
+    held = {**exported.constants, **exported.state_dict}
+    for node in exported.graph.nodes:
+        if node.target in plain:
+            scale, zero_point = (held[buffers[each.name]].item() for each in node.args[1:3])
+            node.target = plain[node.target]
+            node.args = (node.args[0], float(scale), int(zero_point), *node.args[3:])
+    exported.graph_module.recompile()
+
+
 def _free(value: Any, samples: int) -> Any:
     """Which sizes may be others: that of the batch, and of texts and series the length."""
     if isinstance(value, torch.Tensor):
-        is_image = value.ndim >= 4
         if not value.ndim or value.shape[0] != samples:
             return None
-        sizes = 1 if is_image else max(1, value.ndim - value.is_floating_point())
+        sizes = (
+            1 if value.ndim >= 4 else value.ndim
+        )  # features, which weights fix, are found to be fixed
         return dict.fromkeys(range(sizes), torch.export.Dim.AUTO)
     if isinstance(value, Mapping):
         return {name: _free(part, samples) for name, part in value.items()}

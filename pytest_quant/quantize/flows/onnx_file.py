@@ -1,7 +1,9 @@
 """ONNX: what FX has observed, as a file that ONNX Runtime runs; that file is what is judged."""
 
 import copy
+import shutil
 import tempfile
+import weakref
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,14 +51,14 @@ def convert(prepared: Any, example: Example) -> Artefact:
         reference = torch_api.reference_decomposed(prepared)
         with torch.no_grad():
             outputs = copy.deepcopy(reference)(*call.args, **call.kwargs)
-        folder = tempfile.TemporaryDirectory(prefix="pytest-quant-onnx-")
-        path = Path(folder.name, "int8.onnx")
+        folder = _Folder()
+        path = folder.path / "int8.onnx"
         export_onnx(reference, call.args, call.kwargs, outputs, path)
     except Exception as error:
         raise FlowRefusal(
             "convert",
             NAME,
-            f"could not export quant_model: {in_brief(error)}",
+            f"could not export quant_model: {in_brief(_first(error))}",
             "Keep the layer FP32 with keep_fp32, or gate a file of your own by Recipe('artefact').",
         ) from error
     names = arguments_of(reference)
@@ -79,6 +81,21 @@ def facts(recipe: Recipe) -> Facts:
 def observers(recipe: Recipe, engine: str) -> LayerObservers:
     """As FX's."""
     return fx.observers(recipe, engine)
+
+
+class _Folder:
+    """A temporary folder that is gone when nobody holds this any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="pytest-quant-onnx-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What an error came from: the exporter's own are long, and say that there was one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _of_two(example: Example) -> Example:

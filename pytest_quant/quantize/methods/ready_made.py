@@ -28,8 +28,8 @@ class ReadyMade:
             module = artefact_of(path, admitted, conditions.threads)
             if why := differs_from_itself(module, admitted, recipe, self.facts(recipe)):
                 raise QuantStageError("load", f"{path} differs from itself: {why}")
-        notes = [f"{path.name} {note}" for note in module.fit.notes]
-        return Built(module, recipe, seconds=seconds, notes=(f"run by {module.runtime}", *notes))
+        notes = tuple(f"{path.name} {note}" for note in module.fit.notes)
+        return Built(module, recipe, seconds=seconds, notes=notes)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """It is a file already."""
