@@ -18,6 +18,7 @@ from pytest_quant.judge.speed_cell import cell_of
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.sqnr_limit import judge_sqnr
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.variant.key import key_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -279,6 +280,9 @@ def judged(variant: Variant, name: str, limit: float) -> Verdict:
 def _conclude(verdict: Verdict) -> Verdict:
     __tracebackhide__ = hidden
     recorder.current().verdicts.append(verdict)
+    for variant in recorder.current().variants:
+        if key_of(variant) == verdict.key:
+            variant.verdicts.append(verdict.to_dict())
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)
     return verdict

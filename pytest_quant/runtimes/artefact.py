@@ -28,6 +28,7 @@ class Artefact(torch.nn.Module):
         told: by the file's first call.
 
     Attributes:
+        arguments: the names of the FP32 model's positional arguments.
         folder: what keeps a temporary folder of the file there.
         files: that production needs: the file, and those beside it.
         size_bytes: of these.
@@ -45,7 +46,7 @@ class Artefact(torch.nn.Module):
         self.told = told
         self.folder: Any = None  # a temporary one, which is gone with the last copy
         self.register_buffer("contents", torch.tensor(list(digest_of(self.files))).byte())
-        self._arguments = tuple(arguments)
+        self.arguments = tuple(arguments)
         self._types = tuple(tensor.dtype for tensor in tensors_in(outputs))
         self._form = _numbered(outputs)
         self._sessions: dict[int, Session] = {}
@@ -62,7 +63,7 @@ class Artefact(torch.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the FP32 model's, in the runtime, with PyTorch's number of threads."""
-        given = [each.array for each in named_tensors(args, kwargs, self._arguments)]
+        given = [each.array for each in named_tensors(args, kwargs, self.arguments)]
         try:
             arrays = self.fit.run(self._session(torch.get_num_threads()), given)
         except Unfit as error:
@@ -146,11 +147,11 @@ class _Seen(torch.nn.Module):
 
     def __init__(self, module: Any, arguments: Sequence[str]) -> None:
         super().__init__()
-        self.module, self._arguments = module, arguments
+        self.module, self.arguments = module, arguments
         self.calls: list[tuple[list[Given], Any]] = []
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        given = named_tensors(args, kwargs, self._arguments)
+        given = named_tensors(args, kwargs, self.arguments)
         given = [Given(each.name, each.array.copy()) for each in given]
         outputs = self.module(*args, **kwargs)
         self.calls.append((given, outputs))

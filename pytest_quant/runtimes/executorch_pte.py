@@ -9,6 +9,13 @@ import numpy as np
 from pytest_quant.runtimes.runtime import Array, Kernel, Port
 
 NAME, SUFFIX, PACKAGE, EXTRA = "ExecuTorch", ".pte", "executorch", "executorch"
+PRODUCTION = """\
+import torch
+from executorch.runtime import Runtime
+program = Runtime.get().load_program(path)
+method = program.load_method("forward")
+outputs = [each.numpy() for each in method.execute([torch.from_numpy(x) for x in inputs])]
+"""
 # By the numbers that a file has for them.
 TYPES = {
     0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32",

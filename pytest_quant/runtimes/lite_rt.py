@@ -11,6 +11,17 @@ from pytest_quant.runtimes.kernel_macs import Operand, convolution, product, rec
 from pytest_quant.runtimes.runtime import Array, Kernel, Port
 
 NAME, SUFFIX, PACKAGE, EXTRA = "LiteRT", ".tflite", "ai_edge_litert", "litert"
+PRODUCTION = """\
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(path, num_threads=threads)
+for details, array in zip(interpreter.get_input_details(), inputs):
+    interpreter.resize_tensor_input(details["index"], array.shape)
+interpreter.allocate_tensors()
+for details, array in zip(interpreter.get_input_details(), inputs):
+    interpreter.set_tensor(details["index"], array)
+interpreter.invoke()
+outputs = [interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()]
+"""
 CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D", "CONV_3D"}
 RECURRENT = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "RNN", "SVDF"}
 

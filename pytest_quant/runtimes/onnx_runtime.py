@@ -13,6 +13,14 @@ from pytest_quant.runtimes.kernel_macs import Operand, convolution, product, rec
 from pytest_quant.runtimes.runtime import Array, Kernel, Port
 
 NAME, SUFFIX, PACKAGE, EXTRA = "ONNX Runtime", ".onnx", "onnxruntime", "onnx"
+PRODUCTION = """\
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = threads
+session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+names = [each.name for each in session.get_inputs()]
+outputs = session.run(None, dict(zip(names, inputs)))
+"""
 
 # By operator, the place of the weights among the inputs.
 CONVOLUTIONS = {

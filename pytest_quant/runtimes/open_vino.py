@@ -11,6 +11,14 @@ from pytest_quant.runtimes.kernel_macs import Operand, convolution, product, rec
 from pytest_quant.runtimes.runtime import Array, Kernel, Port
 
 NAME, SUFFIX, PACKAGE, EXTRA = "OpenVINO", ".xml", "openvino", "openvino"
+PRODUCTION = """\
+import openvino
+settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY"}
+compiled = openvino.Core().compile_model(path, "CPU", settings)
+results = compiled(inputs)
+outputs = [results[place] for place in range(len(compiled.outputs))]
+"""
 TYPES = {"f32": "float32", "f16": "float16", "f64": "float64", "boolean": "bool", "string": "str"}
 BITS = {"boolean": 8, "undefined": 32, "dynamic": 32}
 

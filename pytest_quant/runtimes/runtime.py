@@ -82,12 +82,15 @@ class Runtime(Protocol):
         SUFFIX: of its files.
         PACKAGE: that is imported.
         EXTRA: of this package, which installs it.
+        PRODUCTION: lines that load the file `path` with so many `threads` and call it on the list `inputs`,
+            which gives the list `outputs`; they need the runtime and NumPy alone.
     """
 
     NAME: str
     SUFFIX: str
     PACKAGE: str
     EXTRA: str
+    PRODUCTION: str
 
     def version(self) -> str:
         """Of the installed package."""

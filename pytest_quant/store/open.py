@@ -15,6 +15,7 @@ from pytest_quant.measure.size import measure_size
 from pytest_quant.quantize.build import build
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.saved.variant_file import save
+from pytest_quant.runtimes.export import export
 from pytest_quant.store.cache.cache import Cache
 from pytest_quant.store.spread.spread import Spread
 from pytest_quant.store.store import Store
@@ -52,6 +53,7 @@ def measures_under(
         format_gain=channels_last_speedup,
         prefix=lambda variant: prefix_of(variant, conditions),
         save=save,
+        export=export,
         facts=facts_of,
         conditions=conditions,
         **({} if cache is None else {"kept": cache.drawer}),

@@ -115,6 +115,7 @@ class Measures:
     format_gain: Callable[["Variant", Cell | None], float]
     prefix: Callable[["Variant"], Prefix | None]
     save: Callable[["Variant", str | Path], Path]
+    export: Callable[["Variant", str | Path], Path]
     facts: Callable[[Recipe], Facts]
     conditions: Conditions
     kept: Callable[["Variant", str], "Drawer"] = lambda variant, what: NO_DRAWER

@@ -39,6 +39,7 @@ class Variant:
         fake_quantized: of QAT, the trained model before conversion; else None.
         seconds: of each stage of its making, of evaluation, size and timing.
         grid: the pairs with FP32 as given, of cells that somebody has asked for.
+        verdicts: of the gates that it was given to, in order, as plain data.
         failures: of an FP32 variant: kind and flow of the recipes that could not be built of it.
     """
 
@@ -70,6 +71,7 @@ class Variant:
         self.notes: list[str] = list(notes if fp32 else admitted.notes)
         self.failures: set[tuple[str, str]] = fp32.failures if fp32 else set()
         self.grid: dict[Cell, Pair] = {}
+        self.verdicts: list[Mapping[str, Any]] = []
         self._measures = measures
         self._modes = [
             (each, Modes.of(each)) for each in (model, fake_quantized) if each is not None
@@ -215,6 +217,21 @@ class Variant:
             QuantStageError: for FP32 and for a custom variant, whose build we do not have.
         """
         return self._measures.save(self, path)
+
+    def export(self, path: str | Path) -> Path:
+        """Write the file that production loads with its runtime alone, and a page of JSON beside it.
+
+        The page has recipe, runtime, digests of the files, of FP32 and of the eval data, scores and
+        verdicts. The file is loaded back in a process without this package, and must give the same bits
+        on the first eval batch.
+
+        Args:
+            path: of the file, with the suffix of the variant's runtime; replaced when it is there.
+
+        Raises:
+            QuantStageError: for a variant that is no file of a runtime, and where the bits differ.
+        """
+        return self._measures.export(self, path)
 
     def drawer(self, what: str) -> Drawer:
         """Where the cache keeps something that is found out of this variant as it is now."""

@@ -1,0 +1,123 @@
+"""Export: production loads the file with its runtime alone, and gets the bits that were judged."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+from builders import ONE_THREAD
+from exported import Cnn, as_openvino, fp32_onnx, images, made_int8
+from tflite import linear_file
+from torch import nn
+
+from pytest_quant import Recipe, Subject, assert_max_accuracy_drop, open_store
+from pytest_quant.errors import QuantStageError
+from pytest_quant.judge import recorder
+from pytest_quant.judge.recorder import Running
+from pytest_quant.machine.conditions import Conditions
+from pytest_quant.runtimes import onnx_runtime
+
+
+def variant_of(recipe, root):
+    subject = Subject(Cnn(), eval_data=images(1), calibration_data=images(2))
+    return open_store(Conditions(threads=1, root=root)).variant(subject, recipe, "ours")
+
+
+def page_of(path):
+    return json.loads(path.with_name(f"{path.name}.json").read_text())
+
+
+def test_flow_onnx_is_exported_with_all_that_was_judged(tmp_path):
+    variant = variant_of(Recipe("static", flow="onnx"), tmp_path)
+    with recorder.running(Running("test")):
+        assert_max_accuracy_drop(variant, 0.1)
+    path = variant.export(tmp_path / "dist" / "cnn.onnx")
+    page = page_of(path)
+    assert page["files"] == {"cnn.onnx": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert page["recipe"]["flow"] == "onnx"
+    assert page["inputs"] == [{"name": "image", "shape": [None, 2, 6, 4], "dtype": "float32"}]
+    assert page["metrics"]["top-1"] == variant.evaluation.values["top-1"]
+    assert page["eval_samples"] == 96
+    (verdict,) = page["verdicts"]
+    assert verdict["outcome"] == "PASS"
+    assert verdict["limit"] == 0.1
+    again = variant_of(Recipe("artefact", path="dist/cnn.onnx"), tmp_path)
+    x = images(1)[0][0]
+    assert torch.equal(again.forward(x), variant.forward(x))
+
+
+def test_production_needs_the_runtime_and_numpy_alone(tmp_path):
+    variant = variant_of(Recipe("static", flow="onnx"), tmp_path)
+    path = variant.export(tmp_path / "cnn.onnx")
+    x = images(1)[0][0]
+    script = f"""
+import sys
+import numpy as np
+path, threads, inputs = {str(path)!r}, 1, [np.array({x[:4].tolist()}, dtype=np.float32)]
+{onnx_runtime.PRODUCTION}
+assert "torch" not in sys.modules and "pytest_quant" not in sys.modules
+print(outputs[0].argmax(1).tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == variant.forward(x[:4]).argmax(1).tolist()
+
+
+def test_files_beside_it_come_along(tmp_path):
+    built = tmp_path / "build"
+    built.mkdir()
+    as_openvino(made_int8(built), built / "int8.xml")
+    path = variant_of(Recipe("artefact", path="build/int8.xml"), tmp_path).export(
+        tmp_path / "cnn.xml"
+    )
+    assert sorted(page_of(path)["files"]) == ["cnn.bin", "cnn.xml"]
+    onnx.save(
+        onnx.load(fp32_onnx(built / "whole.onnx")),
+        built / "parts.onnx",
+        save_as_external_data=True,
+        location="weights.data",
+        size_threshold=0,
+    )
+    parts = variant_of(Recipe("artefact", path="build/parts.onnx", quantized=False), tmp_path)
+    path = parts.export(tmp_path / "other" / "cnn.onnx")
+    assert sorted(page_of(path)["files"]) == ["cnn.onnx", "weights.data"]
+
+
+def test_litert(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(8, 3).eval()
+    weights = (model.weight.detach().numpy(), model.bias.detach().numpy())
+    linear_file(tmp_path / "int8.tflite", *weights, scales=(4 / 127, 3 / 127), batch=-1)
+    x = torch.randn(20, 8)
+    subject = Subject(model, eval_data=[(x, torch.arange(20) % 3)])
+    store = open_store(Conditions(threads=1, root=tmp_path))
+    variant = store.variant(subject, Recipe("artefact", path="int8.tflite"), "ours")
+    page = page_of(variant.export(tmp_path / "ship.tflite"))
+    assert page["inputs"][0]["scale"] == pytest.approx(4 / 127)
+
+
+def test_other_bits_in_production_are_an_error_and_nothing_is_kept(tmp_path, monkeypatch):
+    variant = variant_of(Recipe("static", flow="onnx"), tmp_path)
+    more = onnx_runtime.PRODUCTION + "outputs = [each + 1e-6 for each in outputs]\n"
+    monkeypatch.setattr(onnx_runtime, "PRODUCTION", more)
+    with pytest.raises(
+        QuantStageError, match=r"gives other bits there than here\. Nothing is kept"
+    ):
+        variant.export(tmp_path / "dist" / "cnn.onnx")
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+def test_what_is_no_file_says_what_to_build(tmp_path):
+    subject = Subject(Cnn(), eval_data=images(1), calibration_data=images(2))
+    store = open_store(ONE_THREAD)
+    with pytest.raises(QuantStageError, match=r"Recipe\('static', flow='onnx'\) builds one"):
+        store.variant(subject, Recipe("static"), "static").export(tmp_path / "a.onnx")
+    with pytest.raises(QuantStageError, match="FP32 is a PyTorch module"):
+        store.fp32(subject).export(tmp_path / "a.onnx")
+    made = variant_of(Recipe("static", flow="onnx"), tmp_path)
+    with pytest.raises(QuantStageError, match=r"give it the suffix \.onnx"):
+        made.export(tmp_path / "a.xml")
