@@ -64,7 +64,7 @@ def awake(module: nn.Module, side: int) -> nn.Module:
             nn.init.trunc_normal_(child.weight, std=0.02)
         if hasattr(child, "class_token"):
             nn.init.normal_(child.class_token)
-        if hasattr(child, "layer_scale"):
+        if isinstance(getattr(child, "layer_scale", None), Tensor):  # timm has an Identity too
             nn.init.ones_(child.layer_scale)
     norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
     for norm in norms:
