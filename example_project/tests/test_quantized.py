@@ -3,6 +3,7 @@
 import pytest
 
 from pytest_quant import (
+    Recipe,
     assert_gates,
     assert_max_accuracy_drop,
     assert_max_size,
@@ -39,3 +40,11 @@ def test_static_may_ship(quant_static):
 
 def test_qat_may_ship(quant_qat):
     assert_gates(quant_qat, max_accuracy_drop=0.01, min_speedup=1.5, max_size_ratio=0.30)
+
+
+# What ships is often a file: the same recipe, as ONNX, judged as ONNX Runtime runs it.
+@pytest.mark.parametrize(
+    "quant_variant", [("onnx", Recipe("static", flow="onnx"))], indirect=True, ids=["onnx"]
+)
+def test_the_onnx_file_may_ship(quant_variant):
+    assert_gates(quant_variant, max_accuracy_drop=0.01, min_speedup=1.5, max_size_ratio=0.30)
