@@ -16,6 +16,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.limits import check_alpha
+from pytest_quant.judge.merit import tell_merit_of_runtime
 from pytest_quant.judge.sign_test import fewest_rounds, is_proven, median_interval
 from pytest_quant.judge.speed_cell import quantity_at
 from pytest_quant.judge.verdict import Outcome, Verdict
@@ -24,6 +25,7 @@ from pytest_quant.variant.rounds import Pair
 from pytest_quant.variant.variant import Variant
 
 GATE = "min_speedup"
+BASELINES = ("given", "best", "runtime")
 ALPHA = 1e-3
 GUARD = 0.03  # of the log ratio; a process moved the ratio by up to 1.6 %, so a FAIL needs more
 MOST_ROUNDS = 300  # more rounds narrow the interval by little
@@ -71,7 +73,7 @@ def judge_speedup(
         variant: the one to judge; FP32 itself is timed against its own copy.
         min_speedup: t_FP32 / t_variant, for one call on the same inputs.
         baseline: ``given``: FP32 as the user gave it; ``best``: the fastest of as given and
-            channels_last.
+            channels_last; ``runtime``: of a file, FP32 in the runtime that runs it.
         alpha: error probability of the gate.
         budget: seconds; 15 rounds are made in any case, if they take at most 300 s, and a FAIL is
             confirmed. The sentence says why where that takes longer.
@@ -81,8 +83,8 @@ def judge_speedup(
         ValueError: for another baseline, or an alpha outside (0, 0.05].
         QuantStageError: when a model cannot be timed.
     """
-    if baseline not in ("given", "best"):
-        raise ValueError(f"baseline is {baseline!r}; allowed: 'given', 'best'")
+    if baseline not in BASELINES:
+        raise ValueError(f"baseline is {baseline!r}; allowed: {', '.join(map(repr, BASELINES))}")
     alpha = check_alpha(alpha)
     if reason := why_refused(variant):
         return refusal(GATE, quantity_at(cell), variant, min_speedup, reason)
@@ -91,6 +93,8 @@ def judge_speedup(
     spent = timing.seconds + (confirmed.seconds if confirmed else 0.0)
     if cell is None and not variant.is_fp32 and spent < budget:
         _ = variant.fp32.format_gain  # so that the report can show the ratio to the best FP32 too
+    if baseline == "given" and cell is None and timing.outcome is Outcome.PASS:
+        tell_merit_of_runtime(variant, min_speedup)
     return _verdict(variant, pair, min_speedup, alpha, timing, confirmed, budget, cell)
 
 

@@ -17,6 +17,7 @@ from pytest_quant.machine.conditions import (
 )
 from pytest_quant.machine.global_state import given_back
 from pytest_quant.measure.timed_inputs import TimedCall
+from pytest_quant.runtimes.fp32_file import fp32_file
 from pytest_quant.subject.batches import mapped, size_of
 from pytest_quant.variant.rounds import Pair, Side
 from pytest_quant.variant.variant import Variant
@@ -33,7 +34,8 @@ def make_pair(
     Args:
         variant: the second of the pair. FP32 itself stands for its own copy (``given``, which
             tells how well the machine can be timed) or its copy in channels_last (``best``).
-        baseline: ``given``: FP32 as the user gave it; ``best``: FP32 in the faster memory format.
+        baseline: ``given``: FP32 as the user gave it; ``best``: FP32 in the faster memory format;
+            ``runtime``: FP32 in the runtime that runs a file.
         conditions: threads, samples of one call.
         cell: other ones than those of the conditions.
 
@@ -43,6 +45,7 @@ def make_pair(
     in_channels_last = (
         baseline == "best" and not variant.is_fp32 and variant.format_gain_at(cell) > 1
     )
+    of_runtime = fp32_file(variant) if baseline == "runtime" else None
     if cell is not None:
         conditions = replace(conditions, threads=cell.threads, latency_batch=cell.batch)
     with variant.isolated():
@@ -52,6 +55,8 @@ def make_pair(
             fp32 = variant.fp32
             model_a, model_b = _as_made(fp32), _as_made(variant)
             name = "FP32 as given"
+            if of_runtime is not None:
+                model_a, name = copy.deepcopy(of_runtime), f"FP32 in {of_runtime.runtime}"
             if variant.is_fp32 and baseline == "best":
                 model_b, inputs_b = channels_last(model_b), channels_last(inputs)
             elif in_channels_last:

@@ -134,7 +134,7 @@ class Variant:
 
         Args:
             baseline: ``given``: FP32 as the user gave it; ``best``: the fastest FP32 of as given
-                and channels_last.
+                and channels_last; ``runtime``: of a file, FP32 in the runtime that runs it.
             cell: with how many threads and samples in one call; None for those of the conditions.
         """
         if cell is None:

@@ -282,7 +282,7 @@ def test_the_evidence_is_plain():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"baseline": "fastest"}, "baseline is 'fastest'; allowed: 'given', 'best'"),
+        ({"baseline": "fastest"}, "baseline is 'fastest'; allowed: 'given', 'best', 'runtime'"),
         ({"alpha": 0}, "alpha is 0; an error probability above 0 and of at most 0.05"),
         ({"alpha": 0.051}, "alpha is 0.051; an error probability"),
         ({"alpha": 1}, "alpha is 1; an error probability"),

@@ -1,12 +1,8 @@
 """ONNX: what FX has observed, as a file that ONNX Runtime runs; that file is what is judged."""
 
 import copy
-import shutil
-import tempfile
-import weakref
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +15,7 @@ from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_tensors
 from pytest_quant.runtimes.onnx_export import export_onnx
+from pytest_quant.runtimes.own_folder import OwnFolder
 from pytest_quant.subject.samples import taken
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -52,7 +49,7 @@ def convert(prepared: Any, example: Example) -> Artefact:
         reference = torch_api.reference_decomposed(prepared)
         with torch.no_grad():
             outputs = copy.deepcopy(reference)(*call.args, **call.kwargs)
-        folder = _Folder()
+        folder = OwnFolder()
         path = folder.path / "int8.onnx"
         export_onnx(reference, call.args, call.kwargs, outputs, path)
     except Exception as error:
@@ -82,14 +79,6 @@ def facts(recipe: Recipe) -> Facts:
 def observers(recipe: Recipe, engine: str) -> LayerObservers:
     """As FX's."""
     return fx.observers(recipe, engine)
-
-
-class _Folder:
-    """A temporary folder that is gone when nobody holds this any more."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="pytest-quant-onnx-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _first(error: BaseException) -> BaseException:

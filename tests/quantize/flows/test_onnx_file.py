@@ -129,7 +129,7 @@ def test_words_of_other_lengths_go_in_by_name():
     variant = built(model, data=data)
     assert [port.name for port in variant.model.fit.inputs] == ["ids", "mask"]
     assert len(variant.evaluation) == 24
-    assert nearness(variant) > 20
+    assert nearness(variant) > 10  # 8 samples of one length calibrate it
 
 
 def test_a_copy_keeps_the_file_until_the_last_one_is_gone():
