@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -56,29 +57,27 @@ def export(variant: Variant, path: str | Path) -> Path:
         variant.refuse_moved_fp32()
         values, expected = _call(variant, model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = _copied(model, path)
-    try:
-        _refuse_other_bits(variant, path, values, expected)
-    except QuantStageError:
-        for each in written:
-            each.unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        copied = _copied(model, Path(folder, path.name))
+        _refuse_other_bits(variant, copied[0], values, expected)
+        for each in copied:
+            os.replace(each, path.parent / each.name)
+    written = [path.parent / each.name for each in copied]
     page = json.dumps(_page(variant, model, written), indent=2)
     write_atomically(path.with_name(f"{path.name}.json"), f"{page}\n")
     return path
 
 
 def _copied(model: Artefact, path: Path) -> list[Path]:
-    """The files, of which those beside the first keep the names by which it asks for them."""
-    written = []
+    """The files, the first as `path`; those beside it under the names by which it asks for them."""
+    copied = []
     for source in model.files:
         target = path if source == model.path else path.parent / source.name
-        if source != model.path and source.stem == model.path.stem:
+        if source != model.path and model.path.suffix == ".xml":  # which asks for its own name
             target = path.with_suffix(source.suffix)
-        if not (target.exists() and target.samefile(source)):
-            shutil.copyfile(source, target)
-            written.append(target)
-    return written or [path]
+        shutil.copyfile(source, target)
+        copied.append(target)
+    return copied
 
 
 def _call(variant: Variant, model: Artefact) -> tuple[list[Any], list[Any]]:

@@ -121,3 +121,15 @@ def test_what_is_no_file_says_what_to_build(tmp_path):
     made = variant_of(Recipe("static", flow="onnx"), tmp_path)
     with pytest.raises(QuantStageError, match=r"give it the suffix \.onnx"):
         made.export(tmp_path / "a.xml")
+
+
+def test_a_file_may_be_exported_onto_itself_and_stays_when_that_fails(tmp_path, monkeypatch):
+    path = made_int8(tmp_path)
+    before = path.read_bytes()
+    variant = variant_of(Recipe("artefact", path=path.name), tmp_path)
+    assert variant.export(path).read_bytes() == before
+    assert page_of(path)["files"] == {path.name: hashlib.sha256(before).hexdigest()}
+    monkeypatch.setattr(onnx_runtime, "PRODUCTION", "raise SystemExit(3)")
+    with pytest.raises(QuantStageError, match="ended with 3"):
+        variant.export(path)
+    assert path.read_bytes() == before
