@@ -27,8 +27,8 @@ def tell_merit_of_runtime(variant: Variant, min_speedup: float) -> None:
         if pair.ratio >= min_speedup:
             return
         note = (
-            f"it holds {min_speedup:g}x against FP32 in PyTorch, and is {pair.ratio:.2f}x as fast as FP32 in "
-            f"{model.runtime}: the rest is the runtime's, not int8's; baseline='runtime' gates that"
+            f"it holds {min_speedup:g}x against FP32 in PyTorch, and is {pair.ratio:.2f}x as fast as FP32 "
+            f"in {model.runtime}: the rest is the runtime's, not int8's; baseline='runtime' gates that"
         )
     if note not in variant.notes:
         variant.notes.append(note)

@@ -58,7 +58,7 @@ def export_onnx(
 
 
 def _fix_scales(exported: Any) -> None:
-    """Scales and zero points of a whole tensor that are buffers become numbers, which the exporter asks for."""
+    """Make numbers of scales and zero points that are buffers, which the exporter does not take."""
     operators = torch.ops.quantized_decomposed
     plain = {
         operators.quantize_per_tensor.tensor: operators.quantize_per_tensor.default,

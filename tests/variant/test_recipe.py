@@ -91,7 +91,7 @@ def test_one_that_is_not_meant_to_be_quantized_says_so():
     [
         (
             {"kind": "ptq"},
-            r"kind is 'ptq'; allowed: dynamic, static, qat, weight_only, cast, custom",
+            r"kind is 'ptq'; allowed: dynamic, static, qat, weight_only, cast, custom, artefact",
         ),
         ({"kind": ["static"]}, r"kind is \['static'\]; allowed"),
         ({"flow": "jit"}, r"flow is 'jit'; allowed: auto, best, eager, fx, pt2e, parts"),
@@ -166,6 +166,8 @@ def recipes(draw):
     """Any recipe but a custom one."""
     kind = draw(st.sampled_from([kind for kind in KINDS if kind != "custom"]))
     chosen = {name: draw(CHOICES[name]) for name in USED[kind] if name in CHOICES}
+    if kind == "artefact":
+        chosen["path"] = draw(st.sampled_from(["a.onnx", "build/b.xml", "/c/d.pte", "ü.tflite"]))
     if kind == "dynamic":
         chosen["flow"] = draw(st.sampled_from(DYNAMIC_FLOWS))
     if kind == "qat":
@@ -259,7 +261,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_a_kind_has_no_use_for_is_refused(kind):
-    build = {"build": halve} if kind == "custom" else {}
+    build = {"custom": {"build": halve}, "artefact": {"path": "a.onnx"}}.get(kind, {})
     for name, value in GIVEN.items():
         if name not in USED[kind]:
             with pytest.raises(ValueError, match=f"{name}=.* says nothing to kind='{kind}'"):
