@@ -10,10 +10,11 @@ import torch
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.runtimes.fit import Fit, Given, Unfit
+from pytest_quant.runtimes.only_call import OnlyCall, only_call
 from pytest_quant.runtimes.registry import digest_of, files_of, named, runtime_of
 from pytest_quant.runtimes.runtime import Kernel, Session
 from pytest_quant.runtimes.trial import Tried, tried
-from pytest_quant.subject.batches import call, tensors_in
+from pytest_quant.subject.batches import tensors_in
 from pytest_quant.subject.samples import rebuilt
 from pytest_quant.subject.subject import Admitted
 
@@ -22,7 +23,7 @@ class Artefact(torch.nn.Module):
     """What calls a file. A copy has sessions of its own, and so has each number of threads.
 
     Args:
-        path: of the file.
+        files: that production needs: the file, then those beside it.
         arguments: the names of the FP32 model's positional arguments.
         outputs: the FP32 model's for the first batch, for their form and types.
         told: by the file's first call.
@@ -30,19 +31,20 @@ class Artefact(torch.nn.Module):
     Attributes:
         arguments: the names of the FP32 model's positional arguments.
         folder: what keeps a temporary folder of the file there.
-        files: that production needs: the file, and those beside it.
+        path: of the file itself.
         size_bytes: of these.
         runtime: its name and version.
     """
 
     contents: torch.Tensor  # a digest of the files, so that another file is another state
 
-    def __init__(self, path: Path, arguments: Sequence[str], outputs: Any, told: Tried) -> None:
+    def __init__(
+        self, files: Sequence[Path], arguments: Sequence[str], outputs: Any, told: Tried
+    ) -> None:
         super().__init__()
-        self.path = path
-        self.files = files_of(path)
+        self.path, self.files = files[0], list(files)
         self.size_bytes = sum(each.stat().st_size for each in self.files)
-        self.runtime = named(runtime_of(path))
+        self.runtime = named(runtime_of(self.path))
         self.told = told
         self.folder: Any = None  # a temporary one, which is gone with the last copy
         self.register_buffer("contents", torch.tensor(list(digest_of(self.files))).byte())
@@ -65,7 +67,7 @@ class Artefact(torch.nn.Module):
         """As the FP32 model's, in the runtime, with PyTorch's number of threads."""
         given = [each.array for each in named_tensors(args, kwargs, self.arguments)]
         try:
-            arrays = self.fit.run(self._session(torch.get_num_threads()), given)
+            arrays = self.fit.run(self.session(torch.get_num_threads()), given)
         except Unfit as error:
             raise ValueError(f"{self.path.name} is not called as the model is: {error}") from None
 
@@ -75,7 +77,12 @@ class Artefact(torch.nn.Module):
 
         return rebuilt(self._form, filled)
 
-    def _session(self, threads: int) -> Session:
+    def session(self, threads: int) -> Session:
+        """The one that computes with so many threads.
+
+        Raises:
+            QuantStageError: when the file is another one by now.
+        """
         if threads not in self._sessions:
             if digest_of(self.files) != bytes(self.contents.tolist()):
                 raise QuantStageError(
@@ -106,56 +113,29 @@ def artefact_of(path: Path, admitted: Admitted, threads: int) -> Artefact:
     Raises:
         QuantStageError: when it is missing, cannot be loaded or is called in another way.
     """
-    files_of(path)
-    arguments = arguments_of(admitted.module)
-    seen = _Seen(admitted.module, arguments)
     with torch.inference_mode():
-        call(seen, admitted.first_inputs, admitted.subject.forward)
-    if len(seen.calls) != 1:
-        raise QuantStageError(
-            "load",
-            f"quant_forward calls the model {len(seen.calls)} times for a batch; a file is judged where "
-            "it is called once",
-        )
-    given, outputs = seen.calls[0]
-    return called_so(path, arguments, given, outputs, threads)
+        seen = only_call(admitted.module, admitted.first_inputs, admitted.subject.forward)
+    return called_so(path, admitted.module, seen, threads)
 
 
-def called_so(
-    path: Path, arguments: Sequence[str], given: Sequence[Given], outputs: Any, threads: int
-) -> Artefact:
+def called_so(path: Path, module: Any, seen: OnlyCall, threads: int) -> Artefact:
     """A file that stands for a module, by one call of the module.
 
     Args:
         path: of the file.
-        arguments: the names of the module's positional arguments.
-        given: the tensors of the call.
-        outputs: of the module.
+        module: whose arguments have names.
+        seen: the call.
         threads: that it computes with.
 
     Raises:
         QuantStageError: as `artefact_of`.
     """
-    wanted = [Given(name, tensor.numpy()) for name, tensor in named_outputs(outputs)]
+    files, arguments = files_of(path), arguments_of(module)
+    given = named_tensors(seen.args, seen.kwargs, arguments)
+    wanted = [Given(name, tensor.numpy()) for name, tensor in named_outputs(seen.outputs)]
     if not wanted:
         raise QuantStageError("load", "the model gives no tensor, so that no file can stand for it")
-    return Artefact(path, arguments, outputs, tried(path, threads, given, wanted))
-
-
-class _Seen(torch.nn.Module):
-    """The FP32 model, and what it is called with and gives."""
-
-    def __init__(self, module: Any, arguments: Sequence[str]) -> None:
-        super().__init__()
-        self.module, self.arguments = module, arguments
-        self.calls: list[tuple[list[Given], Any]] = []
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        given = named_tensors(args, kwargs, self.arguments)
-        given = [Given(each.name, each.array.copy()) for each in given]
-        outputs = self.module(*args, **kwargs)
-        self.calls.append((given, outputs))
-        return outputs
+    return Artefact(files, arguments, seen.outputs, tried(path, threads, given, wanted))
 
 
 def named_tensors(

@@ -17,6 +17,7 @@ import numpy as np
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.runtimes.artefact import Artefact, named_tensors
+from pytest_quant.runtimes.only_call import only_call
 from pytest_quant.runtimes.registry import runtime_of
 from pytest_quant.runtimes.runtime import Port
 from pytest_quant.subject.weights_digest import weights_digest
@@ -82,20 +83,11 @@ def _copied(model: Artefact, path: Path) -> list[Path]:
 
 def _call(variant: Variant, model: Artefact) -> tuple[list[Any], list[Any]]:
     """What one call of the file is given, of the first batch, and what it gives here."""
-    seen: list[Any] = []
-
-    def hook(module: Any, args: Any, kwargs: Any) -> None:
-        seen.append([each.array for each in named_tensors(args, kwargs, model.arguments)])
-
-    handle = model.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        with variant.running():
-            variant.forward(variant.admitted.first_inputs)
-    finally:
-        handle.remove()
-    values, _ = model.fit.first_part(seen[0])
-    session = runtime_of(model.path).load(model.path, variant.conditions.threads)
-    return values, session.run(values)
+    with variant.running():
+        seen = only_call(model, variant.admitted.first_inputs, variant.subject.forward, "export")
+    given = named_tensors(seen.args, seen.kwargs, model.arguments)
+    values, _ = model.fit.first_part([each.array for each in given])
+    return values, model.session(variant.conditions.threads).run(values)
 
 
 def _refuse_other_bits(

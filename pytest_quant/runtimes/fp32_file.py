@@ -2,16 +2,13 @@
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_tensors
-from pytest_quant.runtimes.onnx_export import export_onnx
-from pytest_quant.runtimes.own_folder import OwnFolder
-from pytest_quant.subject.batches import call, size_of
-from pytest_quant.subject.samples import taken
+from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.only_call import only_call
+from pytest_quant.runtimes.onnx_export import onnx_file
 from pytest_quant.variant.variant import Variant
 
 
@@ -40,43 +37,23 @@ def fp32_file(variant: Variant) -> Artefact:
 
 
 def _made(fp32: Variant, suffix: str) -> Artefact:
+    finish = {".xml": _as_openvino}.get(suffix, lambda path: path)
     with fp32.isolated():
         fp32.refuse_moved_fp32()
-        args, kwargs = _call(fp32)
-        module, folder = copy.deepcopy(fp32.model).eval(), OwnFolder()
+        module = copy.deepcopy(fp32.model).eval()
         with torch.no_grad():
-            outputs = module(*args, **kwargs)
-            path = folder.path / "fp32.onnx"
-            try:
-                export_onnx(module, args, kwargs, outputs, path)
-                path = path if suffix == ".onnx" else _as_openvino(path)
-            except Exception as error:
-                raise QuantStageError(
-                    "time",
-                    f"baseline='runtime': FP32 could not be exported ({in_brief(error)}); judge a float "
-                    "file as a variant of its own, by Recipe('artefact', path=..., quantized=False).",
-                ) from error
-        names = arguments_of(module)
-        given = named_tensors(args, kwargs, names)
-        made = called_so(path, names, given, outputs, fp32.conditions.threads)
-    made.folder = folder
-    return made
-
-
-def _call(fp32: Variant) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """How the model is called on the first batch, of two samples at least."""
-    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    module = copy.deepcopy(fp32.model)
-    module.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
-    )
-    inputs = fp32.admitted.first_inputs
-    inputs = taken(inputs, 2) if size_of(inputs) == 1 else inputs
-    with torch.no_grad():
-        call(module, inputs, fp32.subject.forward)
-    if len(seen) != 1:
-        raise QuantStageError("time", "quant_forward does not call the model just once for a batch")
-    return seen[0]
+            seen = only_call(module, fp32.admitted.first_inputs, fp32.subject.forward, "time")
+        try:
+            threads = fp32.conditions.threads
+            return onnx_file(module, seen.args, seen.kwargs, threads, "fp32", finish)
+        except QuantStageError:
+            raise
+        except Exception as error:
+            raise QuantStageError(
+                "time",
+                f"baseline='runtime': FP32 could not be exported ({in_brief(error)}); judge a float "
+                "file as a variant of its own, by Recipe('artefact', path=..., quantized=False).",
+            ) from error
 
 
 def _as_openvino(source: Path) -> Path:

@@ -1,46 +1,72 @@
 """ONNX export: a module as an ONNX file whose constants are folded, so that weights are stored as int8."""
 
+import copy
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pytest_quant.runtimes.artefact import arguments_of, named_outputs
+from pytest_quant.machine.quiet_loggers import loggers_at
+from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_outputs
+from pytest_quant.runtimes.only_call import OnlyCall
+from pytest_quant.runtimes.own_folder import OwnFolder
 from pytest_quant.subject.batches import size_of, tensors_in
+from pytest_quant.subject.samples import taken
 
 OPSET = 20
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
-def export_onnx(
-    module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Any, path: Path
-) -> Path:
-    """Write a module as an ONNX file.
+def onnx_file(
+    module: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    threads: int,
+    name: str,
+    finish: Callable[[Path], Path] = lambda path: path,
+) -> Artefact:
+    """A module as an ONNX file, in a folder that lives as long as what is returned.
 
     Args:
         module: in eval mode; computes by operators that PyTorch's exporter knows.
-        args, kwargs: of one call, with two samples or more, so that another number will do too.
-        outputs: of that call.
-        path: of the file.
+        args, kwargs: of one call; of a single sample two are made, since what is exported with one takes
+            no more.
+        threads: that the file computes with.
+        name: of the file, without its suffix.
+        finish: what is made of the file, given its path.
 
     Raises:
+        QuantStageError: as `called_so`.
         Exception: whatever the exporter or ONNX Runtime raises for what it does not know.
     """
+    args, kwargs = tuple(args), dict(kwargs)
+    if size_of([*args, *kwargs.values()]) == 1:
+        args = tuple(taken(value, 2) for value in args)
+        kwargs = {key: taken(value, 2) for key, value in kwargs.items()}
+    with torch.no_grad():
+        outputs = copy.deepcopy(module)(*args, **kwargs)
+    folder, seen = OwnFolder(), OnlyCall(args, kwargs, outputs)
+    path = finish(_export(module, seen, folder.path / f"{name}.onnx"))
+    made = called_so(path, module, seen, threads)
+    made.folder = folder
+    return made
+
+
+def _export(module: Any, seen: OnlyCall, path: Path) -> Path:
+    args, kwargs = seen.args, seen.kwargs
     samples = size_of([*args, *kwargs.values()])
     names = arguments_of(module)
     tensors = [*zip(names, args, strict=False), *kwargs.items()]
     inputs = [name for name, value in tensors for _ in tensors_in(value)]
-    results = [name for name, _ in named_outputs(outputs)]
+    results = [name for name, _ in named_outputs(seen.outputs)]
     free = {name: _free(value, samples) for name, value in tensors}
     whole = path.with_name(f"{path.stem}.whole.onnx")
-    with _quietly():
-        exported = torch.export.export(
-            module, tuple(args), dict(kwargs), dynamic_shapes=free, strict=False
-        )
+    with warnings.catch_warnings(), loggers_at(logging.ERROR, NOISY):
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(module, args, kwargs, dynamic_shapes=free, strict=False)
         _fix_scales(exported)
         program = torch.onnx.export(
             exported,
@@ -99,19 +125,3 @@ def _fold(source: Path, path: Path) -> None:
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
     onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what the exporter tells of its own steps."""
-    loggers = [logging.getLogger(name) for name in NOISY]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

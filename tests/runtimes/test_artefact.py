@@ -156,7 +156,7 @@ def test_a_copy_and_another_number_of_threads_have_sessions_of_their_own(int8):
         expected = model(x)
         copied = copy.deepcopy(model)
         assert torch.equal(copied(x), expected)
-        assert copied._session(1) is not model._session(1)
+        assert copied.session(1) is not model.session(1)
     with threads(2):
         assert torch.allclose(model(x), expected, atol=1e-5)
         assert list(model._sessions) == [2]

@@ -83,7 +83,7 @@ def test_an_fp32_that_cannot_be_exported_says_what_to_do_instead(int8, monkeypat
     def export(*given):
         raise ValueError("no such operator")
 
-    monkeypatch.setattr("pytest_quant.runtimes.fp32_file.export_onnx", export)
+    monkeypatch.setattr("pytest_quant.runtimes.fp32_file.onnx_file", export)
     variant = variant_of(int8)
     with pytest.raises(QuantStageError, match=r"no such operator.*quantized=False"):
         fp32_file(variant)

@@ -13,6 +13,7 @@ import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
+from pytest_quant.machine.quiet_loggers import loggers_at
 
 
 class Kernel:
@@ -121,13 +122,9 @@ def _is_dense(tensor: Any) -> bool:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Without PyTorch's notices about CUDA and itself, and the graphs that it prints when it fails."""
-    loggers = [logging.getLogger(name) for name in torch_api.NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with (
+        loggers_at(logging.CRITICAL, torch_api.NOISY_LOGGERS),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield

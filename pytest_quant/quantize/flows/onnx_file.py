@@ -1,22 +1,19 @@
 """ONNX: what FX has observed, as a file that ONNX Runtime runs; that file is what is judged."""
 
-import copy
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from pytest_quant.errors import in_brief
+from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.layer_observers import LayerObservers
-from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_tensors
-from pytest_quant.runtimes.onnx_export import export_onnx
-from pytest_quant.runtimes.own_folder import OwnFolder
-from pytest_quant.subject.samples import taken
+from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.onnx_export import onnx_file
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
@@ -44,14 +41,11 @@ def convert(prepared: Any, example: Example) -> Artefact:
     """The file that ONNX Runtime runs, in a folder that lives as long as what is returned."""
     prepared.eval()
     fx.set_dropout(prepared, False)
-    call = _of_two(example)
     try:
         reference = torch_api.reference_decomposed(prepared)
-        with torch.no_grad():
-            outputs = copy.deepcopy(reference)(*call.args, **call.kwargs)
-        folder = OwnFolder()
-        path = folder.path / "int8.onnx"
-        export_onnx(reference, call.args, call.kwargs, outputs, path)
+        return onnx_file(reference, example.args, example.kwargs, torch.get_num_threads(), "int8")
+    except QuantStageError:
+        raise
     except Exception as error:
         raise FlowRefusal(
             "convert",
@@ -59,11 +53,6 @@ def convert(prepared: Any, example: Example) -> Artefact:
             f"could not export quant_model: {in_brief(_first(error))}",
             "Keep the layer FP32 with keep_fp32, or gate a file of your own by Recipe('artefact').",
         ) from error
-    names = arguments_of(reference)
-    given = named_tensors(call.args, call.kwargs, names)
-    made = called_so(path, names, given, outputs, torch.get_num_threads())
-    made.folder = folder
-    return made
 
 
 def rehearsal(prepared: Any) -> Any:
@@ -86,14 +75,3 @@ def _first(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _of_two(example: Example) -> Example:
-    """The call, with two samples where it has one: what is exported with one takes no more."""
-    if example.batch != 1:
-        return example
-    return replace(
-        example,
-        args=tuple(taken(value, 2) for value in example.args),
-        kwargs={name: taken(value, 2) for name, value in example.kwargs.items()},
-    )
