@@ -60,7 +60,7 @@ def large_file(file: Artefact) -> str:
 
 
 def _wide(file: Artefact) -> list[Kernel]:
-    return [each for each in file.kernels or () if each.weights and not each.is_narrow]
+    return [each for each in file.kernels or () if each.is_wide]
 
 
 def _in_float(file: Artefact) -> str:

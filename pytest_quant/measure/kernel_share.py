@@ -25,5 +25,5 @@ def share_of_kernels(told: Tried, macs: int, fp32: Any) -> Int8Share:
     return Int8Share(
         min(1.0, sum(kernel.weights for kernel in narrow) / parameters) if parameters else 0.0,
         min(1.0, multiplied / macs) if macs else None,
-        tuple(kernel.name for kernel in told.kernels if kernel.weights and not kernel.is_narrow),
+        tuple(kernel.name for kernel in told.kernels if kernel.is_wide),
     )

@@ -21,13 +21,14 @@ def own_recipes(hook: Any, config: pytest.Config) -> dict[str, Recipe]:
         pytest.UsageError: for a hook that raises, for something else than a dict name -> Recipe, for the
             name ``fp32``, and for a recipe of another kind than the name says.
     """
-    recipes: dict[str, Recipe] = artefacts(config)
+    files = artefacts(config)
+    recipes = dict(files)
     for given in answers_of(hook, "pytest_quant_recipes", config):
         if not isinstance(given, dict) or not all(isinstance(r, Recipe) for r in given.values()):
             raise pytest.UsageError(
                 f"pytest_quant_recipes returned {given!r}; expected a dict name -> Recipe"
             )
-        if both := given.keys() & artefacts(config):
+        if both := given.keys() & files.keys():
             raise pytest.UsageError(
                 f"--quant-artefact: {', '.join(sorted(both))} is a recipe of pytest_quant_recipes too; "
                 "choose another name"

@@ -66,8 +66,7 @@ class Fit:
         found = []
         last = self.results_last or (False,) * len(self.results)
         for place, moved in zip(self.results, last, strict=True):
-            value = real(outputs[place], self.outputs[place])
-            found.append(np.moveaxis(value, -1, 1) if moved else value)
+            found.append(_channels_first(real(outputs[place], self.outputs[place]), moved))
         return found
 
     def values(self, arrays: Sequence[Array]) -> list[Array]:
@@ -120,13 +119,13 @@ def fitted(session: Session, given: Sequence[Given], wanted: Sequence[Given]) ->
     batch = _batch(session.inputs, [arrays[place] for place in order])
     if batch is not None:
         notes.append(f"takes {batch} sample{'s' * (batch > 1)} at a time")
-    results, more = _results(session.outputs, wanted)
+    places, more = _results(session.outputs, wanted)
     notes += more
     found, errors = list[tuple[float, Fit]](), list[Exception]()
     for last in (False, True):
         if last and not any(array.ndim > 2 for array in arrays):
             continue
-        fit = Fit(session.inputs, session.outputs, order, results, last, batch=batch)
+        fit = Fit(session.inputs, session.outputs, order, places, last, batch=batch)
         try:
             outputs = fit.run(session, arrays)
             moved = tuple(_is_moved(*pair) for pair in zip(wanted, outputs, strict=True))
@@ -135,7 +134,8 @@ def fitted(session: Session, given: Sequence[Given], wanted: Sequence[Given]) ->
             continue
         told = [f"takes its inputs channels last ({_letters(arrays)})"] if last else []
         whole = replace(fit, results_last=moved, notes=(*told, *notes))
-        found.append((likeness(wanted, whole.run(session, arrays)), whole))
+        results = [_channels_first(*pair) for pair in zip(outputs, moved, strict=True)]
+        found.append((likeness(wanted, results), whole))
     if not found:
         raise errors[0]
     return max(found, key=lambda pair: (pair[0], not pair[1].last))[1]
@@ -248,6 +248,10 @@ def _is_moved(wanted: Given, output: Array) -> bool:
     if output.ndim > 2 and np.moveaxis(output, -1, 1).shape == wanted.array.shape:
         return True
     raise Unfit(f"it gives {list(output.shape)} where the model gives {wanted}")
+
+
+def _channels_first(value: Array, are_last: bool) -> Array:
+    return np.moveaxis(value, -1, 1) if are_last else value
 
 
 def _part(value: Array, start: int, batch: int) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_quant.runtimes.kernel_macs import Operand, convolution, product, recurrent
+from pytest_quant.runtimes.kernel_macs import Operand, product, recurrent
 from pytest_quant.runtimes.runtime import Array, Kernel, Port
 
 NAME, SUFFIX, PACKAGE, EXTRA = "LiteRT", ".tflite", "ai_edge_litert", "litert"
@@ -113,9 +113,8 @@ def _kernel(
     inputs = [_operand(tensors[place]) for place in places]
     if op in CONVOLUTIONS and places[1] in constant:  # (out, ..., in); depthwise (1, ..., out)
         name = str(tensors[places[1]]["name"])
-        channels = outputs[0].shape[-1]
-        whole = convolution(name, op, inputs[0], inputs[1], outputs[0], outer=0)
-        return Kernel(name, op, whole.macs // channels, whole.weights, whole.bits)
+        macs = outputs[0].count * inputs[1].count // outputs[0].shape[-1]
+        return Kernel(name, op, macs, inputs[1].count, inputs[1].bits)
     if op == "TRANSPOSE_CONV" and places[1] in constant:  # sizes, weights (out, ..., in), inputs
         macs = inputs[2].count * inputs[1].count // inputs[2].shape[-1]
         name = str(tensors[places[1]]["name"])

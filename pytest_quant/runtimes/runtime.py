@@ -58,6 +58,11 @@ class Kernel:
         """Whether it takes weights of fewer bits than FP32's."""
         return self.bits < 32 and self.weights > 0
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether it takes weights in as many bits as FP32's."""
+        return self.weights > 0 and not self.is_narrow
+
 
 class Session(Protocol):
     """A file that is loaded and can be called.

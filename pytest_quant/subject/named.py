@@ -177,23 +177,23 @@ def _each_three(steps: list[tuple[str, Any]]) -> Iterator[tuple[tuple[str, Any],
 
 def _steps(code: Any) -> Iterator[tuple[str, Any]]:
     """What code does, as operations with what they are about, in order; that of inner code after it."""
-    for step in dis.get_instructions(code):
-        if step.opname not in BETWEEN:
-            yield step.opname, step.argval
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            yield from _steps(part)
+    for each in _codes(code):
+        for step in dis.get_instructions(each):
+            if step.opname not in BETWEEN:
+                yield step.opname, step.argval
 
 
 def _names(code: Any) -> set[str]:
-    found = set(code.co_names)
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            found |= _names(part)
-    return found
+    return {name for each in _codes(code) for name in each.co_names}
 
 
 def _texts(code: Any) -> set[str]:
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    found = {part for part in code.co_consts if isinstance(part, str)}
-    return found.union(*map(_texts, inner))
+    return {part for each in _codes(code) for part in each.co_consts if isinstance(part, str)}
+
+
+def _codes(code: Any) -> Iterator[Any]:
+    """Code, then that of the functions and comprehensions in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from _codes(part)
