@@ -69,7 +69,10 @@ class Artefact(torch.nn.Module):
         try:
             arrays = self.fit.run(self.session(torch.get_num_threads()), given)
         except Unfit as error:
-            raise ValueError(f"{self.path.name} is not called as the model is: {error}") from None
+            raise ValueError(
+                f"{self.path.name} is not called as the model is: {error}; give the model inputs of the "
+                "file's sizes (pad them), or make a file that takes any"
+            ) from None
 
         def filled(number: torch.Tensor) -> torch.Tensor:
             place = int(number)

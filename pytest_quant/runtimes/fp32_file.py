@@ -1,6 +1,7 @@
 """FP32 file: the FP32 model in the runtime of a variant, so that the runtime's own merit is known."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ def fp32_file(variant: Variant) -> Artefact:
 
 
 def _made(fp32: Variant, suffix: str) -> Artefact:
-    finish = {".xml": _as_openvino}.get(suffix, lambda path: path)
+    finish = _as_openvino if suffix == ".xml" else _as_it_is
     with fp32.isolated():
         fp32.refuse_moved_fp32()
         module = copy.deepcopy(fp32.model).eval()
@@ -56,7 +57,11 @@ def _made(fp32: Variant, suffix: str) -> Artefact:
             ) from error
 
 
-def _as_openvino(source: Path) -> Path:
+def _as_it_is(source: Path, _: Mapping[str, str]) -> Path:
+    return source
+
+
+def _as_openvino(source: Path, _: Mapping[str, str]) -> Path:
     import openvino
 
     path = source.with_suffix(".xml")

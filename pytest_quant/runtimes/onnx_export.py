@@ -1,5 +1,6 @@
 """ONNX export: a module as an ONNX file whose constants are folded, so that weights are stored as int8."""
 
+import ast
 import copy
 import logging
 import warnings
@@ -18,6 +19,7 @@ from pytest_quant.subject.samples import taken
 
 OPSET = 20
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
+Finish = Callable[[Path, Mapping[str, str]], Path]
 
 
 def onnx_file(
@@ -26,7 +28,7 @@ def onnx_file(
     kwargs: Mapping[str, Any],
     threads: int,
     name: str,
-    finish: Callable[[Path], Path] = lambda path: path,
+    finish: Finish = lambda path, scopes: path,
 ) -> Artefact:
     """A module as an ONNX file, in a folder that lives as long as what is returned.
 
@@ -36,7 +38,7 @@ def onnx_file(
             no more.
         threads: that the file computes with.
         name: of the file, without its suffix.
-        finish: what is made of the file, given its path.
+        finish: what is made of the file, given its path and by node the name of the module that it is of.
 
     Raises:
         QuantStageError: as `called_so`.
@@ -49,13 +51,13 @@ def onnx_file(
     with torch.no_grad():
         outputs = copy.deepcopy(module)(*args, **kwargs)
     folder, seen = OwnFolder(), OnlyCall(args, kwargs, outputs)
-    path = finish(_export(module, seen, folder.path / f"{name}.onnx"))
+    path = finish(*_export(module, seen, folder.path / f"{name}.onnx"))
     made = called_so(path, module, seen, threads)
     made.folder = folder
     return made
 
 
-def _export(module: Any, seen: OnlyCall, path: Path) -> Path:
+def _export(module: Any, seen: OnlyCall, path: Path) -> tuple[Path, dict[str, str]]:
     args, kwargs = seen.args, seen.kwargs
     samples = size_of([*args, *kwargs.values()])
     names = arguments_of(module)
@@ -77,10 +79,26 @@ def _export(module: Any, seen: OnlyCall, path: Path) -> Path:
             verbose=False,
         )
     assert program is not None  # with dynamo there is one
+    for value in program.model.graph.inputs:
+        _tell_fixed_sizes(value)
     program.save(str(whole))
     _fold(whole, path)
     whole.unlink()
-    return path
+    return path, {str(node.name): _scope(node) for node in program.model.graph}
+
+
+def _tell_fixed_sizes(value: Any) -> None:
+    """Write as numbers the sizes that were to be free and that the model fixed, as an LSTM its length."""
+    if value.shape is not None:
+        for place, size in enumerate(value.shape):
+            if not isinstance(size, int) and str(size.value).isdigit():
+                value.shape[place] = int(size.value)
+
+
+def _scope(node: Any) -> str:
+    """The name of the innermost module that a node is of."""
+    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+    return str(scopes[-2]) if len(scopes) > 1 else ""  # the last one is the operation
 
 
 def _fix_scales(exported: Any) -> None:

@@ -163,7 +163,10 @@ def _kernel(name: str, args: dict[str, Any]) -> Kernel | None:
     if op in TABLES:
         table = given[TABLES[op]]
         is_constant = int(args.get("parameter_size") or 0) >= table.bytes > 0
-        return Kernel(name, op, 0, table.count, table.bits) if is_constant else None
+        is_of_sizes = "int64" in args["input_type_shape"][TABLES[op]]
+        return (
+            None if is_of_sizes or not is_constant else Kernel(name, op, 0, table.count, table.bits)
+        )
     return None
 
 

@@ -17,7 +17,7 @@ FIXTURE_KINDS = ("dynamic", "static", "qat")
 FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts", "onnx")
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 OBSERVERS = ("histogram", "minmax", "moving_average", "percentile", "entropy", "mse")
-DYNAMIC_FLOWS = ("auto", "best", "eager", "pt2e")
+DYNAMIC_FLOWS = ("auto", "best", "eager", "pt2e", "onnx")
 QSCHEMES = ("per_tensor_affine", "per_tensor_symmetric")
 # What weights or the whole model are stored in; the first is the default.
 DTYPES = {"weight_only": ("int8", "int4", "float16", "codebook"), "cast": ("bfloat16", "float16")}
@@ -66,10 +66,11 @@ class Recipe:
             ``artefact`` (a file that another runtime runs).
         flow: the PyTorch API that quantizes: ``eager`` (models with ``QuantStub``; dynamic), ``fx``
             (graph mode), ``pt2e`` (`torch.export`, torchao and inductor: compiled), ``parts`` (FX on
-            each submodule that it can trace), ``onnx`` (FX's observers, as a file that ONNX Runtime runs:
-            static and QAT); ``auto`` takes the first that can, eager for a model
-            with stubs, else fx, pt2e, parts, or one after it that takes notably more of the model or
-            is notably more exact; ``best`` measures which is the fastest here of those that are exact.
+            each submodule that it can trace), ``onnx`` (a file that ONNX Runtime runs: of static and QAT
+            with FX's observers, of dynamic with ONNX Runtime's own quantization); ``auto`` takes the
+            first that can, eager for a model with stubs, else fx, pt2e, parts, or one after it that takes
+            notably more of the model or is notably more exact; ``best`` measures which is the fastest
+            here of those that are exact.
         engine: PyTorch's quantized engine, ``x86``, ``fbgemm``, ``onednn`` or ``qnnpack``;
             None is the one that PyTorch has set (``x86`` on x86-64); ``auto`` measures which is the
             fastest here that is as exact as the others.

@@ -1,5 +1,7 @@
 """ONNX: what FX has observed, as a file that ONNX Runtime runs; that file is what is judged."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -26,10 +28,15 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
     """As FX, and without the exporter or the runtime."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        return f"{', '.join(missing)} is not installed: pip install 'pytest-quant[onnx]'"
-    return fx.refusal(module, recipe)
+    return missing() or fx.refusal(module, recipe)
+
+
+def missing() -> str | None:
+    """What the flow needs and what is not installed, in half a sentence; None where all is there."""
+    names = [name for name in NEEDED if find_spec(name) is None]
+    if not names:
+        return None
+    return f"{', '.join(names)} is not installed: pip install 'pytest-quant[onnx]'"
 
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
@@ -41,9 +48,16 @@ def convert(prepared: Any, example: Example) -> Artefact:
     """The file that ONNX Runtime runs, in a folder that lives as long as what is returned."""
     prepared.eval()
     fx.set_dropout(prepared, False)
-    try:
+    with refuse_unexported():
         reference = torch_api.reference_decomposed(prepared)
         return onnx_file(reference, example.args, example.kwargs, torch.get_num_threads(), "int8")
+
+
+@contextmanager
+def refuse_unexported() -> Iterator[None]:
+    """In which the exporter's and the runtime's errors become the flow's."""
+    try:
+        yield
     except QuantStageError:
         raise
     except Exception as error:

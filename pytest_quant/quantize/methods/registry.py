@@ -14,6 +14,7 @@ from pytest_quant.quantize.flows import (
 )
 from pytest_quant.quantize.flows.flow import Flow
 from pytest_quant.quantize.method import Attempt, Method
+from pytest_quant.quantize.methods.exporting import Exporting
 from pytest_quant.quantize.methods.first_that_can import FirstThatCan
 from pytest_quant.quantize.methods.observing import Observing
 from pytest_quant.quantize.methods.ready_made import ReadyMade
@@ -84,4 +85,5 @@ METHODS: dict[tuple[str, str], Method] = {
     **{("qat", name): method for name, method in _qat.items()},
     **{("static", name): Observing(flow, CALIBRATION) for name, flow in ASKED_FOR.items()},
     **{("qat", name): Observing(flow, TRAINING) for name, flow in ASKED_FOR.items()},
+    ("dynamic", onnx_file.NAME): Exporting(),
 }

@@ -1,0 +1,112 @@
+"""Dynamic quantization as an ONNX file: int8 weights, activations quantized as they come."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pytest_quant.errors import NothingToQuantizeError
+from pytest_quant.machine.cpu import has_vnni
+from pytest_quant.machine.quiet_loggers import loggers_at
+from pytest_quant.quantize.flows.example import Example
+from pytest_quant.quantize.flows.onnx_file import ENGINE, NAME, refuse_unexported
+from pytest_quant.quantize.layer_types import ATTENTION, EMBEDDINGS, LINEAR, SCALES
+from pytest_quant.quantize.names import kept
+from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.onnx_export import onnx_file
+from pytest_quant.variant.facts import Facts, Ranges
+from pytest_quant.variant.recipe import Recipe
+
+COVERED = "Linear, LSTM and Embedding"
+# Convolutions too have an integer operator, which ONNX Runtime runs at a third of the speed of float.
+OPERATORS = ("MatMul", "Gemm", "LSTM", "Gather")
+QUANTIZED = ("MatMulInteger", "DynamicQuantizeLSTM")
+
+
+def facts(recipe: Recipe) -> Facts:
+    """Of what ONNX Runtime's dynamic quantization makes."""
+    return Facts(
+        f"{recipe.kind} in flow {NAME}",
+        Ranges.AT_EACH_CALL,
+        covers=LINEAR | ATTENTION | EMBEDDINGS | {"LSTM"},
+        scale_bytes=SCALES if recipe.per_channel else 0,
+        own_scale_bytes=dict.fromkeys(EMBEDDINGS, 0),
+        engine=ENGINE,
+    )
+
+
+def convert(module: Any, recipe: Recipe, example: Example) -> Artefact:
+    """The file that ONNX Runtime runs, in a folder that lives as long as what is returned.
+
+    Args:
+        module: our own copy of the FP32 model, in eval mode.
+        recipe: `per_channel` applies to Linear; an embedding has one scale for its table.
+        example: a call of it.
+
+    Raises:
+        QuantStageError: when it cannot be exported, or has nothing to quantize.
+    """
+    fp32_names = kept(module, recipe.keep_fp32)
+
+    def finish(path: Path, scopes: Mapping[str, str]) -> Path:
+        return _quantized(path, scopes, fp32_names, recipe)
+
+    with refuse_unexported():
+        return onnx_file(
+            module, example.args, example.kwargs, torch.get_num_threads(), "int8", finish
+        )
+
+
+def _quantized(
+    path: Path, scopes: Mapping[str, str], fp32_names: Iterable[str], recipe: Recipe
+) -> Path:
+    """The file with the nodes of all modules but these quantized; in the place of the one given."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    kept_names, target = frozenset(fp32_names), path.with_name(f"{path.stem}.dynamic.onnx")
+    excluded = [
+        node.name for node in onnx.load(path).graph.node if kept_names & _modules(node, scopes)
+    ]
+    with loggers_at(logging.ERROR, [""]):  # of the root logger, which it warns by
+        quantize_dynamic(
+            path,
+            target,
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=recipe.per_channel,
+            # weights of 7 bits where products are added in 16 bits
+            reduce_range=not has_vnni(),
+            weight_type=QuantType.QInt8,
+            # a Gemm becomes a product and a sum before it is looked at
+            nodes_to_exclude=[*excluded, *(f"{name}_MatMul" for name in excluded)],
+            extra_options={"MatMulConstBOnly": True},
+        )
+    graph = onnx.load(target).graph
+    tables = {tensor.name for tensor in graph.initializer if tensor.data_type in _integers(onnx)}
+    is_taken = any(
+        node.op_type in QUANTIZED or (node.op_type == "Gather" and node.input[0] in tables)
+        for node in graph.node
+    )
+    if not is_taken:
+        raise NothingToQuantizeError(
+            "convert",
+            f"nothing to quantize: ONNX Runtime's dynamic quantization takes {COVERED}, and quant_model "
+            f"has none of them{' outside keep_fp32' if kept_names else ''}. Static quantization also "
+            "covers convolutions.",
+        )
+    return target.replace(path)
+
+
+def _modules(node: Any, scopes: Mapping[str, str]) -> set[str]:
+    """The modules that a node may be of: that whose call it is in, those whose parameters it takes.
+
+    What ONNX Runtime has made of a node is named after it, with more behind a slash.
+    """
+    scope = scopes.get(node.name, scopes.get(node.name.split("/")[0], ""))
+    return {scope, *(name.rpartition(".")[0] for name in node.input)} - {""}
+
+
+def _integers(onnx: Any) -> tuple[int, ...]:
+    return (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
