@@ -47,6 +47,13 @@ OPTIONS = (
         "current folder (in ini from rootdir, as every DIR)",
         "DIR",
     ),
+    Option(
+        "export",
+        "string",
+        "write the files of all variants that may ship into DIR, a folder for each, with a page of what "
+        "was judged; those of an earlier run are removed",
+        "DIR",
+    ),
     Option("junit", "bool", "give each verdict to --junit-xml, as properties of its test"),
     Option("format", "string", "table format of the summary, as tabulate names them", "NAME"),
     Option(

@@ -15,6 +15,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.machine.environment import environment
 from pytest_quant.plugin.cache_place import CachePlace
 from pytest_quant.plugin.closing import Closing
+from pytest_quant.plugin.exports import Exports
 from pytest_quant.plugin.items import (
     StatedLimits,
     gates_of,
@@ -81,6 +82,8 @@ class Run:
         self.has_set_aside = False
         self.once = Once(config)
         self.closing = Closing(config, settings, self.report, self.once)
+        who = "" if self.worker is None else self.worker["workerid"]
+        self.exports = Exports(settings.export, who or "run") if settings.export else None
         if self.worker is None:
             config.pluginmanager.register(self.once, "quant-once")
             self.report.selected = single_tests(config)
@@ -124,6 +127,8 @@ class Run:
                 self.report.add(payload_of(test, self._environment()))
                 raise
             finally:
+                if self.exports is not None:
+                    self.exports.stage(test.variants)
                 self.pending.pop(item, None)
                 self.lookup.set_ups.free_unused(self.pending)
 
@@ -131,6 +136,8 @@ class Run:
         if self.settings.report is not None and not self.has_set_aside and is_of_variants(item):
             set_aside(self.settings.report)
             self.has_set_aside = True
+        if self.exports is not None and is_of_variants(item):
+            self.exports.begin()
         test = recorder.current()
         if test.tried_again:
             forget_properties(item.user_properties, test.properties)
@@ -206,6 +213,10 @@ class Run:
         if self.pending and (session.shouldstop or session.shouldfail):  # as after -x
             self.report.interrupted = True
         self.report.notes += remarks_on_namesakes(self.report)
+        if self.exports is not None:
+            self.closing.lines += self.exports.finish(self.report)
+            if self.exports.failed and exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self.closing.tell_hook()
         self.closing.write(exitstatus)
 

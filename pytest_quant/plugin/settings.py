@@ -25,6 +25,7 @@ class Settings:
         variants: names to run; None is all.
         all: whether every kind is built for each model.
         report: folder to write to.
+        export: folder for the files of what may ship.
         junit: whether verdicts become properties of their tests.
         format: tabulate's table format.
         train_device: where the built-in QAT loop trains.
@@ -47,6 +48,7 @@ class Settings:
     variants: tuple[str, ...] | None = None
     all: bool = False
     report: Path | None = None
+    export: Path | None = None
     junit: bool = False
     format: str = "simple"
     engine: str | None = None
@@ -88,6 +90,7 @@ class Settings:
             variants=_names(variants) if variants else None,
             all=bool(get("all")),
             report=_folder(config, "report", get),
+            export=_folder(config, "export", get),
             junit=bool(get("junit")),
             format=_one_of("format", get("format") or "simple", _table_formats()),
             engine=None
@@ -120,6 +123,8 @@ class Settings:
         )
         if settings.report is not None:
             _check_folder("report", settings.report)
+        if settings.export is not None:
+            _check_folder("export", settings.export)
         if settings.cache is not None and not settings.no_cache:
             _check_folder("cache", settings.cache)
         if settings.jobs == 1 and config.getoption("quant_jobs_backend") is not None:

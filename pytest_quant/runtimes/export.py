@@ -23,7 +23,7 @@ from pytest_quant.runtimes.runtime import Port
 from pytest_quant.subject.weights_digest import weights_digest
 from pytest_quant.variant.variant import Variant
 
-VERSION = 1
+FORM, VERSION = "pytest-quant export", 1
 SECONDS = 300.0  # for production's first call
 # In a process without this package: the runtime's own lines, then the outputs.
 CHECK = """
@@ -63,22 +63,40 @@ def export(variant: Variant, path: str | Path) -> Path:
         _refuse_other_bits(variant, copied[0], values, expected)
         for each in copied:
             os.replace(each, path.parent / each.name)
-    written = [path.parent / each.name for each in copied]
-    page = json.dumps(_page(variant, model, written), indent=2)
-    write_atomically(path.with_name(f"{path.name}.json"), f"{page}\n")
+    write_page(variant, path)
     return path
+
+
+def page_path(path: Path) -> Path:
+    """Where the page of a file lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def write_page(variant: Variant, path: Path) -> None:
+    """Write the page of a variant's file, with what has been judged by now.
+
+    Args:
+        path: of the file, which is there.
+    """
+    written = [path, *(path.parent / each.name for each in _beside(variant.model, path))]
+    page = json.dumps(_page(variant, variant.model, written), indent=2)
+    write_atomically(page_path(path), f"{page}\n")
 
 
 def _copied(model: Artefact, path: Path) -> list[Path]:
     """The files, the first as `path`; those beside it under the names by which it asks for them."""
-    copied = []
-    for source in model.files:
-        target = path if source == model.path else path.parent / source.name
-        if source != model.path and model.path.suffix == ".xml":  # which asks for its own name
-            target = path.with_suffix(source.suffix)
+    copied = [path, *_beside(model, path)]
+    for source, target in zip(model.files, copied, strict=True):
         shutil.copyfile(source, target)
-        copied.append(target)
     return copied
+
+
+def _beside(model: Artefact, path: Path) -> list[Path]:
+    """The files beside a file of this path, in the model's order."""
+    others = [source for source in model.files if source != model.path]
+    if model.path.suffix == ".xml":  # which asks for its own name
+        return [path.with_suffix(source.suffix) for source in others]
+    return [path.with_name(source.name) for source in others]
 
 
 def _call(variant: Variant, model: Artefact) -> tuple[list[Any], list[Any]]:
@@ -124,7 +142,7 @@ def _refuse_other_bits(
 def _page(variant: Variant, model: Artefact, written: list[Path]) -> dict[str, Any]:
     evaluation = variant.measured("evaluation")
     return {
-        "form": "pytest-quant export",
+        "form": FORM,
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "pytest_quant": version("pytest-quant"),

@@ -1,0 +1,182 @@
+"""Exports: what --quant-export leaves, the files of those variants that may ship and of no others.
+
+A file is copied and tried in a process of its own when a test has used its variant, by whichever process
+ran the test; whether it may ship is known at the end, to the one that gathers the report.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_quant.errors import QuantStageError, terminal_safe
+from pytest_quant.machine.atomic_write import write_atomically
+from pytest_quant.report.document import Report
+from pytest_quant.report.ship import Answer, model_answers
+from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.export import FORM, export, page_path, write_page
+from pytest_quant.variant.key import RowKey, key_of
+from pytest_quant.variant.variant import Variant
+
+NAME = "model"  # of each file, without its suffix
+STAGED, ASIDE, KEY = ".judging", ".before", "key.json"
+UNSAFE = re.compile(r"[^\w.+=-]+")  # in the name of a folder
+
+
+@dataclass(slots=True)
+class Exports:
+    """The exports of one run.
+
+    Args:
+        folder: that they go to, one folder each.
+        process: a name of this process, which no other of the run has.
+
+    Attributes:
+        failed: whether a file that may ship could not be exported.
+    """
+
+    folder: Path
+    process: str
+    failed: bool = False
+    _staged: dict[RowKey, Path] = field(default_factory=dict)
+    _has_begun: bool = False
+
+    def begin(self) -> None:
+        """Take the exports of an earlier run out of sight, so that none is taken for one of this run."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        for each in _exports_in(self.folder):
+            with suppress(OSError):  # of another worker, which has done so
+                aside = self.folder / ASIDE / each.name
+                aside.parent.mkdir(exist_ok=True)
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(each, aside)
+
+    def stage(self, variants: Iterable[Variant]) -> None:
+        """Copy the files of what a test has used, try them, and write what has been judged so far."""
+        for variant in variants:
+            model, key = variant.model, key_of(variant)
+            if variant.is_fp32 or not isinstance(model, Artefact):
+                continue
+            if key in self._staged:
+                if page_path(self._staged[key]).exists():  # else its first export has failed
+                    with suppress(OSError):  # the page of before stands
+                        write_page(variant, self._staged[key])
+                continue
+            place = self.folder / STAGED / f"{self.process}-{len(self._staged)}"
+            self._staged[key] = place / f"{NAME}{model.path.suffix}"
+            told: dict[str, Any] = {"key": key.to_dict()}
+            try:
+                place.mkdir(parents=True)
+                export(variant, self._staged[key])
+            except (QuantStageError, OSError) as error:
+                told["error"] = str(error)
+            write_atomically(place / KEY, json.dumps(told))
+
+    def finish(self, report: Report) -> list[str]:
+        """Put what may ship in its place, and forget the rest; lines that say which is which."""
+        judged = bool(report.rows or report.tests or report.interrupted)
+        try:
+            return list(self._finished(report)) if judged else []
+        finally:
+            shutil.rmtree(self.folder / STAGED, ignore_errors=True)
+            if not judged:
+                self._put_back()
+            shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
+
+    def _put_back(self) -> None:
+        for each in sorted((self.folder / ASIDE).glob("*")):
+            with suppress(OSError):
+                os.replace(each, self.folder / each.name)
+
+    def _finished(self, report: Report) -> Iterator[str]:
+        answers, names = model_answers(report), report.model_names()
+        variants, verdicts = report.variant_names(), report.verdicts_by_row()
+        found, taken, modules = self._found(), set[str](), list[str]()
+        for row in report.rows:
+            key, passed = row.key, [v for v in verdicts.get(row.key, ()) if v["outcome"] == "PASS"]
+            if row.variant == "fp32":
+                continue
+            name = f"{names.get(key.of_model, key.model)} {variants.get(key, key.variant)}"
+            answer = answers.get(key.of_model)
+            if key not in found:
+                modules += [name] if passed and row.error is None else []
+            elif answer is None or answer.answer is not Answer.YES:
+                yield f"not exported: {name}, since its model may not ship"
+            elif not passed:
+                yield f"not exported: {name}, since no gate has judged it"
+            else:
+                yield self._put(name, found[key], verdicts[key], taken)
+        if modules:
+            yield (
+                f"not exported: {', '.join(modules)}: PyTorch modules, which no other runtime loads; "
+                "Recipe('static', flow='onnx') builds a file"
+            )
+
+    def _found(self) -> dict[RowKey, list[Path]]:
+        """The folders that all processes have made, by row."""
+        found: dict[RowKey, list[Path]] = {}
+        for path in sorted((self.folder / STAGED).glob(f"*/{KEY}")):
+            key = RowKey.of(json.loads(path.read_text(encoding="utf-8"))["key"])
+            found.setdefault(key, []).append(path.parent)
+        return found
+
+    def _put(
+        self, name: str, places: list[Path], verdicts: list[dict[str, Any]], taken: set[str]
+    ) -> str:
+        told = [json.loads((place / KEY).read_text(encoding="utf-8")) for place in places]
+        errors = [each["error"] for each in told if "error" in each]
+        pages = [] if errors else [_page_in(place) for place in places]
+        if not errors and any(page["files"] != pages[0]["files"] for page in pages):
+            errors.append(
+                "workers built it with other bits each, so that none is what all gates have judged; run "
+                "with -n 0, or keep all its tests on one worker"
+            )
+        if errors:
+            self.failed = True
+            return f"ERROR: {name} may ship and was not exported: {errors[0]}"
+        page = max(pages, key=lambda each: each["eval_samples"] or 0)
+        place, label = places[pages.index(page)], _label(name, taken)
+        (place / KEY).unlink()
+        page["verdicts"] = verdicts
+        main = place / next(iter(page["files"]))
+        write_atomically(page_path(main), f"{json.dumps(page, indent=2)}\n")
+        target = self.folder / label
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(place, target)
+        files = ", ".join(page["files"])
+        return f"exported: {name}: {files} in {terminal_safe(str(target))}"
+
+
+def _exports_in(folder: Path) -> list[Path]:
+    """The folders that an earlier run has left: those with a page of ours."""
+    return [each for each in sorted(folder.glob("*")) if each.is_dir() and _is_ours(each)]
+
+
+def _is_ours(place: Path) -> bool:
+    try:
+        return bool(_page_in(place)["form"] == FORM)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return False
+
+
+def _page_in(place: Path) -> Any:
+    """The page in the folder of one export."""
+    page = next(place.glob(f"{NAME}.*.json"))
+    return json.loads(page.read_text(encoding="utf-8"))
+
+
+def _label(name: str, taken: set[str]) -> str:
+    """A folder's name that no other export of the run has."""
+    label = UNSAFE.sub("-", name).strip("-.") or "model"
+    number = 2
+    while label.lower() in taken:
+        label, number = f"{label.rstrip('0123456789').rstrip('-')}-{number}", number + 1
+    taken.add(label.lower())
+    return label

@@ -1,0 +1,177 @@
+"""--quant-export=DIR: the files of what may ship, and of nothing else."""
+
+import hashlib
+import json
+
+import pytest
+from exported import made_int8
+
+CONFTEST = """
+import pytest
+import exported
+from pytest_quant import Recipe
+
+
+@pytest.fixture(scope="session")
+def quant_model():
+    return exported.Cnn()
+
+
+@pytest.fixture(scope="session")
+def quant_eval_data():
+    return exported.images(1)
+
+
+@pytest.fixture(scope="session")
+def quant_calibration_data():
+    return exported.images(2)
+
+
+def pytest_quant_recipes(config):
+    return {name: Recipe("artefact", path=f"build/{name}.onnx") for name in ("one", "two")}
+"""
+TESTS = """
+import pytest
+from pytest_quant import assert_max_accuracy_drop, assert_max_size
+
+of = lambda *names: pytest.mark.parametrize("quant_variant", names, indirect=True)
+
+
+@of("one", "two")
+def test_accuracy(quant_variant):
+    assert_max_accuracy_drop(quant_variant, 0.1)
+
+
+@of("one")
+def test_size(quant_variant):
+    assert_max_size(quant_variant, mb=MB)
+"""
+OURS = ("--quant", "--quant-threads=1", "-p", "no:cacheprovider", "--quant-export=dist")
+
+
+@pytest.fixture
+def repo(pytester, monkeypatch):
+    """Of a CNN with two int8 files."""
+    monkeypatch.setenv("COLUMNS", "500")
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_ships=TESTS.replace("MB", "1"))
+    pytester.makeini("[pytest]\n")
+    pytester.mkdir("build")
+    made_int8(pytester.path / "build", "one.onnx")
+    made_int8(pytester.path / "build", "two.onnx", quantized={"per_channel": False})
+    return pytester
+
+
+def exported(repo):
+    return sorted(
+        str(path.relative_to(repo.path / "dist"))
+        for path in (repo.path / "dist").rglob("*")
+        if path.is_file()
+    )
+
+
+BOTH = [
+    f"Cnn-{name}/{file}" for name in ("one", "two") for file in ("model.onnx", "model.onnx.json")
+]
+
+
+def page_of(repo, name):
+    return json.loads((repo.path / "dist" / f"Cnn-{name}" / "model.onnx.json").read_text())
+
+
+def test_what_may_ship_is_written_with_all_its_verdicts(repo):
+    result = repo.runpytest_inprocess(*OURS)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["may ship: yes*", "exported: Cnn one: model.onnx in *Cnn-one"])
+    assert exported(repo) == BOTH
+    page = page_of(repo, "one")
+    judged = (repo.path / "build" / "one.onnx").read_bytes()
+    assert page["files"] == {"model.onnx": hashlib.sha256(judged).hexdigest()}
+    assert [verdict["gate"] for verdict in page["verdicts"]] == ["max_accuracy_drop", "max_size_mb"]
+    assert page["eval_samples"] == 96
+
+
+def test_red_leaves_nothing_of_an_earlier_green_run(repo):
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=3)
+    repo.makepyfile(test_ships=TESTS.replace("MB", "0.001"))
+    result = repo.runpytest_inprocess(*OURS)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["not exported: Cnn one, since its model may not ship", "not exported: Cnn two, *"]
+    )
+    assert exported(repo) == []
+
+
+def test_a_part_of_the_tests_exports_nothing(repo):
+    result = repo.runpytest_inprocess(*OURS, "-k", "accuracy")
+    result.assert_outcomes(passed=2, deselected=1)
+    result.stdout.fnmatch_lines(["may ship: undecided*"])
+    assert exported(repo) == []
+
+
+def test_a_run_that_judges_nothing_keeps_what_is_there(repo):
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=3)
+    repo.makepyfile(test_ships="def test_other(): pass")
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=1)
+    assert exported(repo) == BOTH
+
+
+def test_files_of_others_stay(repo):
+    (repo.path / "dist" / "notes").mkdir(parents=True)
+    (repo.path / "dist" / "notes" / "model.card.json").write_text('{"form": "a card"}')
+    (repo.path / "dist" / "model.onnx").write_bytes(b"mine")
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=3)
+    assert exported(repo) == [*BOTH, "model.onnx", "notes/model.card.json"]
+
+
+def test_a_variant_without_a_gate_is_not_exported(repo):
+    (repo.path / "test_ships.py").write_text(
+        TESTS.replace("MB", "1").replace('@of("one", "two")', '@of("one")')
+        + '\n\n@of("two")\ndef test_runs(quant_variant):\n    quant_variant.evaluation\n'
+    )
+    result = repo.runpytest_inprocess(*OURS)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["not exported: Cnn two, since no gate has judged it"])
+    assert exported(repo) == BOTH[:2]
+
+
+def test_a_pytorch_module_says_what_builds_a_file(repo):
+    repo.makepyfile(
+        test_ships="""
+from pytest_quant import assert_max_accuracy_drop
+
+
+def test_static(quant_static):
+    assert_max_accuracy_drop(quant_static, 0.2)
+"""
+    )
+    result = repo.runpytest_inprocess(*OURS)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["not exported: Cnn static: *flow='onnx'*builds a file*"])
+    assert exported(repo) == []
+
+
+def test_other_bits_in_production_end_in_an_error(repo, monkeypatch):
+    from pytest_quant.runtimes import onnx_runtime
+
+    more = onnx_runtime.PRODUCTION + "outputs = [each + 1e-6 for each in outputs]\n"
+    monkeypatch.setattr(onnx_runtime, "PRODUCTION", more)
+    result = repo.runpytest_inprocess(*OURS)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR: Cnn one may ship and was not exported: *other bits*"])
+    assert exported(repo) == []
+
+
+def test_on_workers_too(repo):
+    pytest.importorskip("xdist")
+    result = repo.runpytest_inprocess(*OURS, "-n", "2")
+    result.assert_outcomes(passed=3)
+    assert exported(repo) == BOTH
+    assert len(page_of(repo, "one")["verdicts"]) == 2
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_usage_error(repo):
+    (repo.path / "dist").write_text("a file")
+    result = repo.runpytest_inprocess(*OURS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*quant_export: cannot write to *dist*"])
