@@ -27,6 +27,11 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(flags, ":").split(":", 1)[1].split())
 
 
+def is_arm() -> bool:
+    """Whether this is a 64-bit Arm, whose int8 kernels add in 32 bits in any case."""
+    return platform.machine().lower() in ("aarch64", "arm64")
+
+
 def has_vnni() -> bool:
     """Whether int8 products are added in 32 bits (VNNI), so that 8-bit activations are safe.
 

@@ -1,7 +1,7 @@
 """Engines: the quantized engines that this PyTorch was built with, and what they do on this CPU."""
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.machine.cpu import has_vnni
+from pytest_quant.machine.cpu import has_vnni, is_arm
 
 # Engines whose int8 kernels add in 16 bits where the CPU has no VNNI: 8-bit activations overflow.
 SATURATING = ("onednn",)
@@ -34,6 +34,6 @@ def supported_engines() -> list[str]:
 def must_reduce_range(engine: str) -> bool:
     """Whether activations must keep to 7 bits here, lest sums of int8 products saturate.
 
-    ``x86`` and ``fbgemm`` always do in PyTorch; ``onednn`` does not, and needs it without VNNI.
+    ``x86`` and ``fbgemm`` always do in PyTorch; ``onednn`` does not, and needs it on x86 without VNNI.
     """
-    return engine in SATURATING and not has_vnni()
+    return engine in SATURATING and not (is_arm() or has_vnni())

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_quant.machine.conditions import Conditions, available_cores
-from pytest_quant.machine.cpu import cpu_name, has_vnni, isa
+from pytest_quant.machine.cpu import cpu_name, has_vnni, is_arm, isa
 
 
 def environment(
@@ -28,7 +28,7 @@ def environment(
         "cores": available_cores(),
         "cpu": cpu_name(),
         "isa": isa(),
-        "vnni": has_vnni(),
+        "vnni": None if is_arm() else has_vnni(),
         "seed": conditions.seed,
         "workers": workers,
         **repo,

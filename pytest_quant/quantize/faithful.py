@@ -9,8 +9,7 @@ import torch
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import Conditions
-from pytest_quant.machine.cpu import has_vnni
-from pytest_quant.machine.engines import SATURATING
+from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
 from pytest_quant.quantize.flows.unrounded import are_alike, unrounded
 from pytest_quant.quantize.parting import Place, where_they_part
@@ -126,7 +125,7 @@ def refuse_unlike_rehearsal(
     count, db = min(found.items(), key=lambda item: item[1])
     if db >= limit:
         return ()
-    if recipe.engine in SATURATING and not has_vnni():
+    if must_reduce_range(str(recipe.engine)):
         return (
             f"on this CPU, without VNNI, the int8 kernels of engine {recipe.engine} saturate: they are "
             f"{db:.0f} dB from the same model rounded in float, which is {kept:.0f} dB from FP32",

@@ -56,6 +56,7 @@ from pytest_quant.machine.torch_api.torch_layers import (
 )
 from pytest_quant.machine.torch_api.torch_modules import (
     AO,
+    ARM_QUANTIZER,
     FX,
     FX_CONFIG,
     INDUCTOR,
@@ -84,6 +85,7 @@ from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
 
 __all__ = [
     "AO",
+    "ARM_QUANTIZER",
     "COMPILING",
     "FX",
     "FX_CONFIG",

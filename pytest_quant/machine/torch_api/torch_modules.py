@@ -10,6 +10,7 @@ FX = "torch.ao.quantization.quantize_fx"
 FX_CONFIG = "torch.ao.quantization.fx.custom_config"
 PT2E = "torchao.quantization.pt2e.quantize_pt2e"
 X86_QUANTIZER = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
+ARM_QUANTIZER = "torchao.quantization.pt2e.quantizer.arm_inductor_quantizer"
 PT2E_OBSERVER = "torchao.quantization.pt2e.observer"
 PT2E_FAKE_QUANTIZE = "torchao.quantization.pt2e.fake_quantize"
 INDUCTOR = "torch._inductor"
@@ -23,6 +24,7 @@ MODULES = {
     "torch.ao.quantization.observer": "observers of flows eager, fx and parts",
     PT2E: "flow pt2e",
     X86_QUANTIZER: "flow pt2e",
+    ARM_QUANTIZER: "flow pt2e on Arm",
     PT2E_OBSERVER: "own observers of flow pt2e",
     PT2E_FAKE_QUANTIZE: "QAT with an own observer in flow pt2e",
     INDUCTOR: "flow pt2e, which compiles",

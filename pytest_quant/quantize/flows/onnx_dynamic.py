@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import NothingToQuantizeError
-from pytest_quant.machine.cpu import has_vnni
+from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.onnx_file import ENGINE, NAME, refuse_unexported
@@ -77,7 +77,7 @@ def _quantized(
             op_types_to_quantize=list(OPERATORS),
             per_channel=recipe.per_channel,
             # weights of 7 bits where products are added in 16 bits
-            reduce_range=not has_vnni(),
+            reduce_range=must_reduce_range(ENGINE),
             weight_type=QuantType.QInt8,
             # a Gemm becomes a product and a sum before it is looked at
             nodes_to_exclude=[*excluded, *(f"{name}_MatMul" for name in excluded)],

@@ -1,9 +1,8 @@
-"""PT2E: `torch.export`, torchao's quantizer for x86, and inductor: what runs is compiled."""
+"""PT2E: `torch.export`, torchao's quantizer for this CPU, and inductor: what runs is compiled."""
 
 import copy
 import importlib.util
 import inspect
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -11,8 +10,6 @@ import torch
 
 from pytest_quant.errors import in_brief
 from pytest_quant.machine import torch_api
-from pytest_quant.machine.engines import must_reduce_range
-from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.flows.example import Example, holds_no_tensor, narrow
 from pytest_quant.quantize.flows.exported import (
     Compiled,
@@ -21,6 +18,7 @@ from pytest_quant.quantize.flows.exported import (
     weight_nodes,
 )
 from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.inductor_quantizer import ENGINE, config_of, quantizer_of
 from pytest_quant.quantize.flows.kernel import quietly
 from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, mode_askers
 from pytest_quant.quantize.flows.named_call import NamedCall
@@ -29,16 +27,14 @@ from pytest_quant.quantize.flows.paddings import in_numbers
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
 from pytest_quant.quantize.layer_types import ATTENTION, CONVOLUTIONS, LINEAR
-from pytest_quant.quantize.names import kept, roots_of
+from pytest_quant.quantize.names import kept
 from pytest_quant.subject.batches import mapped, taken, tensors_in
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 NAME = "pt2e"
-ENGINE = "onednn"  # whose int8 kernels inductor calls
 OBSERVES_ALL = True
 SCALES = 12  # bytes of a channel's scale and zero point
-EPS = 2**-12  # of the quantizer's scales: below it, inductor's kernels lose the scale
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
@@ -89,7 +85,6 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
     )
     call = NamedCall(signature, tuple(given), plain, rebuild, is_batched)
     with quietly():
-        x86 = torch_api.module(torch_api.X86_QUANTIZER)
         pt2e = torch_api.module(torch_api.PT2E)
         try:
             graph, size = _exported(module, given, example.batch)
@@ -99,15 +94,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
             torch_api.part_numbers(graph)
             torch_api.show_linears(graph)
             torch_api.show_parents(graph)
-            quantizer = x86.X86InductorQuantizer()
-            if recipe.kind == "dynamic":  # only Linear has a dynamic kernel
-                quantizer.set_function_type_qconfig(
-                    torch.nn.functional.linear, _config(x86, recipe)
-                )
-            else:
-                quantizer.set_global(_config(x86, recipe))
-            for name in roots_of(fp32_names):
-                quantizer.set_module_name_qconfig(name, None)
+            quantizer = quantizer_of(recipe, fp32_names)
             if recipe.kind == "qat":
                 own = _batchnorm_literals(graph)
                 graph = pt2e.prepare_qat_pt2e(graph, quantizer)
@@ -166,7 +153,7 @@ def facts(recipe: Recipe) -> Facts:
 
 def observers(recipe: Recipe, engine: str) -> LayerObservers:
     """As the quantizer's configuration says."""
-    config = _config(torch_api.module(torch_api.X86_QUANTIZER), calibrated(recipe))
+    config = config_of(calibrated(recipe))
     return LayerObservers(
         lambda _: _observer(config.input_activation), lambda _: _observer(config.weight, "ch_axis")
     )
@@ -214,33 +201,6 @@ def _exported(module: Any, given: dict[str, Any], batch: int) -> tuple[Any, int 
             )
             return graph, None if takes_any else size
     raise errors[0]
-
-
-def _config(x86: Any, recipe: Recipe) -> Any:
-    """The quantizer's own configuration, with the recipe's observer and scheme and the CPU's range."""
-
-    dynamic = recipe.kind == "dynamic"
-    usual = x86.get_default_x86_inductor_quantization_config(
-        is_qat=recipe.kind == "qat", is_dynamic=dynamic, reduce_range=must_reduce_range(ENGINE)
-    )
-    if dynamic or (recipe.observer is None and recipe.qscheme is None):
-        return usual
-    own = replace(
-        usual.input_activation,
-        qscheme=getattr(torch, recipe.qscheme or "per_tensor_affine"),
-        observer_or_fake_quant_ctr=_activation(recipe),
-    )
-    return replace(usual, input_activation=own, output_activation=own)
-
-
-def _activation(recipe: Recipe) -> Any:
-    """The recipe's observer as torchao makes it, inside a fake-quantize module for QAT."""
-    module = torch_api.module(torch_api.PT2E_OBSERVER)
-    observer = observer_class(default_observer(recipe), module)
-    if recipe.kind != "qat":
-        return observer.with_args(eps=EPS)
-    fake = torch_api.module(torch_api.PT2E_FAKE_QUANTIZE)
-    return fake.FakeQuantize.with_args(observer=observer, eps=EPS)
 
 
 def _int8_modules(graph: Any, owners: dict[str, str]) -> frozenset[str]:

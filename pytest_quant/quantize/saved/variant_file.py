@@ -27,7 +27,7 @@ from pytest_quant.quantize.saved.known_outputs import Probe
 from pytest_quant.quantize.saved.tensor_file import as_bytes, content_of
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.subject.fp32_copy import fp32_copy
-from pytest_quant.subject.subject import Admitted
+from pytest_quant.subject.subject import Admitted, Subject
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
 from pytest_quant.variant.variant import Variant
@@ -130,7 +130,8 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
 
     Args:
         path: of the file.
-        model: an FP32 module of the same architecture; its weights do not matter, and it is not changed.
+        model: an FP32 module of the same architecture, or a Subject of one; its weights do not matter,
+            and it is not changed.
 
     Returns:
         The quantized model, which gives the same bits as the one that was saved, with the same
@@ -145,7 +146,7 @@ def load_variant(path: str | Path, model: Any) -> Loaded:
 
 def restored(content: Mapping[str, Any], path: str | Path, model: Any) -> Loaded:
     """The variant that a file's content is of; see `load_variant`."""
-    module, _ = fp32_copy(model)
+    module, _ = fp32_copy(model.model if isinstance(model, Subject) else model)
     if fingerprint(module) != content["fp32"]:
         raise _another_model(path, "names, shapes or types of the parameters differ")
     try:
