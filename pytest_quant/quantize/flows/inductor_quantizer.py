@@ -13,7 +13,7 @@ from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.names import roots_of
 from pytest_quant.variant.recipe import Recipe
 
-ENGINE = "onednn"  # whose int8 kernels inductor calls
+INDUCTOR_ENGINE = "onednn"  # whose int8 kernels inductor calls
 EPS = 2**-12  # of the quantizer's scales: below it, inductor's kernels lose the scale
 
 
@@ -46,7 +46,7 @@ def config_of(recipe: Recipe) -> Any:
         usual = _arm().get_default_arm_inductor_quantization_config(**wanted)
     else:
         usual = _x86().get_default_x86_inductor_quantization_config(
-            **wanted, reduce_range=must_reduce_range(ENGINE)
+            **wanted, reduce_range=must_reduce_range(INDUCTOR_ENGINE)
         )
     if recipe.kind == "dynamic" or (recipe.observer is None and recipe.qscheme is None):
         return usual

@@ -18,7 +18,11 @@ from pytest_quant.quantize.flows.exported import (
     weight_nodes,
 )
 from pytest_quant.quantize.flows.flow import FlowRefusal
-from pytest_quant.quantize.flows.inductor_quantizer import ENGINE, config_of, quantizer_of
+from pytest_quant.quantize.flows.inductor_quantizer import (
+    INDUCTOR_ENGINE,
+    config_of,
+    quantizer_of,
+)
 from pytest_quant.quantize.flows.kernel import quietly
 from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, mode_askers
 from pytest_quant.quantize.flows.named_call import NamedCall
@@ -33,6 +37,7 @@ from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
 NAME = "pt2e"
+ENGINE = INDUCTOR_ENGINE
 OBSERVES_ALL = True
 SCALES = 12  # bytes of a channel's scale and zero point
 
