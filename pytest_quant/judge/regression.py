@@ -45,8 +45,8 @@ def assert_no_regression(
         metric: which one, when `quant_metric` gives several; default the first.
 
     Returns:
-        A Verdict for each quantity: a single one could not say that accuracy holds while the speed-up
-        was measured on another machine. Empty while this baseline is being saved.
+        A Verdict for each quantity, since a single one could not say that accuracy holds while the
+        speed-up was measured on another machine. Empty while this baseline is being saved.
 
     Raises:
         AssertionError: one line for each quantity that is worse, or the variant was not quantized.

@@ -100,7 +100,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """For a person: quantity, outcome, and what was seen."""
+        """Quantity, outcome and what was seen, for a person."""
         return terminal_safe(f"{self.quantity} {self.outcome}: {self.clause}")
 
     @property

@@ -111,7 +111,7 @@ class Variant:
 
     @property
     def evaluation(self) -> Evaluation:
-        """Scores on the eval data: one pass, however many gates ask."""
+        """Scores on the eval data, of one pass, however many gates ask."""
         return self.once("evaluation", lambda: self._measures.evaluate(self))
 
     @property
