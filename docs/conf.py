@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "pytest-quant"
-author = "the pytest-quant authors"
+author = "the pytest-quant developers"
 copyright = author
 version = release = version_of("pytest-quant")
 

@@ -1,4 +1,4 @@
-"""What the README shows of hypothesis, classes and xfail works as it stands."""
+"""What README and documentation show works as it stands: a first gate, hypothesis, classes and xfail."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,36 @@ import pytest
 from test_verdicts import FASTER, NEITHER, PLANTED, SLOWER
 from toyrepo import CONFTEST
 
-README = Path(__file__, "../../../README.md").resolve().read_text(encoding="utf-8")
-SECTION = README.partition("### With hypothesis, classes and xfail\n")[2].partition("\n## ")[0]
-HYPOTHESIS, CLASSES, XFAIL = re.findall(r"```python\n(.*?)```", SECTION, re.S)
+ROOT = Path(__file__, "../../..").resolve()
+
+
+def shown(page):
+    """The Python of a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+
+
+FIXTURES, GATE, *_ = shown("README.md")
+HYPOTHESIS, CLASSES, XFAIL = shown("docs/how_to/hypothesis_classes_xfail.md")
+FIRST = """
+import torch
+
+
+def load_my_model():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(8, 512), torch.nn.ReLU(), torch.nn.Linear(512, 3))
+
+
+def my_test_loader(seed=1):  # of 512 samples the 64 that FP32 is surest of
+    x = torch.randn(512, 8, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        best, second = load_my_model()(x).topk(2).values.T
+        x = x[(best - second).argsort()[-64:]]
+        return list(zip(x.split(16), load_my_model()(x).argmax(1).split(16)))
+
+
+def my_train_loader():
+    return my_test_loader(2)
+"""
 GIVEN = """
 import pytest
 import torch
@@ -25,6 +52,15 @@ def make_small_net():
 def repo(pytester):
     pytester.makeconftest(CONFTEST + PLANTED)
     return pytester
+
+
+@pytest.mark.parametrize(("ratios", "answer"), [(FASTER, "yes"), (SLOWER, "no")])
+def test_the_first_gate_judges(pytester, ratios, answer):
+    pytester.makeconftest(FIXTURES + FIRST + PLANTED)
+    pytester.makepyfile(f"import pytest\n\npytestmark = pytest.mark.ratio({ratios})\n\n{GATE}")
+    result = pytester.runpytest_inprocess("--quant")
+    result.assert_outcomes(**{"yes": {"passed": 1}, "no": {"failed": 1}}[answer])
+    result.stdout.fnmatch_lines([f"may ship: {answer}: *"])
 
 
 def test_hypothesis_gives_one_variant_many_examples(repo):
