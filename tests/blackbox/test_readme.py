@@ -23,7 +23,8 @@ import torch
 
 def load_my_model():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Linear(8, 512), torch.nn.ReLU(), torch.nn.Linear(512, 3))
+    wide = [torch.nn.Linear(8, 512), torch.nn.ReLU(), torch.nn.Linear(512, 512), torch.nn.ReLU()]
+    return torch.nn.Sequential(*wide, torch.nn.Linear(512, 3)).eval()
 
 
 def my_test_loader(seed=1):  # of 512 samples the 64 that FP32 is surest of

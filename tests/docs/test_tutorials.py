@@ -66,7 +66,7 @@ def test_the_first_gate_fails_where_it_is_told_to(pytester, followed):
 
 @pytest.mark.slow
 def test_hugging_face_ends_green(pytester, followed):
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="needs the extra zoo")
     followed("hugging_face")
     pytester.makepyfile(my_texts=TEXTS)
     save_a_tiny_classifier(transformers, pytester.path / "my-checkpoint")
