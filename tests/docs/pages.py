@@ -76,6 +76,22 @@ def tables_of(page: Path) -> list[Quoted]:
     return found
 
 
+def sources_of(quoted: Quoted) -> list[Table]:
+    """The tables of the file that a mark names, or the first one below the line that it names.
+
+    Raises:
+        AssertionError: there is no such line.
+    """
+    assert quoted.mark
+    file, below = quoted.mark["file"], quoted.mark["below"]
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    if not below:
+        return tables_in(lines)
+    at = [number for number, line in enumerate(lines) if below in line]
+    assert at, f"{file} has no line with {below!r}; renew it by: {quoted.mark['by']}"
+    return tables_in(lines[at[0] :])[:1]
+
+
 def tables_in(lines: list[str]) -> list[Table]:
     """The tables of a log or a report: with bars, or of columns under a row of dashes."""
     found = []

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from pages import PAGES, ROOT, name_of, tables_in, tables_of
+from pages import PAGES, Quoted, Table, name_of, sources_of, tables_of
+from renew_figures import renewed
 
 QUOTED = [(page, quoted) for page in PAGES for quoted in tables_of(page)]
 MARKED = [(page, quoted) for page, quoted in QUOTED if quoted.mark]
@@ -16,20 +17,13 @@ def id_of(value):
 @pytest.mark.parametrize(("page", "quoted"), MARKED, ids=id_of)
 def test_a_table_equals_its_source(page, quoted):
     mark = quoted.mark
-    lines = (ROOT / mark["file"]).read_text(encoding="utf-8").splitlines()
-    if mark["below"]:
-        at = [number for number, line in enumerate(lines) if mark["below"] in line]
-        assert at, f"{mark['file']} has no line with {mark['below']!r}; renew it by: {mark['by']}"
-        sources = tables_in(lines[at[0] :])[:1]
-    else:
-        sources = tables_in(lines)
     columns = quoted.table.columns
-    fitting = [source for source in sources if set(columns) <= set(source.columns)]
+    fitting = [source for source in sources_of(quoted) if set(columns) <= set(source.columns)]
     assert fitting, f"{mark['file']} has no table of the columns {', '.join(columns)}"
     wrong = min((missing(quoted.table, source) for source in fitting), key=len)
     assert not wrong, (
         f"{name_of(page)}, line {quoted.line}: {mark['file']} has no such rows: {wrong}. "
-        f"Take its figures over; to measure them anew: {mark['by']}"
+        f"To measure them anew: {mark['by']}; to take them over: python tests/docs/renew_figures.py"
     )
 
 
@@ -50,6 +44,27 @@ def test_figures_say_where_they_are_from(page):
             assert quoted.mark, (
                 f"{name_of(page)}, line {quoted.line}: no <!-- from ...; renew: ... -->"
             )
+
+
+@pytest.mark.parametrize(("page", "quoted"), MARKED, ids=id_of)
+def test_renewing_what_is_current_changes_nothing(page, quoted):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    first = quoted.line + 1
+    now = lines[first : first + len(quoted.table.rows)]
+    assert [split(row) for row in renewed(quoted)] == [split(row) for row in now]
+
+
+def split(row):
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_renewing_mends_a_figure():
+    _, quoted = next(each for each in MARKED if each[0].name == "README.md")
+    first, *others = quoted.table.rows
+    wrong = Quoted(
+        quoted.line, Table(quoted.table.columns, ({**first, "MB": "0"}, *others)), quoted.mark
+    )
+    assert renewed(wrong) == renewed(quoted)
 
 
 def test_there_are_figures():
