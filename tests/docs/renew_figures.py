@@ -1,6 +1,7 @@
 """Renew figures: write what logs and reports say into the tables of README and documentation.
 
-`python tests/docs/renew_figures.py` measures nothing. The comment above a table names the command that does.
+`python tests/docs/renew_figures.py` measures nothing. The comment above a table names the command
+that does.
 """
 
 from pages import PAGES, ROOT, Quoted, Table, name_of, sources_of, tables_of
