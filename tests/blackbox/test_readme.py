@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from test_explained import CONFTEST as AT_FAULT
+from test_explained import GATES
 from test_verdicts import FASTER, NEITHER, PLANTED, SLOWER
 from toyrepo import CONFTEST
 
@@ -62,6 +64,23 @@ def test_the_first_gate_judges(pytester, ratios, answer):
     result = pytester.runpytest_inprocess("--quant")
     result.assert_outcomes(**{"yes": {"passed": 1}, "no": {"failed": 1}}[answer])
     result.stdout.fnmatch_lines([f"may ship: {answer}: *"])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how_to/read_a_failure.md"])
+def test_the_failure_that_is_shown_is_what_is_printed(pytester, page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    block = next(each for each in re.findall(r"```text\n(.*?)```", text, re.S) if "FAIL" in each)
+    pytester.makeconftest(AT_FAULT)
+    pytester.makepyfile(test_gates=GATES.format(limit=0.05))
+    printed = pytester.runpytest_inprocess("--quant", "--quant-mend").outlines
+    shown = without_figures(block.splitlines())
+    assert len(shown) > 5
+    assert shown <= without_figures(printed)
+
+
+def without_figures(lines):
+    """The lines, but for what differs from machine to machine."""
+    return {" ".join(re.sub(r"-?\d+(\.\d+)?", "0", line).split()) for line in lines}
 
 
 def test_hypothesis_gives_one_variant_many_examples(repo):
