@@ -63,3 +63,13 @@ def test_every_hook_is_there():
     page = (REFERENCE / "fixtures.md").read_text(encoding="utf-8")
     for name in vars(hookspecs):
         assert not name.startswith("pytest_quant_") or f"hookspecs.{name}\n" in page
+
+
+def test_every_gate_is_among_those_to_choose_from():
+    from pytest_quant.judge.limits import LIMITS
+
+    page = (ROOT / "docs/how_to/choose_limits.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    gates = [name for name in pytest_quant.__all__ if name.startswith("assert_")]
+    assert [name for name in gates if f"`{name}(" not in table] == []
+    assert [name for name in LIMITS if f"`{name}`" not in table] == []
