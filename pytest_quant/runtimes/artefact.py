@@ -145,7 +145,8 @@ def named_tensors(
     args: Sequence[Any], kwargs: Mapping[str, Any], arguments: Sequence[str]
 ) -> list[Given]:
     """The tensors of a call, by the names of its arguments; several of one are numbered."""
-    every = [*zip([*arguments, *[None] * len(args)], args, strict=False), *kwargs.items()]
+    by_name = ordered(kwargs, arguments)
+    every = [*zip([*arguments, *[None] * len(args)], args, strict=False), *by_name.items()]
     found = []
     for name, value in every:
         tensors = list(tensors_in(value))
@@ -153,6 +154,12 @@ def named_tensors(
             own = f"{name}.{number}" if name and len(tensors) > 1 else name
             found.append(Given(own, tensor.detach().contiguous().numpy()))
     return found
+
+
+def ordered(kwargs: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """What is given by name in the order of the arguments, whatever order the caller gives it in."""
+    named = [name for name in arguments if name in kwargs]
+    return {name: kwargs[name] for name in [*named, *sorted(kwargs.keys() - set(named))]}
 
 
 def arguments_of(module: Any) -> list[str]:

@@ -65,5 +65,6 @@ def _as_openvino(source: Path, _: Mapping[str, str]) -> Path:
     import openvino
 
     path = source.with_suffix(".xml")
-    openvino.save_model(openvino.convert_model(str(source)), str(path), compress_to_fp16=False)
+    # read_model, since convert_model tells its makers that it was used
+    openvino.save_model(openvino.Core().read_model(str(source)), str(path), compress_to_fp16=False)
     return path

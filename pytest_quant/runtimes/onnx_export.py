@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pytest_quant.machine.quiet_loggers import loggers_at
-from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_outputs
+from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_outputs, ordered
 from pytest_quant.runtimes.only_call import OnlyCall
 from pytest_quant.runtimes.own_folder import OwnFolder
 from pytest_quant.subject.batches import size_of, tensors_in
@@ -44,7 +44,7 @@ def onnx_file(
         QuantStageError: as `called_so`.
         Exception: whatever the exporter or ONNX Runtime raises for what it does not know.
     """
-    args, kwargs = tuple(args), dict(kwargs)
+    args, kwargs = tuple(args), ordered(kwargs, arguments_of(module))
     if size_of([*args, *kwargs.values()]) == 1:
         args = tuple(taken(value, 2) for value in args)
         kwargs = {key: taken(value, 2) for key, value in kwargs.items()}
@@ -104,6 +104,8 @@ def _scope(node: Any) -> str:
 def _fix_scales(exported: Any) -> None:
     """Make numbers of scales and zero points that are buffers, which the exporter does not take."""
     operators = torch.ops.quantized_decomposed
+    if not hasattr(operators, "quantize_per_tensor"):  # nobody has loaded what would quantize
+        return
     plain = {
         operators.quantize_per_tensor.tensor: operators.quantize_per_tensor.default,
         operators.dequantize_per_tensor.tensor: operators.dequantize_per_tensor.default,

@@ -14,10 +14,14 @@ KINDS = ("dynamic", "static", "qat", "weight_only", "cast", "custom", "artefact"
 SUFFIXES = (".onnx", ".xml", ".pte", ".tflite")
 # Those with a fixture of their own, in the order of what they ask of the user: nothing, data, training.
 FIXTURE_KINDS = ("dynamic", "static", "qat")
-FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts", "onnx")
+FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts", "onnx", "openvino")
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 OBSERVERS = ("histogram", "minmax", "moving_average", "percentile", "entropy", "mse")
-DYNAMIC_FLOWS = ("auto", "best", "eager", "pt2e", "onnx")
+# Of kinds that not all flows have.
+SOME_FLOWS = {
+    "dynamic": ("auto", "best", "eager", "pt2e", "onnx"),
+    "qat": tuple(flow for flow in FLOWS if flow != "openvino"),
+}
 QSCHEMES = ("per_tensor_affine", "per_tensor_symmetric")
 # What weights or the whole model are stored in; the first is the default.
 DTYPES = {"weight_only": ("int8", "int4", "float16", "codebook"), "cast": ("bfloat16", "float16")}
@@ -67,8 +71,9 @@ class Recipe:
         flow: the PyTorch API that quantizes: ``eager`` (models with ``QuantStub``; dynamic), ``fx``
             (graph mode), ``pt2e`` (`torch.export`, torchao and inductor: compiled), ``parts`` (FX on
             each submodule that it can trace), ``onnx`` (a file that ONNX Runtime runs: of static and QAT
-            with FX's observers, of dynamic with ONNX Runtime's own quantization); ``auto`` takes the
-            first that can, eager for a model with stubs, else fx, pt2e, parts, or one after it that takes
+            with FX's observers, of dynamic with ONNX Runtime's own quantization), ``openvino`` (an
+            OpenVINO IR, which NNCF quantizes on the calibration data: static); ``auto`` takes the first
+            that can, eager for a model with stubs, else fx, pt2e, parts, or one after it that takes
             notably more of the model or is notably more exact; ``best`` measures which is the fastest
             here of those that are exact.
         engine: PyTorch's quantized engine, ``x86``, ``fbgemm``, ``onednn`` or ``qnnpack``;
@@ -198,10 +203,10 @@ class Recipe:
         }.items():
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), allowed)
-        if self.kind == "dynamic" and self.flow not in DYNAMIC_FLOWS:
+        if self.flow not in (allowed := SOME_FLOWS.get(self.kind, FLOWS)):
+            what = {"dynamic": "dynamic quantization", "qat": "QAT"}[self.kind]
             raise ValueError(
-                f"Recipe: flow {self.flow!r} has no dynamic quantization; allowed: "
-                f"{', '.join(DYNAMIC_FLOWS)}"
+                f"Recipe: flow {self.flow!r} has no {what}; allowed: {', '.join(allowed)}"
             )
         if self.kind == "qat" and self.observer in SLOW_TO_TRAIN:
             raise ValueError(

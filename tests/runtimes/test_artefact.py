@@ -19,6 +19,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.runtimes import trial
 from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.onnx_export import onnx_file
 from pytest_quant.runtimes.registry import RUNTIMES
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
@@ -342,3 +343,23 @@ def test_recipes_refuse_what_is_no_file():
     with pytest.raises(TypeError, match="goes with kind='artefact'"):
         Recipe("artefact")
     assert Recipe.from_dict(Recipe("artefact", path="m.onnx").to_dict()).path == "m.onnx"
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(7)
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.eval()
+
+    def forward(self, left, right):
+        return self.one(left) - self.two(right)
+
+
+def test_inputs_by_name_may_come_in_any_order():
+    model, x, y = TwoInputs(), torch.randn(6, 4), torch.randn(6, 4)
+    for kwargs in ({"left": x, "right": y}, {"right": y, "left": x}):
+        made = onnx_file(model, (), kwargs, 1, "ours")
+        for again in ({"left": x, "right": y}, {"right": y, "left": x}):
+            torch.testing.assert_close(made(**again), model(x, y))
+        torch.testing.assert_close(made(x, right=y), model(x, y))

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pytest_quant import Recipe
 from pytest_quant.variant.recipe import (
     DTYPES,
-    DYNAMIC_FLOWS,
     ENGINES,
     FLOWS,
     KINDS,
     OBSERVERS,
     QSCHEMES,
     SLOW_TO_TRAIN,
+    SOME_FLOWS,
     USED,
 )
 
@@ -168,8 +168,8 @@ def recipes(draw):
     chosen = {name: draw(CHOICES[name]) for name in USED[kind] if name in CHOICES}
     if kind == "artefact":
         chosen["path"] = draw(st.sampled_from(["a.onnx", "build/b.xml", "/c/d.pte", "ü.tflite"]))
-    if kind == "dynamic":
-        chosen["flow"] = draw(st.sampled_from(DYNAMIC_FLOWS))
+    if kind in SOME_FLOWS:
+        chosen["flow"] = draw(st.sampled_from(SOME_FLOWS[kind]))
     if kind == "qat":
         fast = [name for name in OBSERVERS if name not in SLOW_TO_TRAIN]
         chosen["observer"] = draw(st.sampled_from([None, *fast]))

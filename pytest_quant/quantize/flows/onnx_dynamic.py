@@ -1,7 +1,7 @@
 """Dynamic quantization as an ONNX file: int8 weights, activations quantized as they come."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,33 @@ import torch
 from pytest_quant.errors import NothingToQuantizeError
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.machine.quiet_loggers import loggers_at
+from pytest_quant.quantize.flows import onnx_file as onnx_flow
 from pytest_quant.quantize.flows.example import Example
-from pytest_quant.quantize.flows.onnx_file import ENGINE, NAME, refuse_unexported
+from pytest_quant.quantize.flows.onnx_file import refuse_unexported
+from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.layer_types import ATTENTION, EMBEDDINGS, LINEAR, SCALES
 from pytest_quant.quantize.names import kept
 from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.fit import Given
 from pytest_quant.runtimes.onnx_export import onnx_file
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
+NAME, ENGINE = onnx_flow.NAME, onnx_flow.ENGINE
 COVERED = "Linear, LSTM and Embedding"
 # Convolutions too have an integer operator, which ONNX Runtime runs at a third of the speed of float.
 OPERATORS = ("MatMul", "Gemm", "LSTM", "Gather")
 QUANTIZED = ("MatMulInteger", "DynamicQuantizeLSTM")
+
+
+def refusal(module: Any, recipe: Recipe) -> str | None:
+    """What is not installed."""
+    return onnx_flow.missing()
+
+
+def observers(recipe: Recipe, engine: str) -> LayerObservers | None:
+    """There are none."""
+    return None
 
 
 def facts(recipe: Recipe) -> Facts:
@@ -37,13 +51,16 @@ def facts(recipe: Recipe) -> Facts:
     )
 
 
-def convert(module: Any, recipe: Recipe, example: Example) -> Artefact:
+def convert(
+    module: Any, recipe: Recipe, example: Example, samples: Sequence[Sequence[Given]] = ()
+) -> Artefact:
     """The file that ONNX Runtime runs, in a folder that lives as long as what is returned.
 
     Args:
         module: our own copy of the FP32 model, in eval mode.
         recipe: `per_channel` applies to Linear; an embedding has one scale for its table.
         example: a call of it.
+        samples: of no use here.
 
     Raises:
         QuantStageError: when it cannot be exported, or has nothing to quantize.
@@ -53,7 +70,7 @@ def convert(module: Any, recipe: Recipe, example: Example) -> Artefact:
     def finish(path: Path, scopes: Mapping[str, str]) -> Path:
         return _quantized(path, scopes, fp32_names, recipe)
 
-    with refuse_unexported():
+    with refuse_unexported(NAME):
         return onnx_file(
             module, example.args, example.kwargs, torch.get_num_threads(), "int8", finish
         )

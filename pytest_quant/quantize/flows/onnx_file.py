@@ -48,13 +48,13 @@ def convert(prepared: Any, example: Example) -> Artefact:
     """The file that ONNX Runtime runs, in a folder that lives as long as what is returned."""
     prepared.eval()
     fx.set_dropout(prepared, False)
-    with refuse_unexported():
+    with refuse_unexported(NAME):
         reference = torch_api.reference_decomposed(prepared)
         return onnx_file(reference, example.args, example.kwargs, torch.get_num_threads(), "int8")
 
 
 @contextmanager
-def refuse_unexported() -> Iterator[None]:
+def refuse_unexported(flow: str) -> Iterator[None]:
     """In which the exporter's and the runtime's errors become the flow's."""
     try:
         yield
@@ -63,7 +63,7 @@ def refuse_unexported() -> Iterator[None]:
     except Exception as error:
         raise FlowRefusal(
             "convert",
-            NAME,
+            flow,
             f"could not export quant_model: {in_brief(_first(error))}",
             "Keep the layer FP32 with keep_fp32, or gate a file of your own by Recipe('artefact').",
         ) from error

@@ -7,7 +7,9 @@ from pytest_quant.quantize.flows import (
     dynamic,
     eager,
     fx,
+    onnx_dynamic,
     onnx_file,
+    openvino_file,
     parts,
     pt2e,
     weight_only,
@@ -85,5 +87,6 @@ METHODS: dict[tuple[str, str], Method] = {
     **{("qat", name): method for name, method in _qat.items()},
     **{("static", name): Observing(flow, CALIBRATION) for name, flow in ASKED_FOR.items()},
     **{("qat", name): Observing(flow, TRAINING) for name, flow in ASKED_FOR.items()},
-    ("dynamic", onnx_file.NAME): Exporting(),
+    ("dynamic", onnx_dynamic.NAME): Exporting(onnx_dynamic),
+    ("static", openvino_file.NAME): Exporting(openvino_file, CALIBRATION),
 }

@@ -121,7 +121,7 @@ def test_words_of_other_lengths_go_in_by_name():
 
     def given(length):
         ids = torch.randint(0, 50, (8, length), generator=torch.Generator().manual_seed(length))
-        inputs = {"ids": ids, "mask": (ids > 5).float()}
+        inputs = {"mask": (ids > 5).float(), "ids": ids}  # whatever the order of forward
         with torch.no_grad():
             return inputs | {"labels": model(**inputs).argmax(1)}
 

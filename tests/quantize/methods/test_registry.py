@@ -10,12 +10,12 @@ from pytest_quant import QuantStageError, Recipe, load_variant, open_store
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import METHODS, facts_of, method_of
 from pytest_quant.variant.facts import FP32, Facts, Ranges
-from pytest_quant.variant.recipe import DYNAMIC_FLOWS, FLOWS, KINDS, USED
+from pytest_quant.variant.recipe import FLOWS, KINDS, SOME_FLOWS, USED
 
 
 def test_each_recipe_has_a_method():
     flows = {kind: FLOWS if "flow" in USED[kind] else ("auto",) for kind in KINDS}
-    flows["dynamic"] = DYNAMIC_FLOWS
+    flows |= SOME_FLOWS
     assert METHODS.keys() == {(kind, flow) for kind in KINDS for flow in flows[kind]}
     assert method_of(Recipe("qat", flow="parts")) is METHODS["qat", "parts"]
 
