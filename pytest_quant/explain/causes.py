@@ -66,9 +66,15 @@ def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | No
         [
             "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
             "quantization and QAT also take convolutions.",
-            *pasted(Recipe("static"), verdict, variant),
+            *pasted(Recipe("static", flow=_same_runtime(variant)), verdict, variant),
         ]
     )
+
+
+def _same_runtime(variant: Variant) -> str:
+    """The flow by which another kind becomes a file of the same runtime, where the variant is one."""
+    is_file = isinstance(variant.model, Artefact) and variant.recipe is not None
+    return str(variant.recipe.flow) if is_file and variant.recipe else "auto"
 
 
 def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:

@@ -133,9 +133,9 @@ def _usual(variant: Variant) -> str:
         return f"Keep the most sensitive layers FP32 (keep_fp32){more}."
     if kind == "static":
         more = ", or try QAT" if "QAT" in others else ""
+        own = "" if variant.facts.is_settled else " or with another observer"
         return (
-            "Keep the worst layers FP32 (keep_fp32), calibrate on more typical samples or with another "
-            f"observer{more}."
+            f"Keep the worst layers FP32 (keep_fp32), calibrate on more typical samples{own}{more}."
         )
     if kind == "qat" and variant.subject.train is not None:
         return "Train longer or with another learning rate in quant_train."

@@ -65,8 +65,9 @@ def notes_on(variant: Variant) -> list[str]:
             f"inductor found no int8 kernel for {without} uses of int8 weights; they are computed in FP32"
         )
     if recipe and facts.is_observed and must_reduce_range(str(recipe.engine)):
+        what = "weights" if facts.halves_weights else "activations"
         notes.append(
-            "activations keep to 7 bits: on this CPU, which has no VNNI, sums of "
+            f"{what} keep to 7 bits: on this CPU, which has no VNNI, sums of "
             f"{recipe.engine}'s 8-bit products would saturate"
         )
     gain = variant.measured("format_gain")

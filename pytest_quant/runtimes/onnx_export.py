@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_outputs, ordered
 from pytest_quant.runtimes.only_call import OnlyCall
@@ -18,7 +19,7 @@ from pytest_quant.subject.batches import size_of, tensors_in
 from pytest_quant.subject.samples import taken
 
 OPSET = 20
-NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
+NOISY = ("torch.onnx", "onnxscript", "onnx_ir", *torch_api.NOISY_LOGGERS)
 Finish = Callable[[Path, Mapping[str, str]], Path]
 
 
@@ -66,7 +67,7 @@ def _export(module: Any, seen: OnlyCall, path: Path) -> tuple[Path, dict[str, st
     results = [name for name, _ in named_outputs(seen.outputs)]
     free = {name: _free(value, samples) for name, value in tensors}
     whole = path.with_name(f"{path.stem}.whole.onnx")
-    with warnings.catch_warnings(), loggers_at(logging.ERROR, NOISY):
+    with warnings.catch_warnings(), loggers_at(logging.CRITICAL, NOISY):
         warnings.simplefilter("ignore")
         exported = torch.export.export(module, args, kwargs, dynamic_shapes=free, strict=False)
         _fix_scales(exported)

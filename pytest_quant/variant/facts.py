@@ -36,6 +36,8 @@ class Facts:
         by_parts: whether submodules were traced, each on its own.
         floats_tail: whether what no layer with weights follows stays float.
         fast_path: whether it can take PyTorch's fast path for attention.
+        is_settled: whether the tools of its runtime choose observers and scales, and no recipe.
+        halves_weights: whether weights, and not activations, keep to 7 bits where 8 would saturate.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Facts:
     by_parts: bool = False
     floats_tail: bool = False
     fast_path: bool = False
+    is_settled: bool = False
+    halves_weights: bool = False
 
     @property
     def is_known(self) -> bool:

@@ -158,11 +158,15 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
         )
         return [f"It is the rounding of weights that costs ({pair}): {remedy}."]
     if activations + CLEAR < weights:
-        others = (
-            "other observers, more typical calibration samples, or the worst layers in FP32 "
-            "(keep_fp32)"
-        )
-        if variant.facts.is_calibrated and not recipe.equalize and is_unequal(explanation):
+        others = "more typical calibration samples, or the worst layers in FP32 (keep_fp32)"
+        if not variant.facts.is_settled:
+            others = f"other observers, {others}"
+        if (
+            variant.facts.is_calibrated
+            and not variant.facts.is_settled
+            and not recipe.equalize
+            and is_unequal(explanation)
+        ):
             others = f"equalize=True, which evens out channels, {others}"
         return [f"It is the rounding of activations that costs ({pair}): {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
@@ -178,6 +182,8 @@ def _range(explanation: Explanation, variant: Variant) -> list[str]:
     engine = str(variant.recipe.engine) if variant.recipe else ""
     activations, weights = explanation.sqnr["activations"], explanation.sqnr["weights"]
     if activations is None or weights is None or activations > weights:
+        return []
+    if variant.facts.halves_weights:
         return []
     if must_reduce_range(engine):
         return ["Activations have 7 bits: this CPU has no VNNI."]

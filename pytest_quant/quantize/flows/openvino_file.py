@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import NothingToQuantizeError
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.quantize.flows import fx
@@ -58,6 +59,8 @@ def facts(recipe: Recipe) -> Facts:
         scale_bytes=SCALES,
         folds_batchnorm=True,
         engine=ENGINE,
+        is_settled=True,
+        halves_weights=True,
     )
 
 
@@ -131,6 +134,17 @@ def _quantized(
 @contextmanager
 def _quiet_nncf() -> Iterator[Any]:
     """NNCF, which tells nobody outside what it is used for, and draws no bars."""
+    with loggers_at(logging.ERROR, torch_api.NOISY_LOGGERS):  # of PyTorch, which it imports more of
+        nncf = _untold()
+    with (
+        loggers_at(logging.ERROR, ["nncf"]),
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(io.StringIO()),
+    ):
+        yield nncf
+
+
+def _untold() -> Any:
     before = os.environ.get("NNCF_CI")
     os.environ["NNCF_CI"] = "1"  # read when it is imported: it sends nothing
     try:
@@ -140,12 +154,7 @@ def _quiet_nncf() -> Iterator[Any]:
             del os.environ["NNCF_CI"]
         else:
             os.environ["NNCF_CI"] = before
-    with (
-        loggers_at(logging.ERROR, ["nncf"]),
-        redirect_stdout(io.StringIO()),
-        redirect_stderr(io.StringIO()),
-    ):
-        yield nncf
+    return nncf
 
 
 def _by_input(inputs: Sequence[str], call: Sequence[Given]) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from exported import Cnn, images
 from torch import nn
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.explain import explain
+from pytest_quant.explain.notes import notes_on
+from pytest_quant.explain.remedies.candidates import cheap_candidates
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.runtimes.fp32_file import fp32_file
 from pytest_quant.store.open import open_store
@@ -158,3 +161,13 @@ def test_there_is_no_qat():
         Recipe("qat", flow="openvino")
     with pytest.raises(ValueError, match="has no dynamic quantization"):
         Recipe("dynamic", flow="openvino")
+
+
+def test_what_nncf_decides_is_no_remedy(cnn):
+    assert cheap_candidates(cnn.recipe, weights_first=False) == []
+    assert not any("observer" in sentence for sentence in explain(cnn).sentences)
+
+
+def test_weights_keep_to_7_bits_where_products_would_saturate(cnn, monkeypatch):
+    monkeypatch.setattr("pytest_quant.explain.notes.must_reduce_range", lambda engine: True)
+    assert any(note.startswith("weights keep to 7 bits") for note in notes_on(cnn))
