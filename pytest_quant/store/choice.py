@@ -25,7 +25,7 @@ class Choice:
 
     def recipe(self, asked: Recipe) -> Recipe:
         """The recipe with what was found."""
-        return replace(asked, flow=self.flow, engine=self.engine)
+        return replace(asked, flow=self.flow, engine=self.engine, runtimes=())
 
     def tell(self, variant: Variant) -> None:
         """Note it on the variant that was built so."""

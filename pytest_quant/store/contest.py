@@ -95,13 +95,16 @@ def fastest(
 
 def _contenders(recipe: Recipe, fp32: Variant) -> Iterator[Recipe]:
     """The recipe with each flow and engine that it leaves open."""
-    flows = flows_of(recipe, fp32.model) if recipe.flow == "best" else (recipe.flow,)
+    flows: tuple[str, ...] = (recipe.flow,)
+    if recipe.flow == "best":
+        flows = (*flows_of(recipe, fp32.model), *recipe.runtimes)
     asked = recipe.engine or fp32.conditions.engine
     for flow in flows:
-        only = facts_of(replace(recipe, flow=flow)).engine
+        contender = replace(recipe, flow=flow, runtimes=())
+        only = facts_of(contender).engine
         engines = (only,) if only else supported_engines() if asked == "auto" else (asked,)
         for engine in engines:
-            yield replace(recipe, flow=flow, engine=engine)
+            yield replace(contender, engine=engine)
 
 
 def _name(contender: Recipe, recipe: Recipe) -> str:

@@ -17,6 +17,7 @@ FIXTURE_KINDS = ("dynamic", "static", "qat")
 FLOWS = ("auto", "best", "eager", "fx", "pt2e", "parts", "onnx", "openvino")
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 OBSERVERS = ("histogram", "minmax", "moving_average", "percentile", "entropy", "mse")
+RUNTIME_FLOWS = ("onnx", "openvino")  # whose variants are files of other runtimes
 # Of kinds that not all flows have.
 SOME_FLOWS = {
     "dynamic": ("auto", "best", "eager", "pt2e", "onnx"),
@@ -27,9 +28,10 @@ QSCHEMES = ("per_tensor_affine", "per_tensor_symmetric")
 DTYPES = {"weight_only": ("int8", "int4", "float16", "codebook"), "cast": ("bfloat16", "float16")}
 # What each kind has a use for; anything else that is given is refused, so that nothing is ignored.
 USED = {
-    "dynamic": ("flow", "engine", "per_channel", "keep_fp32"),
+    "dynamic": ("flow", "runtimes", "engine", "per_channel", "keep_fp32"),
     "static": (
         "flow",
+        "runtimes",
         "engine",
         "observer",
         "qscheme",
@@ -40,6 +42,7 @@ USED = {
     ),
     "qat": (
         "flow",
+        "runtimes",
         "engine",
         "observer",
         "qscheme",
@@ -76,6 +79,7 @@ class Recipe:
             that can, eager for a model with stubs, else fx, pt2e, parts, or one after it that takes
             notably more of the model or is notably more exact; ``best`` measures which is the fastest
             here of those that are exact.
+        runtimes: flows of other runtimes that ``flow="best"`` may take too: ``onnx``, ``openvino``.
         engine: PyTorch's quantized engine, ``x86``, ``fbgemm``, ``onednn`` or ``qnnpack``;
             None is the one that PyTorch has set (``x86`` on x86-64); ``auto`` measures which is the
             fastest here that is as exact as the others.
@@ -116,6 +120,7 @@ class Recipe:
 
     kind: str
     flow: str = field(default="auto", kw_only=True)
+    runtimes: tuple[str, ...] = field(default=(), kw_only=True)
     engine: str | None = field(default=None, kw_only=True)
     observer: str | None = field(default=None, kw_only=True)
     qscheme: str | None = field(default=None, kw_only=True)
@@ -208,10 +213,24 @@ class Recipe:
             raise ValueError(
                 f"Recipe: flow {self.flow!r} has no {what}; allowed: {', '.join(allowed)}"
             )
+        self._check_runtimes(allowed)
         if self.kind == "qat" and self.observer in SLOW_TO_TRAIN:
             raise ValueError(
                 f"Recipe: observer {self.observer!r} is for static quantization; QAT learns with "
                 "moving_average, minmax or histogram"
+            )
+
+    def _check_runtimes(self, flows: tuple[str, ...]) -> None:
+        __tracebackhide__ = hidden
+        given = self.runtimes if isinstance(self.runtimes, list | tuple) else (self.runtimes,)
+        object.__setattr__(self, "runtimes", tuple(given))
+        known = tuple(flow for flow in RUNTIME_FLOWS if flow in flows)
+        for each in self.runtimes:
+            _one_of("runtimes", each, known)
+        if self.runtimes and self.flow != "best":
+            raise ValueError(
+                f"Recipe: runtimes={self.runtimes!r} says nothing to flow={self.flow!r}; it goes with "
+                "flow='best'"
             )
 
     def _check_numbers(self) -> None:
@@ -251,6 +270,9 @@ class Recipe:
         for name in ("device", "path"):  # as all recipes were before there were these
             if plain[name] is None:
                 del plain[name]
+        plain["runtimes"] = list(self.runtimes)
+        if not self.runtimes:
+            del plain["runtimes"]
         if self.quantized:  # as all recipes were before there were others
             del plain["quantized"]
         return plain

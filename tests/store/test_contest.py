@@ -178,3 +178,27 @@ def test_what_was_found_is_written_into_the_recipe():
     assert variant.recipe.engine == "onednn"
     (note,) = [note for note in variant.notes if "is the fastest here that is exact" in note]
     assert "fx on onednn" in note
+
+
+def test_other_runtimes_take_part_where_the_recipe_says_so():
+    planted = {
+        "fx x86": Planted(2.0, 0.01), "pt2e onednn": Planted(1.0, 0.01), "parts x86": Planted(1.0, 0.01),
+        "onnx onednn": Planted(4.0, 0.01), "openvino onednn": Planted(9.0, 0.1),
+    }  # fmt: skip
+    recipe = Recipe("static", flow="best", engine="x86", runtimes=("onnx", "openvino"))
+    (_, note), built = contest(recipe, planted)
+    assert note.startswith("flow onnx on onednn is the fastest here that is exact")
+    assert "openvino on onednn 9.00x at 20.0 dB" in note
+    assert all(trial.runtimes == () for trial in built)
+    (_, note), built = contest(Recipe("static", flow="best", engine="x86"), planted)
+    assert {trial.flow for trial in built} == {"fx", "pt2e", "parts"}
+
+
+def test_a_file_of_another_runtime_may_win():
+    subject = toy_subject()
+    variant = open_store(Conditions(threads=1)).variant(
+        subject, Recipe("static", flow="best", runtimes=("onnx",))
+    )
+    assert any("onnx on onednn" in note for note in variant.notes)
+    assert variant.recipe.flow in ("fx", "pt2e", "parts", "onnx")
+    assert variant.recipe.runtimes == ()

@@ -266,3 +266,24 @@ def test_whatever_a_kind_has_no_use_for_is_refused(kind):
         if name not in USED[kind]:
             with pytest.raises(ValueError, match=f"{name}=.* says nothing to kind='{kind}'"):
                 Recipe(kind, **build, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "wishes", "said"),
+    [
+        ("static", {"flow": "best", "runtimes": ("lite",)}, "'lite'; allowed: onnx, openvino"),
+        ("qat", {"flow": "best", "runtimes": ("openvino",)}, "runtimes is 'openvino'; allowed: onnx"),
+        ("static", {"runtimes": ("onnx",)}, "goes with flow='best'"),
+        ("cast", {"runtimes": ("onnx",)}, "says nothing to kind='cast'"),
+    ],
+)  # fmt: skip
+def test_runtimes_that_no_contest_can_take_are_refused(kind, wishes, said):
+    with pytest.raises(ValueError, match=said):
+        Recipe(kind, **wishes)
+
+
+def test_runtimes_come_back_from_json():
+    recipe = Recipe("static", flow="best", runtimes=["onnx"])
+    assert recipe.runtimes == ("onnx",)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert "runtimes" not in Recipe("static").to_dict()
