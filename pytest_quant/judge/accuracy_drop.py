@@ -257,10 +257,11 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
     return exact_mean(fp32.scores[metric.name]), exact_mean(own.scores[metric.name])
 
 
-def check_drop_limit(metric: Metric, max_drop: float) -> None:
+def check_drop_limit(metric: Metric, max_drop: float, name: str = "max_drop") -> None:
+    """Refuse a drop of all that there is, which every variant holds."""
     if metric.unit == "fraction" and max_drop >= 1:
         raise ValueError(
-            f"max_drop is {max_drop!r} for {terminal_safe(metric.name)}, a metric in fractions: 0.01 is "
+            f"{name} is {max_drop!r} for {terminal_safe(metric.name)}, a metric in fractions: 0.01 is "
             "one point"
         )
 

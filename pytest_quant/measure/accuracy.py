@@ -106,7 +106,7 @@ def _one_pass(
                 size = len(batch.scores.samples)
                 first = Probe((batch.outputs,), (batch.targets,), (size,))
                 known = [first.scored(metric) for metric in metrics]
-            gathered.add(batch.scores, batch.labels)
+            gathered.add(batch.scores, batch.labels, batch.slices)
             for metric, accumulator in accumulators:
                 gather(metric, accumulator, batch.outputs, batch.targets)
             advance(1)

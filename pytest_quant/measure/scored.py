@@ -13,6 +13,7 @@ from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.scratch import Scratch
+from pytest_quant.subject.slices import names_of
 from pytest_quant.subject.subject import Subject, forward
 from pytest_quant.variant.evaluation import BatchScores, class_numbers
 from pytest_quant.variant.variant import Variant
@@ -52,12 +53,15 @@ class ScoredBatch:
         labels: [n] int64; None where targets are no class numbers.
         outputs, targets: that the scores are of; None where they were left behind, since no metric
             gathers them.
+        slices: [n] the name of each sample's slice; None where they are not named, as of all but FP32,
+            with whose samples the others' are paired.
     """
 
     scores: BatchScores
     labels: Any
     outputs: Any = None
     targets: Any = None
+    slices: list[str | None] | None = None
 
 
 def score_batch(
@@ -87,8 +91,17 @@ def score_batch(
     check_samples(inputs, targets)
     outputs = forward(scoring.subject, model, inputs, who, scratch=scratch)
     scores = _scores(scoring.metrics, inputs, targets, outputs, scoring.is_fp32)
-    kept = (outputs, targets) if whole or scoring.gathers else (None, None)
-    return ScoredBatch(scores, class_numbers(targets), *kept)
+    slices, own = None, scoring.subject.slices
+    if own is not None and scoring.is_fp32:
+        slices = names_of(own, inputs, targets, size_of(inputs))
+    kept = whole or scoring.gathers
+    return ScoredBatch(
+        scores,
+        class_numbers(targets),
+        outputs=outputs if kept else None,
+        targets=targets if kept else None,
+        slices=slices,
+    )
 
 
 def _scores(

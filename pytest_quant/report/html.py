@@ -16,6 +16,8 @@ from pytest_quant.report.latency_grid import grid_lines
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
 from pytest_quant.report.ship import Answer, may_ship, may_ship_each, model_answers
+from pytest_quant.report.slices import HEADS as SLICE_HEADS
+from pytest_quant.report.slices import slice_tables
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
 from pytest_quant.report.text import MOST_NAME, clipped, printable
@@ -66,6 +68,7 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     heads, lines, left_out = _table(report)
     gates, notes_ = gates_of(report), list(notes(report))
     losses, losses_left_out = losses_of(report)
+    slices, slices_left_out = slice_tables(report)
     names, who, choices = report.model_names(), _who(report), shown_choices(report)
     grid = grid_lines(report)
     recipes = [row for row in report.rows if row.recipe]
@@ -87,6 +90,9 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         models_unplotted=max(0, len(names) - len(drawn)) if drawn else 0,
         gates=gates[:MOST_LINES],
         gates_left_out=max(0, len(gates) - MOST_LINES),
+        slices=slices,
+        slices_left_out=slices_left_out,
+        slice_heads=SLICE_HEADS,
         losses=losses,
         losses_left_out=losses_left_out,
         as_markup=_as_markup,

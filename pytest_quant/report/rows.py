@@ -5,10 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_quant.baseline.packing import fingerprint_of
-from pytest_quant.baseline.row import ClassScore, EvalSet, Latency, MetricScore, Row, TimedCell
+from pytest_quant.baseline.row import (
+    ClassScore,
+    EvalSet,
+    Latency,
+    MetricScore,
+    Row,
+    SliceScore,
+    TimedCell,
+)
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.accuracy_drop import exact_values
 from pytest_quant.judge.speedup import shown_interval
+from pytest_quant.judge.uneven import tested
 from pytest_quant.machine.cell import Cell
 from pytest_quant.report import explained
 from pytest_quant.subject.metrics import Metric
@@ -21,6 +30,7 @@ from pytest_quant.variant.variant import Variant
 
 MOST_IDS = 1000  # of flipped samples that a report lists
 MOST_CLASSES = 1000
+MOST_SLICES = 24
 
 
 def row_of(variant: Variant) -> Row:
@@ -75,6 +85,8 @@ def _metrics(variant: Variant) -> list[MetricScore]:
                 known |= {"flips": len(ids), "flipped": tuple(ids[:MOST_IDS])}
         if not any(each.classes for each in found):
             known["classes"] = _classes(variant, metric) or None
+        if not variant.is_fp32 and not any(each.slices for each in found):
+            known |= _slices(variant, metric)
         found.append(replace(score, **known))
     return found
 
@@ -93,6 +105,34 @@ def _classes(variant: Variant, metric: Metric) -> tuple[ClassScore, ...]:
         )
         for label, samples, value, drop in sorted(worst)
     )
+
+
+def _slices(variant: Variant, metric: Metric) -> dict[str, Any]:
+    """The metric by slice, those that drop most."""
+    found = tested(variant, metric)
+    if found is None:
+        return {}
+    logarithms = metric.unit == "perplexity"
+    scores = tuple(
+        SliceScore(
+            name=part.name,
+            samples=len(part),
+            fp32=_value(part.before, logarithms),
+            value=_value(part.after, logarithms),
+            drop=rise_of(part.drop) if logarithms else part.drop,
+            lost=part.lost,
+            won=part.won,
+            chance=chance,
+        )
+        for part, chance in found.worst_first[:MOST_SLICES]
+    )
+    count = len(found.sliced.parts)
+    return {"slices": scores, "slice_count": count, "sliced_by": found.sliced.by}
+
+
+def _value(scores: Any, logarithms: bool) -> float:
+    mean = float(scores.mean())
+    return perplexity_of(mean) if logarithms else mean
 
 
 def _eval_set(variant: Variant) -> EvalSet | None:
