@@ -162,6 +162,7 @@ def metric_cells(name="top-1", value=0.95, samples=200, **known):
         "slices": None,
         "slice_count": None,
         "sliced_by": None,
+        "worst_flips": None,
     } | known
 
 

@@ -107,7 +107,7 @@ def _one_pass(
                 size = len(batch.scores.samples)
                 first = Probe((batch.outputs,), (batch.targets,), (size,))
                 known = [first.scored(metric) for metric in metrics]
-            gathered.add(batch.scores, batch.labels, batch.slices)
+            gathered.add(batch.scores, batch.labels, batch.slices, batch.answers)
             for metric, accumulator in accumulators:
                 gather(metric, accumulator, batch.outputs, batch.targets)
             advance(1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.measure.finite import irregular
+from pytest_quant.subject.answers import answers_of
 from pytest_quant.subject.batches import on_cpu, size_of, unpack
 from pytest_quant.subject.counted import check_samples
 from pytest_quant.subject.digests import digests, sample_digests
@@ -55,6 +56,7 @@ class ScoredBatch:
             gathers them.
         slices: [n] the name of each sample's slice; None where they are not named, as of all but FP32,
             with whose samples the others' are paired.
+        answers: as `answers_of`; None where outputs are no answers.
     """
 
     scores: BatchScores
@@ -62,6 +64,7 @@ class ScoredBatch:
     outputs: Any = None
     targets: Any = None
     slices: list[str | None] | None = None
+    answers: Any = None
 
 
 def score_batch(
@@ -101,6 +104,7 @@ def score_batch(
         outputs=outputs if kept else None,
         targets=targets if kept else None,
         slices=slices,
+        answers=answers_of(outputs, targets, size_of(inputs)),
     )
 
 

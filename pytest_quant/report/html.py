@@ -10,6 +10,8 @@ from pytest_quant.baseline.row import Row
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
+from pytest_quant.report.flips import HEADS as FLIP_HEADS
+from pytest_quant.report.flips import flip_tables
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.latency_grid import HEADS as GRID_HEADS
 from pytest_quant.report.latency_grid import grid_lines
@@ -69,6 +71,7 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     gates, notes_ = gates_of(report), list(notes(report))
     losses, losses_left_out = losses_of(report)
     slices, slices_left_out = slice_tables(report)
+    flips, flips_left_out = flip_tables(report)
     names, who, choices = report.model_names(), _who(report), shown_choices(report)
     grid = grid_lines(report)
     recipes = [row for row in report.rows if row.recipe]
@@ -93,6 +96,9 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         slices=slices,
         slices_left_out=slices_left_out,
         slice_heads=SLICE_HEADS,
+        flips=flips,
+        flips_left_out=flips_left_out,
+        flip_heads=FLIP_HEADS,
         losses=losses,
         losses_left_out=losses_left_out,
         as_markup=_as_markup,

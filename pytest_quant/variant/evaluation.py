@@ -54,6 +54,8 @@ class Evaluation:
         slices: of FP32: [n] int64, each the index of a name, -1 for a sample in no slice; None where
             nobody names slices.
         slice_names: of the slices.
+        answers: [n, 3] float64, what the model says of each sample, as `answers_of` gives it; None where
+            its outputs are no answers.
         passed: a digest of all samples in the order of the pass, and of the batches' sizes.
     """
 
@@ -71,6 +73,7 @@ class Evaluation:
     passed: bytes = b""
     slices: np.ndarray[Any, Any] | None = None
     slice_names: tuple[str, ...] = ()
+    answers: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -116,6 +119,7 @@ class Gathered:
         self._labels = array("q")
         self._slices = array("q")
         self._slice_names: dict[str, int] = {}
+        self._answers = array("d")
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -130,8 +134,10 @@ class Gathered:
         batch: BatchScores,
         labels: "np.ndarray[Any, Any] | None" = None,
         slices: Iterable[str | None] | None = None,
+        answers: "np.ndarray[Any, Any] | None" = None,
     ) -> None:
-        """One more batch; `labels` are its classes and `slices` the names of its slices, in its order."""
+        """One more batch; `labels` are its classes, `slices` the names of its slices and `answers` what
+        the model says, in its order."""
         self._sizes.append(len(batch.samples))
         self._passed.add(batch.samples)
         self._samples.extend(batch.samples)
@@ -146,6 +152,8 @@ class Gathered:
             self._means[name].append(float(np.mean(given)))
         if labels is not None:
             self._labels.frombytes(labels.astype(np.int64).tobytes())
+        if answers is not None:
+            self._answers.frombytes(answers.tobytes())
         names = self._slice_names
         for slice_ in () if slices is None else slices:
             self._slices.append(-1 if slice_ is None else names.setdefault(slice_, len(names)))
@@ -154,6 +162,7 @@ class Gathered:
         """All batches, with the values of the metrics that gather batches themselves."""
         samples = np.array(numbered(self._samples), dtype="S24")
         order = np.argsort(samples, kind="stable")
+        answers = np.array(self._answers).reshape(-1, 3)
         labels = np.array(self._labels) if len(self._labels) == len(self) > 0 else None
         scores: dict[str, np.ndarray[Any, Any]] = {}
         values = dict(computed)
@@ -179,6 +188,7 @@ class Gathered:
             passed=self._passed.digest(),
             slices=np.array(self._slices)[order] if len(self._slices) == len(self) > 0 else None,
             slice_names=tuple(self._slice_names),
+            answers=answers[order] if len(answers) == len(self) > 0 else None,
         )
 
 

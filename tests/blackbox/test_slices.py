@@ -131,6 +131,18 @@ def test_the_broken_class_of_each_model_is_named_in_the_first_sentence(pytester)
     assert sum("loses far more on some slices than chance explains" in note for note in notes) == 3
     page = (pytester.path / "out" / "report.html").read_text()
     assert page.count("Worst slices of") == 6
+    flipping = [row for row in report_of(pytester)["rows"] if row["metrics"][0]["flips"]]
+    assert page.count('aria-label="Samples that flip of') == len(flipping) >= 3
+    for row in report_of(pytester)["rows"]:
+        for metric in row["metrics"]:
+            flips = metric["worst_flips"] or []
+            assert all(flip["label"] == flip["position"] % 10 for flip in flips)
+            assert all(flip["fp32_class"] != flip["variant_class"] for flip in flips)
+            assert {flip["position"] for flip in flips} <= {*(metric["flipped"] or ())}
+            if row["variant"] == "damaged":
+                assert len(flips) == min(24, metric["flips"])
+                broken = {"Plain": 3, "Branched": 7, "Convolved": 0}[row["model"]]
+                assert flips[0]["label"] == flips[0]["fp32_class"] == broken
     assert "class 7" in (pytester.path / "out" / "report.md").read_text()
 
 
@@ -171,6 +183,11 @@ def slices_of(repo, folder="out"):
     }
 
 
+def flips_of(repo, folder="out"):
+    rows = report_of(repo, folder)["rows"]
+    return {row["variant"]: [metric["worst_flips"] for metric in row["metrics"]] for row in rows}
+
+
 def test_named_slices_are_told_in_every_file(repo):
     result = repo.runpytest("--quant", "--quant-report=out")
     result.assert_outcomes(passed=2)
@@ -187,6 +204,7 @@ def test_however_it_is_run_slices_are_the_same(repo, more):
     repo.runpytest("--quant", "--quant-report=out").assert_outcomes(passed=2)
     repo.runpytest("--quant", "--quant-report=other", *more).assert_outcomes(passed=2)
     assert slices_of(repo) == slices_of(repo, "other")
+    assert flips_of(repo) == flips_of(repo, "other")
 
 
 def test_what_the_cache_gives_has_the_slices_of_the_callable_that_is_there_now(repo):
@@ -195,6 +213,7 @@ def test_what_the_cache_gives_has_the_slices_of_the_callable_that_is_there_now(r
     rows = report_of(repo, "same")["rows"]
     assert all("evaluation" in row["from_cache"] for row in rows)
     assert slices_of(repo) == slices_of(repo, "same")
+    assert flips_of(repo) == flips_of(repo, "same")
     repo.makeconftest(CONFTEST + SLICES.replace('"high"', '"hot"').replace("> 0", "> 1"))
     repo.runpytest("--quant", "--quant-report=new").assert_outcomes(passed=2)
     old, found = slices_of(repo)["static"], slices_of(repo, "new")["static"]

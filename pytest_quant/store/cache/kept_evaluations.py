@@ -10,7 +10,7 @@ import torch
 from pytest_quant.variant.evaluation import Evaluation
 
 TEXTS = {"samples": "S24", "outputs": "S16", "irregular": "S24"}
-NUMBERS = ("order", "which_input", "labels", "slices")
+NUMBERS = ("order", "which_input", "labels", "slices", "answers")
 PLAIN = ("values", "majority_rate", "fake_quantized")
 
 
