@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+LEAST = 1e-12  # a smaller p-value says no more
+
 
 def sign_tail(lost: int, won: int) -> float:
     """The p-value of the one-sided sign test: P(X >= lost) for X of Binomial(lost + won, 1/2).
@@ -49,6 +51,11 @@ def holm(values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(values) - done) * values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def shown_chance(value: float) -> str:
+    """A p-value for a person: ``= 0.02``, or that it is below what anybody tells apart."""
+    return f"< {LEAST:g}" if value < LEAST else f"= {value:.1g}"
 
 
 def _log_comb(n: int, k: int) -> float:

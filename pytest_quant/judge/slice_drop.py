@@ -17,7 +17,7 @@ import numpy as np
 from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.judge.accuracy_drop import SCOPES, check_drop_limit, metric_named
 from pytest_quant.judge.exact_mean import exact_mean
-from pytest_quant.judge.exact_tails import holm, sign_tail
+from pytest_quant.judge.exact_tails import holm, shown_chance, sign_tail
 from pytest_quant.judge.honesty import broken_outputs, impossible_score, refusal, why_refused
 from pytest_quant.judge.limits import check_alpha
 from pytest_quant.judge.slice_population import bound_slices
@@ -211,15 +211,16 @@ def _on_the_set(asked: _Asked) -> Verdict:
     if failed:
         clause += (
             f"; {worst.lost:,} of its samples got worse and {worst.won:,} better, by chance with "
-            f"p = {chance:.1g} ({tested})"
+            f"p {shown_chance(chance)} ({tested})"
         )
         clause += _more("; over the limit too", asked, failed[1:])
     else:
         clause += f", the most of {len(parts):,} slices" if len(parts) > 1 else ""
-    if by_chance:
-        clause += _more(
-            f"; over the limit, but no more than chance explains ({tested})", asked, by_chance
-        )
+    if by_chance and worst is by_chance[0][0]:
+        clause += f"; that is over the limit, but no more than chance explains ({tested})"
+        clause += _more("; so are", asked, by_chance[1:])
+    elif by_chance:
+        clause += _more("; over the limit, but no more than chance explains", asked, by_chance)
     return asked.verdict(
         Outcome.FAIL if failed else Outcome.PASS,
         clause + asked.left_out(),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pytest_quant.baseline.row import MetricScore, SliceScore
+from pytest_quant.judge.exact_tails import shown_chance
 from pytest_quant.report.document import Report
 from pytest_quant.report.plots.points import is_number
 from pytest_quant.report.text import clipped
@@ -47,14 +48,16 @@ def slice_lines(report: Report) -> Iterator[str]:
     for model, variant, metric in _sliced(report):
         if metric.sliced_by != BY_NAME:
             continue
-        worst = [each for each in metric.slices or () if is_number(each.drop) and each.drop > 0]
+        large = [each for each in metric.slices or () if each.chance is not None]
+        worst = [each for each in large if is_number(each.drop) and each.drop > 0]
         told = ", ".join(
             f"{clipped(each.name)} {_change(each.drop, metric)} of {each.samples:,} samples "
             f"({each.lost:,} worse, {each.won:,} better)"
             for each in worst[:MOST_NAMED]
         )
         count = f"{metric.slice_count or 0:,} slices"
-        yield f"{model} {variant}: worst of {count}: {told or 'none drops'}"
+        none = "none drops" if large else "all are too small to tell"
+        yield f"{model} {variant}: worst of {count}: {told or none}"
 
 
 def _sliced(report: Report) -> Iterator[tuple[str, str, MetricScore]]:
@@ -66,7 +69,9 @@ def _sliced(report: Report) -> Iterator[tuple[str, str, MetricScore]]:
 
 
 def _cells(each: SliceScore, metric: MetricScore) -> tuple[str, ...]:
-    chance = f"{each.chance:.2g}" if is_number(each.chance) else "too few"
+    chance = "too few"
+    if is_number(each.chance):
+        chance = shown_chance(each.chance).removeprefix("= ")
     return (
         clipped(each.name),
         f"{each.samples:,}",

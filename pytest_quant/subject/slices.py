@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.machine.global_state import given_back
 from pytest_quant.subject.scoring import own
 
 EXPECTED = "expected a callable (inputs, targets) -> a list with a name for each sample of a batch"
@@ -63,8 +64,9 @@ def _called(fn: Any, inputs: Any, targets: Any) -> Any:
     if not callable(fn):
         raise QuantStageError("fixture", f"quant_slices gave {_shown(fn)}; {EXPECTED}.")
     try:
-        given = fn(own(inputs), own(targets))
-        return list(given) if hasattr(given, "__next__") else given
+        with given_back():  # whatever it sets of PyTorch
+            given = fn(own(inputs), own(targets))
+            return list(given) if hasattr(given, "__next__") else given
     except Exception as error:
         raise QuantStageError(
             "fixture", f"quant_slices raised on a batch of quant_eval_data: {in_brief(error)}"

@@ -287,6 +287,37 @@ def test_each_eval_set_and_each_model_has_slices_of_its_own(pytester):
     assert found == {("one", 32): odd, ("one", 160): odd, ("two", 32): digits, ("two", 160): digits}
 
 
+LOCKED = """
+import threading
+
+
+class Named:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, inputs, targets):
+        return ["high" if x > 0 else "low" for x in inputs[:, 0]]
+
+
+@pytest.fixture(scope="session")
+def quant_slices():
+    return Named()
+"""
+
+
+def test_a_callable_that_has_no_digest_and_crosses_to_no_process_is_told(repo):
+    repo.makeconftest(CONFTEST + LOCKED)
+    for folder in ("out", "again"):
+        repo.runpytest("--quant", "--quant-jobs=2", f"--quant-report={folder}").assert_outcomes(
+            passed=2
+        )
+    assert slices_of(repo) == slices_of(repo, "again")
+    fp32 = report_of(repo, "again")["rows"][0]
+    assert "quant_slices holds what no digest can be made of" in fp32["not_kept"]
+    assert any("evaluated by one process, not by 2" in note for note in fp32["notes"])
+    assert "build" in report_of(repo, "again")["rows"][1]["from_cache"]
+
+
 @pytest.mark.parametrize(
     ("returned", "said"),
     [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_quant.judge.exact_tails import drawn_tail, holm, sign_tail
+from pytest_quant.judge.exact_tails import drawn_tail, holm, shown_chance, sign_tail
 
 COUNTS = [(0, 0), (1, 0), (0, 1), (5, 5), (30, 2), (7, 40), (900, 850), (30_000, 29_000)]
 
@@ -34,6 +34,15 @@ def test_what_is_drawn_is_scipys(of, data):
     drawn = data.draw(st.integers(0, of))
     expected = stats.hypergeom.sf(drawn - 1, of, marked, size)
     assert drawn_tail(drawn, size, marked, of) == pytest.approx(expected, rel=1e-7, abs=1e-290)
+
+
+def test_a_chance_for_a_person():
+    assert [shown_chance(p) for p in (0.123, 4e-9, 1e-13, 0.0)] == [
+        "= 0.1",
+        "= 4e-09",
+        "< 1e-12",
+        "< 1e-12",
+    ]
 
 
 def test_nothing_overflows():

@@ -1,10 +1,13 @@
 """Slices: one that breaks FAILs by name, and what chance explains does not."""
 
+import enum
+
 import numpy as np
 import pytest
 import torch
 from builders import ONE_THREAD, Reads, loss, planted_variant, reward, toy_variant
 from scipy import stats
+from torch.utils.data import DataLoader, TensorDataset
 
 from pytest_quant import (
     Metric,
@@ -19,7 +22,11 @@ from pytest_quant import (
 from pytest_quant.judge.score_bound import proves_above
 from pytest_quant.judge.slice_drop import judge_slices
 from pytest_quant.judge.uneven import uneven
+from pytest_quant.report.document import Report
+from pytest_quant.report.html import html_of
+from pytest_quant.report.markdown import markdown_of
 from pytest_quant.report.rows import row_of
+from pytest_quant.report.terminal import summary_lines
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 
@@ -71,7 +78,10 @@ def test_what_is_over_the_limit_by_chance_is_told_and_is_no_fail():
     verdict = judge_slices(planted(8, 0, 0, won=(2, 0, 0)), 0.05)
     assert verdict.outcome is PASS
     assert "static drops 6.00 pt on class 0 (98 -> 92 of 100 right)" in verdict.sentence
-    assert "over the limit, but no more than chance explains" in verdict.sentence
+    assert (
+        "100 right), allowed 5.00 pt, the most of 3 slices; that is over the limit, but no more than ch"
+        in (verdict.sentence)
+    )
     assert verdict.evidence["p"] == pytest.approx(3 * 56 / 1024)
     assert verdict.evidence["by_chance"] == ["class 0"]
     assert judge_slices(planted(8, 0, 0), 0.05, alpha=0.02).outcome is FAIL  # 3 / 256 of chance
@@ -186,6 +196,70 @@ def test_names_are_those_that_quant_slices_gives():
     half = planted(0, 30, slices=lambda x, y: [None if each else "day" for each in y])
     verdict = judge_slices(half, 0.05)
     assert (verdict.outcome, verdict.evidence["slices"]) == (PASS, 1)
+
+
+def test_a_loader_that_shuffles_pairs_by_sample():
+    fp32, own, y = classes(0, 30)
+    x = torch.tensor([fp32, own, range(200)], dtype=torch.float32).T
+    data = DataLoader(TensorDataset(x, y), batch_size=7, shuffle=True)
+    recipe = Recipe("custom", build=lambda module: Reads(1, 0.25), quantized=False)
+    subject = Subject(Reads(0, 0.5), "shuffled", eval_data=data, metric=reward(),
+                      slices=lambda x, y: [f"c{label}" for label in y.tolist()])  # fmt: skip
+    variant = open_store(ONE_THREAD).variant(subject, recipe, "static")
+    assert "on slice c1 (100 -> 70 of 100 right)" in judge_slices(variant, 0.05).sentence
+
+
+def test_names_that_steer_or_are_endless_are_made_fit_to_be_shown():
+    names = ["\x1b[31mred", "<script>alert(1)</script>", "a|b\n# head", "=cmd()", "x" * 500]
+    slices = lambda x, y: [names[int(i) % 5] for i in x[:, 2]]  # noqa: E731
+    variant = planted(30, 30, slices=slices)
+    verdict = judge_slices(variant, 0.05)
+    assert "\x1b" not in verdict.sentence
+    assert len(verdict.sentence) < 1000
+    rows = [evaluated(variant.fp32), evaluated(variant)]
+    report = Report(rows=rows, verdicts=[{**verdict.to_dict(), "test": "t.py::t"}])
+    page, text = html_of(report, plots=lambda report: []), markdown_of(report)
+    lines = "\n".join(summary_lines(report, "simple"))
+    assert "<script>alert" not in page + text
+    assert "\x1b" not in page + text + lines
+    assert "x" * 100 not in page + text + lines
+
+
+def test_positions_of_a_sentence_are_sliced_by_name_and_limited_by_their_perplexity():
+    """Of a hundred texts each half has another first token; the head of one is damaged."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(20, 16), torch.nn.Linear(16, 20)).eval()
+    x = torch.randint(2, 20, (100, 6))
+    x[:, 0] = torch.arange(100) % 2
+    y = model(x).argmax(2)
+
+    def damaged(model):
+        model[0].weight.data[1] += 4
+        return model
+
+    variant = toy_variant(
+        Recipe("custom", build=damaged, quantized=False), name="static", model=model,
+        eval_data=[(x, y)], metric=Metric.perplexity(shift=0),
+        slices=lambda x, y: [Start(int(each)) for each in x[:, 0]],
+    )  # fmt: skip
+    verdict = judge_slices(variant, 0.05)
+    assert verdict.outcome is FAIL
+    assert "static rises " in verdict.sentence
+    assert " % on slice Start.OTHER (" in verdict.sentence
+    assert verdict.sentence.partition(", allowed ")[2].startswith(
+        "5 % of FP32's; 50 of its samples"
+    )
+    with pytest.raises(QuantStageError, match="no class numbers, so there are no slices"):
+        judge_slices(
+            toy_variant(model=model, eval_data=[(x, y)], metric=Metric.perplexity(shift=0)), 0.1
+        )
+
+
+class Start(enum.Enum):
+    """The first token of a text."""
+
+    ONE = 0
+    OTHER = 1
 
 
 def test_a_sample_without_a_target_is_in_no_class():

@@ -104,6 +104,18 @@ def test_what_it_writes_into_its_arguments_reaches_nobody():
     assert (set(inputs), targets.tolist()) == ({"x", "length"}, [1, 2, 3])
 
 
+def test_what_it_sets_of_pytorch_is_given_back():
+    before = torch.get_num_threads()
+
+    def sets(x, y):
+        torch.set_num_threads(before + 1)
+        torch.set_default_dtype(torch.float64)
+        return y
+
+    assert names_of(sets, X, Y, 3) == ["0", "1", "2"]
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (before, torch.float32)
+
+
 def test_a_name_that_depends_on_how_often_it_was_asked_for_is_refused():
     count = iter(range(100))
     with pytest.raises(QuantStageError, match="names a sample '0', and '3' when it is asked again"):
