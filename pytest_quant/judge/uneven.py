@@ -32,6 +32,10 @@ class Tested:
 
 def tested(variant: Variant, metric: Metric) -> Tested | None:
     """The slices of an evaluated variant; None where there are none, or where scores are no numbers."""
+    return variant.once(f"slices by {metric.name}", lambda: _tested(variant, metric))
+
+
+def _tested(variant: Variant, metric: Metric) -> Tested | None:
     own, fp32 = variant.evaluation, variant.fp32.evaluation
     found = sliced(own, fp32, metric)
     if found is None or not found.parts or not np.isfinite(found.drop):
