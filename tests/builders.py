@@ -159,6 +159,10 @@ def metric_cells(name="top-1", value=0.95, samples=200, **known):
         "flipped": None,
         "fake_quantized": None,
         "classes": None,
+        "slices": None,
+        "slice_count": None,
+        "sliced_by": None,
+        "worst_flips": None,
     } | known
 
 

@@ -30,6 +30,37 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SliceScore:
+    """A metric on the samples of one slice."""
+
+    name: str = said("As quant_slices gave it, or class 7.")
+    samples: int = said("That have a score.")
+    fp32: float | None = said("FP32's value.")
+    value: float | None
+    drop: float | None = said("Positive where the variant is worse.")
+    lost: int = said("Samples that score worse than in FP32.")
+    won: int = said("Samples that score better.")
+    chance: float | None = said(
+        "That so many are lost by chance: one-sided sign test, Holm over the slices of 30 samples and "
+        "more; null for smaller ones."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlippedSample:
+    """A sample that the variant scores otherwise than FP32."""
+
+    position: int = said("In FP32's pass over the eval data, from 0.")
+    label: int | None = said("Its target, where that is a class number.")
+    fp32_score: float | None = said("By the metric: 1 is right, 0 is wrong.")
+    score: float | None = said("The variant's.")
+    fp32_class: int | None = said("With FP32's highest output; null where outputs name no class.")
+    fp32_output: float | None = said("FP32's highest output, or its one output.")
+    variant_class: int | None
+    variant_output: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricScore:
     """One metric of a variant; ``of`` is None in files that do not tell, which means all samples."""
 
@@ -51,6 +82,20 @@ class MetricScore:
     )
     classes: tuple[ClassScore, ...] | None = said(
         "By class, where targets are class numbers: those that drop most, 1000 at most.",
+        default=None,
+    )
+    slices: tuple[SliceScore, ...] | None = said(
+        "By slice, those of 30 samples and more before the others, that drops most first: 24 at most.",
+        default=None,
+    )
+    slice_count: int | None = said("How many slices there are.", default=None)
+    sliced_by: str | None = said(
+        "What names the slices: quant_slices, or class where that is not given.", default=None
+    )
+
+    worst_flips: tuple[FlippedSample, ...] | None = said(
+        "Samples that flip, those that lose before those that win, the surest wrong answers first: 24 at "
+        "most.",
         default=None,
     )
 
@@ -260,6 +305,10 @@ def _metric(plain: Plain) -> MetricScore:
     known = _known(MetricScore, plain)
     if (classes := known.get("classes")) is not None:
         known["classes"] = tuple(_read(ClassScore, each) for each in classes)
+    if (slices := known.get("slices")) is not None:
+        known["slices"] = tuple(_read(SliceScore, each) for each in slices)
+    if (flips := known.get("worst_flips")) is not None:
+        known["worst_flips"] = tuple(_read(FlippedSample, each) for each in flips)
     if (flipped := known.get("flipped")) is not None:
         known["flipped"] = tuple(flipped)
     return MetricScore(**known)

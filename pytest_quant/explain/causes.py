@@ -115,6 +115,7 @@ def _told(find: Callable[[], _Finding]) -> str:
 TOPICS: dict[str, Topic] = {
     "max_accuracy_drop": inaccurate,
     "min_sqnr": inaccurate,
+    "max_slice_drop": inaccurate,
     "max_flips": inaccurate,
     "min_speedup": _slow,
     "max_size_ratio": _large,

@@ -69,6 +69,8 @@ def worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str:
 def _undecided(verdict: Verdict, variant: Variant) -> list[str]:
     """What would decide: samples, of which too few leave open what a better variant would not close."""
     data = shifted(variant)
+    if verdict.gate == "max_slice_drop":  # which says itself what would decide
+        return [*(data.sentences if data else ())]
     need, seen = verdict.evidence.get("samples_needed"), verdict.evidence.get("samples")
     if verdict.evidence.get("scope") != "population" or seen is None:
         return [*(data.sentences if data else ()), _usual(variant)]

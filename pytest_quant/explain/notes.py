@@ -1,6 +1,7 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
 from pytest_quant.errors import listed
+from pytest_quant.judge.uneven import uneven
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.store.choice import WEIGHED
@@ -70,6 +71,8 @@ def notes_on(variant: Variant) -> list[str]:
             f"{what} keep to 7 bits: on this CPU, which has no VNNI, sums of "
             f"{recipe.engine}'s 8-bit products would saturate"
         )
+    if evaluation is not None and (note := uneven(variant)) is not None:
+        notes.append(note)
     gain = variant.measured("format_gain")
     if gain is not None and gain > NOTEWORTHY_GAIN:
         notes.append(f"FP32 itself is {gain:.2f}x as fast in channels_last as given")

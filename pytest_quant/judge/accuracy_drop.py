@@ -20,6 +20,7 @@ from pytest_quant.judge.population import Bound, bound_drop
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
+from pytest_quant.subject.positives import Precision, Recall
 from pytest_quant.variant.evaluation import flipped, has_flips, worst_change
 from pytest_quant.variant.variant import Variant
 
@@ -149,7 +150,9 @@ def _on_the_set(variant: Variant, asked: _Asked) -> Verdict:
     elif (worst := worst_change(own, fp32, metric)) is not None:
         evidence["worst"] = rise_of(worst) if metric.unit == "perplexity" else worst
     outcome = Outcome.PASS if drop <= asked.limit(before) else Outcome.FAIL
-    change = _change(variant, metric, before, after, drop, len(own))
+    is_recall = isinstance(metric.fn, Recall)
+    samples = f"{len(own.known(metric.name))} positive of {len(own)}" if is_recall else len(own)
+    change = _change(variant, metric, before, after, drop, samples)
     return asked.verdict(
         variant,
         outcome,
@@ -165,7 +168,7 @@ def _in_the_population(variant: Variant, asked: _Asked, alpha: float, verdict: V
     relative = asked.relative and metric.unit != "perplexity"
     margin = math.log1p(asked.max_drop) if metric.unit == "perplexity" else asked.max_drop
     bound = bound_drop(variant, metric, margin, relative, alpha)
-    proven = _bounded(metric, bound, relative, alpha, len(variant.evaluation))
+    proven = _bounded(metric, bound, relative, alpha, len(variant.evaluation.known(metric.name)))
     evidence = {
         "scope": "population",
         "alpha": alpha,
@@ -253,14 +256,18 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
     """FP32's and the variant's value on the whole set, without rounding where scores allow it."""
     own, fp32 = variant.evaluation, variant.fp32.evaluation
     if metric.name not in own.scores:
-        return Fraction(fp32.values[metric.name]), Fraction(own.values[metric.name])
+        before, after = (Fraction(each.values[metric.name]) for each in (fp32, own))
+        if isinstance(metric.fn, Precision):  # two counts of samples, which a float's ratio tells
+            return before.limit_denominator(len(fp32)), after.limit_denominator(len(own))
+        return before, after
     return exact_mean(fp32.scores[metric.name]), exact_mean(own.scores[metric.name])
 
 
-def check_drop_limit(metric: Metric, max_drop: float) -> None:
+def check_drop_limit(metric: Metric, max_drop: float, name: str = "max_drop") -> None:
+    """Refuse a drop of all that there is, which every variant holds."""
     if metric.unit == "fraction" and max_drop >= 1:
         raise ValueError(
-            f"max_drop is {max_drop!r} for {terminal_safe(metric.name)}, a metric in fractions: 0.01 is "
+            f"{name} is {max_drop!r} for {terminal_safe(metric.name)}, a metric in fractions: 0.01 is "
             "one point"
         )
 
@@ -282,7 +289,7 @@ def _change(
     before: Fraction,
     after: Fraction,
     drop: Fraction,
-    samples: int,
+    samples: int | str,
 ) -> str:
     verb = "drops" if metric.higher_is_better else "rises"  # for the worse
     if drop < 0:

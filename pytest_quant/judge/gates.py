@@ -14,6 +14,7 @@ from pytest_quant.judge.flips import judge_flips
 from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.judge.size_limit import judge_int8_share, judge_size
+from pytest_quant.judge.slice_drop import MIN_SAMPLES, judge_slices
 from pytest_quant.judge.speed_cell import cell_of
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.sqnr_limit import judge_sqnr
@@ -208,15 +209,64 @@ def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdic
     return _conclude(judge_flips(variant, limit))
 
 
+def assert_max_slice_drop(
+    variant: Variant,
+    max_drop: float | None = None,
+    *,
+    min_samples: int = MIN_SAMPLES,
+    metric: str | None = None,
+    scope: str = "dataset",
+    alpha: float = 0.01,
+) -> Verdict:
+    """No slice of the eval set (class, camera, language, ...) drops by more than `max_drop` from FP32.
+
+    Slices are what the fixture `quant_slices` names, by default the classes. In scope ``dataset`` a slice
+    FAILs where its drop is over the limit and a one-sided exact sign test on its samples that score
+    differently tells it from no loss, with Holm's correction over the slices: of many slices, some drop
+    by chance. What is over the limit by no more than chance is told, and is no FAIL.
+
+    Sources: Holm, Scandinavian Journal of Statistics 6 (1979) 65-70; McNemar, Psychometrika 12 (1947)
+    153-157, and Dixon and Mood, JASA 41 (1946) 557-566, for the sign test.
+
+    Args:
+        variant: what a fixture such as `quant_static` gave.
+        max_drop: in the metric's unit: 0.05 is five points of accuracy.
+        min_samples: of a slice that is judged, from 1 on; smaller ones are told. Where all are smaller,
+            the verdict is INCONCLUSIVE.
+        metric: which one, when `quant_metric` gives several; default the first.
+        scope: ``dataset``: the eval set as given; ``population``: all inputs of which each slice is a
+            random sample. There a slice FAILs whose loss beyond the limit is proven, by Holm's
+            procedure; PASS is where each slice is proven to hold it; all else is INCONCLUSIVE.
+        alpha: probability that any slice FAILs by chance; in the population also of a wrong PASS; up to
+            0.05.
+
+    Returns:
+        The Verdict, with the worst slice, its counts and the slices that were too small as evidence.
+
+    Raises:
+        AssertionError: a slice loses more; the first sentence names the worst one, its counts and drop.
+        QuantStageError: there are no slices, or the metric does not score each sample.
+        TypeError, ValueError: a wrong argument; says what is allowed.
+    """
+    __tracebackhide__ = hidden
+    check_variant(variant, "assert_max_slice_drop")
+    limit = _limit("max_slice_drop", max_drop, "assert_max_slice_drop(variant, 0.05)")
+    return _conclude(
+        judge_slices(
+            variant, limit, min_samples=min_samples, metric=metric, scope=scope, alpha=alpha
+        )
+    )
+
+
 def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
     """All limits at once: all are evaluated and reported, then one failure names those breached.
 
     Args:
         variant: what a fixture such as `quant_static` gave.
         limits: ``max_accuracy_drop``, ``min_speedup``, ``max_size_ratio``, ``max_size_mb``,
-            ``min_int8_share``, ``min_sqnr``, ``max_flips``, and those of the repo's own gates
-            (`pytest_quant_gates`); to these are added the limits of marker, command line and ini
-            that the call does not name, then those that own gates have by themselves.
+            ``min_int8_share``, ``min_sqnr``, ``max_slice_drop``, ``max_flips``, and those of the
+            repo's own gates (`pytest_quant_gates`); to these are added the limits of marker, command
+            line and ini that the call does not name, then those that own gates have by themselves.
 
     Returns:
         A Verdict for each limit.
@@ -264,6 +314,7 @@ _JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
     "max_size_mb": lambda variant, limit: judge_size(variant, mb=limit),
     "min_int8_share": judge_int8_share,
     "min_sqnr": judge_sqnr,
+    "max_slice_drop": judge_slices,
     "max_flips": judge_flips,
 }
 

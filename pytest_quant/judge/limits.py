@@ -39,6 +39,9 @@ LIMITS: Mapping[str, Limit] = {
     "max_size_mb": Limit("MB of 10**6 bytes", shown="{:.4g} MB".format),
     "min_int8_share": Limit("a share of the parameters in [0, 1]", 1.0, shown=per_cent),
     "min_sqnr": Limit("decibels from 0 on", shown="{:.4g} dB".format),
+    "max_slice_drop": Limit(
+        "a fraction from 0 to below 1 (0.05 is five points), or raw units of a raw metric"
+    ),
     "max_flips": Limit("a share of the samples in [0, 1]", 1.0, shown=per_cent),
 }
 

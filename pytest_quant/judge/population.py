@@ -91,7 +91,7 @@ def bound_drop(
         margin = 0.0
     else:
         differences, margin = sign * (before - after), max_drop
-    differences = _of_inputs(differences, which)
+    differences = of_inputs(differences, which)
     are_hits = not relative and ((scores == 0) | (scores == 1)).all()
     if is_bounded and are_hits and np.isin(differences, (-1, 0, 1)).all():
         return _of_hits(differences, margin, alpha, metric)
@@ -100,7 +100,7 @@ def bound_drop(
     return _of_unbounded(differences, margin, alpha)
 
 
-def _of_inputs(differences: Any, which: Any) -> Any:
+def of_inputs(differences: Any, which: Any) -> Any:
     """One difference for each distinct input, the mean of its copies', since copies prove nothing more."""
     _, index, copies = np.unique(which, return_inverse=True, return_counts=True)
     return differences if len(copies) == len(which) else np.bincount(index, differences) / copies

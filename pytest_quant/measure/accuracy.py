@@ -15,6 +15,7 @@ from pytest_quant.measure.overlap import refuse_overlap
 from pytest_quant.measure.scored import ScoredBatch, Scoring, score_batch
 from pytest_quant.subject.batches import count_of, each_batch
 from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.positives import Precision, Recall
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.score_range import out_of_range, refused_range
 from pytest_quant.subject.scoring import computed, fresh, gather
@@ -106,7 +107,7 @@ def _one_pass(
                 size = len(batch.scores.samples)
                 first = Probe((batch.outputs,), (batch.targets,), (size,))
                 known = [first.scored(metric) for metric in metrics]
-            gathered.add(batch.scores, batch.labels)
+            gathered.add(batch.scores, batch.labels, batch.slices, batch.answers)
             for metric, accumulator in accumulators:
                 gather(metric, accumulator, batch.outputs, batch.targets)
             advance(1)
@@ -142,19 +143,42 @@ def _refuse_values(variant: Variant, fp32: Evaluation) -> None:
     for metric in variant.admitted.metrics:
         scores = fp32.scores.get(metric.name)
         unscored = 0 if scores is None else len(scores) - len(counted(scores))
+        _refuse_without_positives(metric, fp32)
         if unscored == len(fp32):
             raise QuantStageError(
                 "evaluate",
                 f"no sample of quant_eval_data has a target that counts for metric {metric.name}; all "
                 f"are {metric.fn.ignore_index}.",
             )
-        if unscored:
+        if unscored and isinstance(metric.fn, Recall):
+            variant.notes.append(
+                f"{metric.name} is of the {len(fp32) - unscored:,} positive samples of {len(fp32):,}"
+            )
+        elif unscored:
             variant.notes.append(
                 f"{unscored:,} of {len(fp32):,} samples have no target that counts for {metric.name}, "
                 "so they have no score"
             )
         if (strange := out_of_range(metric, fp32.known(metric.name))) is not None:
             raise refused_range(metric, strange)
+
+
+def _refuse_without_positives(metric: Metric, fp32: Evaluation) -> None:
+    """Recall needs positive samples, and precision samples that FP32 finds."""
+    if isinstance(metric.fn, Recall) and not len(fp32.known(metric.name)):
+        what = f"no sample of quant_eval_data is positive, target {metric.fn.naming.positive}"
+    elif isinstance(metric.fn, Precision) and not fp32.values[metric.name]:
+        what = (
+            "FP32 names no sample positive that is, so either quant_eval_data has no positive samples, "
+            f"target {metric.fn.naming.positive}, or it finds none"
+        )
+    else:
+        return
+    raise QuantStageError(
+        "evaluate",
+        f"{metric.name} says nothing here: {what}. Put positive samples into quant_eval_data, or say "
+        "which class or threshold is meant in quant_metric.",
+    )
 
 
 def _computed(metric: Metric, accumulator: Any, is_broken: bool) -> float:

@@ -7,12 +7,14 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.measure.finite import irregular
+from pytest_quant.subject.answers import answers_of
 from pytest_quant.subject.batches import on_cpu, size_of, unpack
 from pytest_quant.subject.counted import check_samples
 from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.scratch import Scratch
+from pytest_quant.subject.slices import names_of
 from pytest_quant.subject.subject import Subject, forward
 from pytest_quant.variant.evaluation import BatchScores, class_numbers
 from pytest_quant.variant.variant import Variant
@@ -52,12 +54,17 @@ class ScoredBatch:
         labels: [n] int64; None where targets are no class numbers.
         outputs, targets: that the scores are of; None where they were left behind, since no metric
             gathers them.
+        slices: [n] the name of each sample's slice; None where they are not named, as of all but FP32,
+            with whose samples the others' are paired.
+        answers: as `answers_of`; None where outputs are no answers.
     """
 
     scores: BatchScores
     labels: Any
     outputs: Any = None
     targets: Any = None
+    slices: list[str | None] | None = None
+    answers: Any = None
 
 
 def score_batch(
@@ -87,8 +94,18 @@ def score_batch(
     check_samples(inputs, targets)
     outputs = forward(scoring.subject, model, inputs, who, scratch=scratch)
     scores = _scores(scoring.metrics, inputs, targets, outputs, scoring.is_fp32)
-    kept = (outputs, targets) if whole or scoring.gathers else (None, None)
-    return ScoredBatch(scores, class_numbers(targets), *kept)
+    slices, own = None, scoring.subject.slices
+    if own is not None and scoring.is_fp32:
+        slices = names_of(own, inputs, targets, size_of(inputs))
+    kept = whole or scoring.gathers
+    return ScoredBatch(
+        scores,
+        class_numbers(targets),
+        outputs=outputs if kept else None,
+        targets=targets if kept else None,
+        slices=slices,
+        answers=answers_of(outputs, targets, size_of(inputs)),
+    )
 
 
 def _scores(

@@ -90,6 +90,14 @@ def quant_latency_inputs() -> Any:
 
 
 @pytest.fixture(scope="session")
+def quant_slices() -> Any:
+    """Override: callable(inputs, targets) -> a name for each sample of a batch, such as its camera or
+    language, by which losses are told and gated; None for a sample that is in no slice; default: the
+    class, where targets are class numbers."""
+    return None
+
+
+@pytest.fixture(scope="session")
 def _quant_switch(pytestconfig: pytest.Config) -> Any:
     """The run's session, or a skip; named first by each variant, so that no input is built."""
     run = pytestconfig.stash.get(RUN, None)
@@ -104,6 +112,7 @@ def _quant_inputs(
     quant_batch: Any,
     quant_forward: Any,
     quant_latency_inputs: Any,
+    quant_slices: Any,
 ) -> None:
     """What every variant depends on, so that a test's parameters of these reach it."""
 

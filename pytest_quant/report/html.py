@@ -10,12 +10,16 @@ from pytest_quant.baseline.row import Row
 from pytest_quant.report.choices import shown_choices
 from pytest_quant.report.document import Report
 from pytest_quant.report.durations import STAGES
+from pytest_quant.report.flips import HEADS as FLIP_HEADS
+from pytest_quant.report.flips import flip_tables
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.latency_grid import HEADS as GRID_HEADS
 from pytest_quant.report.latency_grid import grid_lines
 from pytest_quant.report.losses import losses_of
 from pytest_quant.report.plots.models import ModelPlots, plots_of
 from pytest_quant.report.ship import Answer, may_ship, may_ship_each, model_answers
+from pytest_quant.report.slices import HEADS as SLICE_HEADS
+from pytest_quant.report.slices import slice_tables
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
 from pytest_quant.report.text import MOST_NAME, clipped, printable
@@ -66,6 +70,8 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
     heads, lines, left_out = _table(report)
     gates, notes_ = gates_of(report), list(notes(report))
     losses, losses_left_out = losses_of(report)
+    slices, slices_left_out = slice_tables(report)
+    flips, flips_left_out = flip_tables(report)
     names, who, choices = report.model_names(), _who(report), shown_choices(report)
     grid = grid_lines(report)
     recipes = [row for row in report.rows if row.recipe]
@@ -87,6 +93,12 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         models_unplotted=max(0, len(names) - len(drawn)) if drawn else 0,
         gates=gates[:MOST_LINES],
         gates_left_out=max(0, len(gates) - MOST_LINES),
+        slices=slices,
+        slices_left_out=slices_left_out,
+        slice_heads=SLICE_HEADS,
+        flips=flips,
+        flips_left_out=flips_left_out,
+        flip_heads=FLIP_HEADS,
         losses=losses,
         losses_left_out=losses_left_out,
         as_markup=_as_markup,

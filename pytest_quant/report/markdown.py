@@ -11,6 +11,7 @@ from pytest_quant.report.frame import frame_of
 from pytest_quant.report.latency_grid import grid_in_markdown, grid_lines
 from pytest_quant.report.plots.points import is_number
 from pytest_quant.report.ship import Answer, MayShip, may_ship
+from pytest_quant.report.slices import slice_lines
 from pytest_quant.report.table import attention_first, table_of
 from pytest_quant.report.terminal import header, notes, remedy_text
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, in_markdown
@@ -31,7 +32,7 @@ REST = "... and {} more in report.json"
 def markdown_of(report: Report) -> str:
     """The page: whether the models may ship and why, the table, a line for each gate, notes."""
     ship, frame, gates = may_ship(report), frame_of(report), gates_of(report)
-    why, said = _reasons(ship), list(notes(report))
+    why, said = _reasons(ship), [*slice_lines(report), *notes(report)]
     chosen = [f"{model}: {text}" for model, text in shown_choices(report)]
     causes = [_cause(each) for each in explained_of(report) if each.failed]
     grid = grid_lines(report)

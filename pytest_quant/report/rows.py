@@ -5,15 +5,27 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_quant.baseline.packing import fingerprint_of
-from pytest_quant.baseline.row import ClassScore, EvalSet, Latency, MetricScore, Row, TimedCell
+from pytest_quant.baseline.row import (
+    ClassScore,
+    EvalSet,
+    FlippedSample,
+    Latency,
+    MetricScore,
+    Row,
+    SliceScore,
+    TimedCell,
+)
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.accuracy_drop import exact_values
 from pytest_quant.judge.speedup import shown_interval
+from pytest_quant.judge.uneven import tested
 from pytest_quant.machine.cell import Cell
 from pytest_quant.report import explained
+from pytest_quant.subject.answers import CLASS, OUTPUT
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import perplexity_of, rise_of
 from pytest_quant.variant.evaluation import Evaluation, by_class, flipped, has_flips
+from pytest_quant.variant.flips import worst_flips
 from pytest_quant.variant.kept import KEPT
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.rounds import Pair
@@ -21,6 +33,8 @@ from pytest_quant.variant.variant import Variant
 
 MOST_IDS = 1000  # of flipped samples that a report lists
 MOST_CLASSES = 1000
+MOST_SLICES = 24
+MOST_FLIPS = 24  # that are shown with both outputs
 
 
 def row_of(variant: Variant) -> Row:
@@ -73,8 +87,11 @@ def _metrics(variant: Variant) -> list[MetricScore]:
             if metric.name in evaluation.scores and has_flips(metric):
                 ids = flipped(evaluation, variant.fp32.evaluation, metric.name)
                 known |= {"flips": len(ids), "flipped": tuple(ids[:MOST_IDS])}
+                known["worst_flips"] = _flips(variant, metric)
         if not any(each.classes for each in found):
             known["classes"] = _classes(variant, metric) or None
+        if not variant.is_fp32 and not any(each.slices for each in found):
+            known |= _slices(variant, metric)
         found.append(replace(score, **known))
     return found
 
@@ -93,6 +110,60 @@ def _classes(variant: Variant, metric: Metric) -> tuple[ClassScore, ...]:
         )
         for label, samples, value, drop in sorted(worst)
     )
+
+
+def _flips(variant: Variant, metric: Metric) -> tuple[FlippedSample, ...]:
+    """The samples whose score differs, with what both models say of them."""
+    own, fp32 = variant.evaluation, variant.fp32.evaluation
+    return tuple(
+        FlippedSample(
+            position=int(fp32.order[index]),
+            label=None if fp32.labels is None else int(fp32.labels[index]),
+            fp32_score=float(fp32.scores[metric.name][index]),
+            score=float(own.scores[metric.name][index]),
+            fp32_class=_said(fp32, index)[0],
+            fp32_output=_said(fp32, index)[1],
+            variant_class=_said(own, index)[0],
+            variant_output=_said(own, index)[1],
+        )
+        for index in worst_flips(own, fp32, metric, MOST_FLIPS)
+    )
+
+
+def _said(evaluation: Evaluation, index: int) -> tuple[int | None, float | None]:
+    """The class that a model names, and its output."""
+    if evaluation.answers is None:
+        return None, None
+    named, output = evaluation.answers[index, CLASS], float(evaluation.answers[index, OUTPUT])
+    return None if math.isnan(named) else int(named), None if math.isnan(output) else output
+
+
+def _slices(variant: Variant, metric: Metric) -> dict[str, Any]:
+    """The metric by slice, those that drop most."""
+    found = tested(variant, metric)
+    if found is None:
+        return {}
+    logarithms = metric.unit == "perplexity"
+    scores = tuple(
+        SliceScore(
+            name=part.name,
+            samples=len(part),
+            fp32=_value(part.before, logarithms),
+            value=_value(part.after, logarithms),
+            drop=rise_of(part.drop) if logarithms else part.drop,
+            lost=part.lost,
+            won=part.won,
+            chance=chance,
+        )
+        for part, chance in found.worst_first[:MOST_SLICES]
+    )
+    count = len(found.sliced.parts)
+    return {"slices": scores, "slice_count": count, "sliced_by": found.sliced.by}
+
+
+def _value(scores: Any, logarithms: bool) -> float:
+    mean = float(scores.mean())
+    return perplexity_of(mean) if logarithms else mean
 
 
 def _eval_set(variant: Variant) -> EvalSet | None:

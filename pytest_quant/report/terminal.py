@@ -11,6 +11,7 @@ from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.latency_grid import grid_of
 from pytest_quant.report.ship import may_ship
+from pytest_quant.report.slices import slice_lines
 from pytest_quant.report.table_fit import terminal_table
 from pytest_quant.report.text import clipped, printable
 from pytest_quant.report.told import Told
@@ -41,6 +42,8 @@ def summary_lines(report: Report, format: str, told: Told | None = None) -> Iter
         yield from ("", *grid.splitlines(), "")
     for remark in remarks(report, told):
         yield from fitted(printable(remark))
+    for line in slice_lines(report):
+        yield from fitted(line)
     yield from explanations(report)
     yield from choices(report)
 

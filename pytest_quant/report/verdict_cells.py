@@ -9,6 +9,7 @@ from pytest_quant.judge.limits import LIMITS
 from pytest_quant.judge.verdict import clause_of
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import endings, is_expected
+from pytest_quant.report.text import clipped
 from pytest_quant.subject.perplexity import perplexity_of
 from pytest_quant.variant.key import RowKey
 from pytest_quant.variant.measurements import MB
@@ -123,6 +124,9 @@ def _parts(known: dict[str, Any], unit: str) -> Iterator[str]:
             yield f"{words} {ends[0]:.3g} to {ends[1]:.3g}"
     if isinstance(known.get("method"), str):
         yield known["method"]
+    if isinstance(known.get("slices"), int):
+        worst = f", worst {clipped(known['slice'])}" if isinstance(known.get("slice"), str) else ""
+        yield f"{known['slices']:,} slices{worst}"
     if isinstance(known.get("rounds"), int):
         yield f"{known['rounds']} rounds"
     if _are_numbers(known.get("ms"), known.get("fp32_ms")):

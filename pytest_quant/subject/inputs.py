@@ -40,6 +40,7 @@ INPUTS = (
     Input("quant_batch"),
     Input("quant_forward"),
     Input("quant_latency_inputs"),
+    Input("quant_slices"),
 )
 FIXTURES = {each.fixture: each for each in INPUTS}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_quant.subject.perplexity import Nll, perplexity_of, rise_of
+from pytest_quant.subject.positives import Naming, Precision, Recall
 from pytest_quant.subject.top_k import TopK
 
 UNITS = ("fraction", "raw", "perplexity")
@@ -71,7 +72,7 @@ class Metric:
     @property
     def is_ours(self) -> bool:
         """Whether it is one of those below, whose direction and unit need no proof."""
-        return isinstance(self.fn, TopK | Nll)
+        return isinstance(self.fn, TopK | Nll | Recall | Precision)
 
     @classmethod
     def top_k(cls, k: int = 1, *, ignore_index: int = -100) -> "Metric":
@@ -116,6 +117,69 @@ class Metric:
         nll = Nll(ignore_index, None if shift is None else int(shift))
         return cls(nll, "perplexity", higher_is_better=False, unit="perplexity")
 
+    @classmethod
+    def recall(cls, positive: int = 1) -> "Metric":
+        """Recall: the share of the positive samples that the model finds, by its highest output.
+
+        Outputs are of shape [batch, classes], targets of shape [batch]. It is a mean over the positive
+        samples, so that models are compared sample by sample, and ``max_drop=0.005`` lets misses rise by
+        half a point. Target -100 does not count.
+
+        Args:
+            positive: the class that is to be found.
+
+        Raises:
+            ValueError: positive is no whole number from 0.
+        """
+        naming = _naming("Metric.recall", positive=positive)
+        return cls(Recall(naming), _of_class("recall", positive), **_SHARE)
+
+    @classmethod
+    def recall_at(cls, threshold: float) -> "Metric":
+        """Recall of a model with one output a sample, which is positive from this threshold on.
+
+        Outputs are of shape [batch] or [batch, 1], targets 0 and 1 of either shape; target -100 does
+        not count.
+
+        Args:
+            threshold: in the unit of the outputs: 0.0 of logits is 0.5 of probabilities.
+
+        Raises:
+            ValueError: threshold is no finite number.
+        """
+        naming = _naming("Metric.recall_at", threshold=threshold)
+        return cls(Recall(naming), f"recall at {threshold:g}", **_SHARE)
+
+    @classmethod
+    def precision(cls, positive: int = 1) -> "Metric":
+        """Precision: the share of the samples that the model names positive that are, as `recall`.
+
+        It is a ratio of two counts that both depend on the model. So it is judged on the eval set as a
+        whole, exactly, and not sample by sample: there are no flips of it, no slices and no population.
+        It is 0 of a variant that names none positive.
+
+        Args:
+            positive: the class that is to be found.
+
+        Raises:
+            ValueError: positive is no whole number from 0.
+        """
+        naming = _naming("Metric.precision", positive=positive)
+        return cls(Precision(naming), _of_class("precision", positive), **_SHARE)
+
+    @classmethod
+    def precision_at(cls, threshold: float) -> "Metric":
+        """Precision of a model with one output a sample, as `recall_at`.
+
+        Args:
+            threshold: in the unit of the outputs: 0.0 of logits is 0.5 of probabilities.
+
+        Raises:
+            ValueError: threshold is no finite number.
+        """
+        naming = _naming("Metric.precision_at", threshold=threshold)
+        return cls(Precision(naming), f"precision at {threshold:g}", **_SHARE)
+
     def shown(self, value: float) -> str:
         """A value for people: ``98.52 %`` or ``0.1234``."""
         if self.unit == "perplexity":
@@ -132,6 +196,22 @@ class Metric:
             return f"{100 * abs(rise_of(change)):.2f} %"
         amount = abs(change)
         return f"{amount:.4g}" if self.unit == "raw" else f"{100 * amount:.2f} pt"
+
+
+_SHARE: dict[str, Any] = {"higher_is_better": True, "unit": "fraction"}
+
+
+def _naming(who: str, **given: Any) -> Naming:
+    if "threshold" in given and given["threshold"] is None:
+        raise ValueError(f"{who}: threshold is None; a number is meant, in the unit of the outputs")
+    try:
+        return Naming(**given)
+    except ValueError as error:
+        raise ValueError(f"{who}: {error}") from None
+
+
+def _of_class(name: str, positive: int) -> str:
+    return name if positive == 1 else f"{name} of class {positive}"
 
 
 def metrics_from(given: Any) -> tuple[Metric, ...]:

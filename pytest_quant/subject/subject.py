@@ -29,6 +29,7 @@ from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.scratch import Scratch
 from pytest_quant.subject.singles import TOGETHER
+from pytest_quant.subject.slices import check_names
 from pytest_quant.subject.trust import enough, trusted
 
 
@@ -53,6 +54,7 @@ class Subject:
         batch: callable(batch) -> (inputs, targets).
         forward: callable(model, inputs) -> outputs.
         latency_inputs: inputs of one timed call; default: the first eval batch.
+        slices: callable(inputs, targets) -> a name for each sample of a batch; default: its class.
         where: the folder, file or class that this model belongs to; tells namesakes apart.
         ids: of the parameters of its inputs; tells namesakes apart too.
         identities: of fields whose value is given anew each time, what tells whether it is the same;
@@ -71,6 +73,7 @@ class Subject:
     batch: Any = field(default=None, kw_only=True)
     forward: Any = field(default=None, kw_only=True)
     latency_inputs: Any = field(default=None, kw_only=True)
+    slices: Any = field(default=None, kw_only=True)
     where: str = field(default="", kw_only=True)
     ids: str = field(default="", kw_only=True)
     identities: Mapping[str, Hashable] = field(default_factory=dict, kw_only=True)
@@ -155,6 +158,7 @@ def admit(subject: Subject) -> Admitted:
         notes.append(f"quant_eval_data gives {', '.join(other)} inputs; they are cast to float32")
     check_samples(inputs, targets)
     check_form(inputs, subject.forward)
+    check_names(subject.slices, inputs, targets, size_of(inputs))
     with torch.inference_mode():
         outputs = _first_outputs(subject, module, inputs)
         again = unshared(

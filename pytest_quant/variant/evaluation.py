@@ -51,6 +51,11 @@ class Evaluation:
         majority_rate: share of the commonest class, when targets are class numbers.
         fake_quantized: QAT: metric name -> value before conversion; None where that took too long.
         labels: [n] int64, the class of each sample; None when targets are no class numbers.
+        slices: of FP32: [n] int64, each the index of a name, -1 for a sample in no slice; None where
+            nobody names slices.
+        slice_names: of the slices.
+        answers: [n, 3] float64, what the model says of each sample, as `answers_of` gives it; None where
+            its outputs are no answers.
         passed: a digest of all samples in the order of the pass, and of the batches' sizes.
     """
 
@@ -66,6 +71,9 @@ class Evaluation:
     fake_quantized: dict[str, float] | None = None
     labels: np.ndarray[Any, Any] | None = None
     passed: bytes = b""
+    slices: np.ndarray[Any, Any] | None = None
+    slice_names: tuple[str, ...] = ()
+    answers: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -109,6 +117,9 @@ class Gathered:
         self._inputs: dict[bytes, int] = {}
         self._which_input = array("q")
         self._labels = array("q")
+        self._slices = array("q")
+        self._slice_names: dict[str, int] = {}
+        self._answers = array("d")
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -118,8 +129,15 @@ class Gathered:
         """Whether outputs of any sample were not finite."""
         return any(self._irregular)
 
-    def add(self, batch: BatchScores, labels: "np.ndarray[Any, Any] | None" = None) -> None:
-        """One more batch; `labels` are its classes, in its order."""
+    def add(
+        self,
+        batch: BatchScores,
+        labels: "np.ndarray[Any, Any] | None" = None,
+        slices: Iterable[str | None] | None = None,
+        answers: "np.ndarray[Any, Any] | None" = None,
+    ) -> None:
+        """One more batch; `labels` are its classes, `slices` the names of its slices and `answers` what
+        the model says, in its order."""
         self._sizes.append(len(batch.samples))
         self._passed.add(batch.samples)
         self._samples.extend(batch.samples)
@@ -134,11 +152,17 @@ class Gathered:
             self._means[name].append(float(np.mean(given)))
         if labels is not None:
             self._labels.frombytes(labels.astype(np.int64).tobytes())
+        if answers is not None:
+            self._answers.frombytes(answers.tobytes())
+        names = self._slice_names
+        for slice_ in () if slices is None else slices:
+            self._slices.append(-1 if slice_ is None else names.setdefault(slice_, len(names)))
 
     def evaluation(self, computed: dict[str, float]) -> Evaluation:
         """All batches, with the values of the metrics that gather batches themselves."""
         samples = np.array(numbered(self._samples), dtype="S24")
         order = np.argsort(samples, kind="stable")
+        answers = np.array(self._answers).reshape(-1, 3)
         labels = np.array(self._labels) if len(self._labels) == len(self) > 0 else None
         scores: dict[str, np.ndarray[Any, Any]] = {}
         values = dict(computed)
@@ -162,6 +186,9 @@ class Gathered:
             majority_rate=majority_rate(labels),
             labels=None if labels is None else labels[order],
             passed=self._passed.digest(),
+            slices=np.array(self._slices)[order] if len(self._slices) == len(self) > 0 else None,
+            slice_names=tuple(self._slice_names),
+            answers=answers[order] if len(answers) == len(self) > 0 else None,
         )
 
 

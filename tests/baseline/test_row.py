@@ -9,12 +9,27 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 import pytest
 from builders import latency_cells, measured_rows, metric_cells, plain_row
 
-from pytest_quant.baseline.row import ClassScore, Latency, MetricScore, Row, kept
+from pytest_quant.baseline.row import (
+    ClassScore,
+    FlippedSample,
+    Latency,
+    MetricScore,
+    Row,
+    SliceScore,
+    kept,
+)
 from pytest_quant.report.schema import schema
 from pytest_quant.variant.key import ModelKey, RowKey
 from pytest_quant.variant.measurements import Int8Share, Size
 
-DEFINED = {"row": Row, "metric": MetricScore, "class": ClassScore, "latency": Latency}
+DEFINED = {
+    "row": Row,
+    "metric": MetricScore,
+    "class": ClassScore,
+    "slice": SliceScore,
+    "flip": FlippedSample,
+    "latency": Latency,
+}
 DEFINED |= {"size": Size, "share": Int8Share}
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 

@@ -51,6 +51,7 @@ GIVEN = {
     "quant_batch": ("lambda batch: batch", "dynamic", False),
     "quant_forward": ("lambda model, inputs: model(inputs)", "dynamic", False),
     "quant_latency_inputs": ("batches(4)[0][0]", "dynamic", False),
+    "quant_slices": ("lambda inputs, targets: targets % 2", "dynamic", False),
     "quant_calibration_data": ("batches(3)", "static", True),
     "quant_train_data": ("batches(2)", "qat", True),
     "quant_loss": ("torch.nn.functional.cross_entropy", "qat", True),

@@ -120,9 +120,9 @@ def test_size_takes_exactly_one_of_ratio_and_mb(given, dynamic):
 def test_an_unknown_limit_is_refused_with_those_that_are_known(dynamic):
     with pytest.raises(
         TypeError,
-        match=r"unknown limit 'max_drop' \(did you mean max_accuracy_drop\?\); allowed: max_acc",
+        match=r"unknown limit 'max_acc_drop' \(did you mean max_accuracy_drop\?\); allowed: max_acc",
     ):
-        assert_gates(dynamic, max_drop=0.01)
+        assert_gates(dynamic, max_acc_drop=0.01)
     with pytest.raises(TypeError, match="assert_gates was given no limit"):
         assert_gates(dynamic)
 

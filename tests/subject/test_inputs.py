@@ -52,7 +52,7 @@ def test_quant_variant_asks_for_the_inputs_of_every_kind_only():
     ],
 )
 def test_a_kind_depends_on_what_it_needs_and_on_what_all_need(kind, fields):
-    base = {"model", "eval_data", "metric", "batch", "forward", "latency_inputs"}
+    base = {"model", "eval_data", "metric", "batch", "forward", "latency_inputs", "slices"}
     assert {each.field for each in subject().inputs(kind)} == base | fields
     assert len(subject().identity(kind)) == len(base | fields)
 

@@ -19,6 +19,7 @@ HELPERS = {
     "max_size_ratio": ("assert_max_size", "ratio="),
     "max_size_mb": ("assert_max_size", "mb="),
     "min_int8_share": ("assert_min_int8_share", ""),
+    "max_slice_drop": ("assert_max_slice_drop", ""),
     "max_flips": ("assert_max_flips", ""),
     "min_sqnr": ("assert_min_sqnr", ""),
 }

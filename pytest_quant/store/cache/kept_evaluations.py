@@ -10,7 +10,7 @@ import torch
 from pytest_quant.variant.evaluation import Evaluation
 
 TEXTS = {"samples": "S24", "outputs": "S16", "irregular": "S24"}
-NUMBERS = ("order", "which_input", "labels")
+NUMBERS = ("order", "which_input", "labels", "slices", "answers")
 PLAIN = ("values", "majority_rate", "fake_quantized")
 
 
@@ -21,6 +21,7 @@ def evaluation_as_entry(evaluation: Evaluation, notes: list[str]) -> dict[str, A
     arrays["inputs"] = np.array(sorted(evaluation.inputs), dtype="S16")
     known = {name: getattr(evaluation, name) for name in PLAIN}
     known |= {"passed": evaluation.passed.hex(), "notes": notes}
+    known |= {"slice_names": evaluation.slice_names}
     return {
         "known": json.dumps(known),
         "arrays": {k: _as_tensor(v) for k, v in arrays.items() if v is not None},
@@ -42,6 +43,7 @@ def evaluation_of_entry(content: Mapping[str, Any]) -> tuple[Evaluation, list[st
             if name.startswith("scores ")
         },
         passed=bytes.fromhex(known["passed"]),
+        slice_names=tuple(known.get("slice_names", ())),
     )
     return evaluation, known["notes"]
 

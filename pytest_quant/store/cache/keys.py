@@ -118,7 +118,10 @@ class Keys:
             NotKept: says why.
         """
         shared = self.evaluated(variant.admitted, data)
-        return _key("evaluation", [shared, (build or "").encode(), state_of(variant)])
+        parts = [shared, (build or "").encode(), state_of(variant)]
+        if variant.is_fp32 and variant.subject.slices is not None:  # which FP32's alone holds
+            parts.append(self._told("quant_slices", variant.subject.slices))
+        return _key("evaluation", parts)
 
     def evaluated(self, admitted: Admitted, data: bytes) -> bytes:
         """What the evaluations of all variants of a model depend on.

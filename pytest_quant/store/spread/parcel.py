@@ -98,7 +98,10 @@ def packed(variant: Variant, source: Source | None, folder: Path | None) -> Sent
 
     admitted, conditions = variant.admitted, variant.conditions
     subject = variant.subject
-    plain = Subject(None, subject.label, batch=subject.batch, forward=subject.forward)
+    plain = Subject(
+        None, subject.label, batch=subject.batch, forward=subject.forward,
+        slices=subject.slices if variant.is_fp32 else None,
+    )  # fmt: skip
     saved = None
     if not variant.is_fp32:
         if isinstance(variant.model, Artefact):
