@@ -246,6 +246,8 @@ def test_a_file_that_names_the_slices_counts_by_its_content(repo):
         (repo.path / "names.json").write_text(json.dumps(names))
         repo.runpytest("--quant", f"--quant-report={folder}").assert_outcomes(passed=2)
         assert set(slices_of(repo, folder)["static"]) == set(names)
+    for row in report_of(repo, "new")["rows"]:  # FP32 alone is evaluated anew
+        assert row["from_cache"] == ([] if row["variant"] == "fp32" else ["build", "evaluation"])
 
 
 def test_a_baseline_keeps_the_gate_and_is_compared_with(repo):
