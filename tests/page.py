@@ -11,7 +11,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.open, self.elements, self.texts = [], [], []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))  # where a line may break is no part of a text
         self.close()
         assert self.open == []
 

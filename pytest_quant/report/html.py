@@ -22,7 +22,7 @@ from pytest_quant.report.slices import HEADS as SLICE_HEADS
 from pytest_quant.report.slices import slice_tables
 from pytest_quant.report.table import HEADS, RIGHT, attention_first, cells_of
 from pytest_quant.report.terminal import header, notes
-from pytest_quant.report.text import MOST_NAME, clipped, printable
+from pytest_quant.report.text import JOINTS, MOST_NAME, clipped, printable
 from pytest_quant.report.verdict_cells import gates_of
 from pytest_quant.variant.key import ModelKey, RowKey
 from pytest_quant.variant.recipe import USED
@@ -115,6 +115,7 @@ def html_of(report: Report, plots: Callable[[Report], list[ModelPlots]] = plots_
         created=_time(report.created),
         version=report.environment.get("pytest_quant", ""),
         short=lambda text: clipped(text, MOST_NAME),
+        breaking=_breaking,
     )
 
 
@@ -131,6 +132,14 @@ def _answers(report: Report, names: dict[ModelKey, str]) -> dict[str, Any]:
 
 def _fit_to_show(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _breaking(name: Any) -> Any:
+    """A name that may go on in the next line behind what joins its words, before any letter may."""
+    from markupsafe import Markup, escape
+
+    parts = JOINTS.split(printable(str(name)))
+    return Markup("<wbr>").join(escape(part) for part in parts if part)
 
 
 def _as_markup(text: str) -> Any:

@@ -8,6 +8,8 @@ MOST_NAME = 60  # characters of a name where room is short
 MOST_SENTENCE = 400
 # A spreadsheet takes a cell that starts so for a formula (OWASP, "CSV Injection").
 FORMULA = ("=", "+", "-", "@")
+# Places at which a long name may go on in the next line: behind what joins its words.
+JOINTS = re.compile(r"(?<=[_\-./:,(=\[])(?=\w)")
 
 
 def printable(text: str) -> str:

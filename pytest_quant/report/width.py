@@ -7,7 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable
 
-from pytest_quant.report.text import printable
+from pytest_quant.report.text import JOINTS, printable
 
 RULE = re.compile("-+(  +-+)+")  # below the heads of a table
 NARROWEST = 40  # columns that are written for, also where there are fewer
@@ -52,7 +52,7 @@ def folded(text: str, width: int, indent: str = "") -> str:
             lines.append(indent)
         rest = word
         while width_of(lines[-1] + rest) > width:
-            start = _first(rest, width - width_of(lines[-1])) or rest[:1]
+            start = _at_a_joint(_first(rest, width - width_of(lines[-1])), rest) or rest[:1]
             lines[-1], rest = lines[-1] + start, rest[len(start) :]
             lines.append(indent)
         lines[-1] += rest
@@ -128,6 +128,12 @@ def paragraph(
         placeholder=" ...",
         break_on_hyphens=False,
     )
+
+
+def _at_a_joint(start: str, word: str) -> str:
+    """The beginning of a word up to the last place that joins its parts; all that fits where none does."""
+    places = [found.start() for found in JOINTS.finditer(word) if 0 < found.start() <= len(start)]
+    return word[: places[-1]] if places else start
 
 
 def _first(text: str, columns: int) -> str:

@@ -202,3 +202,21 @@ def test_a_name_of_a_script_runs_nothing(chromium, report, tmp_path):
     assert chromium.requests() == [path.as_uri()]
     assert chromium.complaints() == []
     assert chromium.value(STICKS_OUT) == []
+
+
+def test_on_a_phone_the_gates_are_in_sight_and_names_break_between_words(
+    chromium, report, tmp_path
+):
+    name = "static_with_percentile_observer_and_equalization"
+    path = tmp_path / "report.html"
+    rows = [replace(row, variant=name) if row.variant == "static" else row for row in report.rows]
+    verdicts = [{**v, "variant": name} if v["variant"] == "static" else v for v in report.verdicts]
+    path.write_text(html_of(Report({}, rows, verdicts)), encoding="utf-8")
+    chromium.look(390)
+    chromium.open(path.as_uri())
+    ends = "[...document.querySelectorAll('td.gates')].map(e => e.getBoundingClientRect().right)"
+    assert all(end <= 390 for end in chromium.value(ends))
+    narrow = "[...document.querySelectorAll('.stack td')].map(e => [e.textContent, e.clientWidth])"
+    assert all(width > 30 for text, width in chromium.value(narrow) if len(text) > 5)
+    broken = f"document.querySelector('.results').innerHTML.includes({'with_<wbr>percentile_'!r})"
+    assert chromium.value(broken)

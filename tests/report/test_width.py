@@ -101,3 +101,17 @@ def test_sentences_and_tables_of_a_text_are_folded_and_code_is_not():
 def test_columns_are_asked_for_by_the_environment(monkeypatch, columns, found):
     monkeypatch.setenv("COLUMNS", columns)
     assert terminal_columns() == found
+
+
+@pytest.mark.parametrize(
+    ("word", "width", "lines"),
+    [
+        ("static_with_percentile_observer", 14, ["static_with_", "percentile_", "observer"]),
+        ("static(observer=minmax)", 12, ["static(", "observer=", "minmax)"]),
+        ("layer1.0.conv2", 9, ["layer1.0.", "conv2"]),
+        ("abcdefghij", 4, ["abcd", "efgh", "ij"]),  # which nothing joins
+        ("a_bcdefghij", 4, ["a_", "bcde", "fghi", "j"]),
+    ],
+)
+def test_a_long_name_goes_on_behind_what_joins_its_words(word, width, lines):
+    assert folded(word, width).splitlines() == lines
