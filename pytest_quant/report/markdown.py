@@ -19,6 +19,7 @@ from pytest_quant.report.verdict_cells import MARKS, VerdictCells, gates_of
 
 MOST_LINES = 59
 FRAME_LINES = 23  # of these: headings, heads of tables, what is between, "... and N more"
+FIRST_ROWS = 10  # of the table, which come before all else
 CAUSE_LINES = 7  # of one variant, at most
 CAUSE_FRAME, CHOICE_FRAME, GRID_FRAME = 4, 4, 7
 MOST_CHOICES = 4
@@ -37,11 +38,13 @@ def markdown_of(report: Report) -> str:
     causes = [_cause(each) for each in explained_of(report) if each.failed]
     grid = grid_lines(report)
     more = range(CAUSE_LINES * max(0, len(causes) - 1))  # there is always room for the first
-    parts = (why, range(len(frame)), gates, said, chosen[:MOST_CHOICES], more, grid)
+    first = min(len(frame), FIRST_ROWS)
+    parts = (why, range(len(frame) - first), gates, said, chosen[:MOST_CHOICES], more, grid)
     frame_lines = FRAME_LINES + (CHOICE_FRAME if chosen else 0)
     frame_lines += CAUSE_FRAME + CAUSE_LINES if causes else 0
     frame_lines += GRID_FRAME if grid else 0
-    room = _shares([len(part) for part in parts], MOST_LINES - frame_lines)
+    room = _shares([len(part) for part in parts], MOST_LINES - frame_lines - first)
+    room[1] += first
     lines = [
         "# Quantization report",
         "",

@@ -211,3 +211,11 @@ def test_which_kind_to_choose_is_a_line_for_each_model():
     at = lines.index("## Which kind to choose")
     assert lines[at + 2].startswith("- Net: ")
     assert "static" in lines[at + 2]
+
+
+def test_the_first_ten_rows_are_all_in_the_table_however_much_else_there_is():
+    rows = [plain_row(f"Net{index}", notes=["a note", "another"]) for index in range(10)]
+    verdicts = [plain_verdict(rows[index % 10]) for index in range(60)]
+    text = page(*rows, verdicts=verdicts, environment=ENVIRONMENT)
+    assert len(text.splitlines()) < 60
+    assert all(f"| Net{index} " in text.split("## Gates")[0] for index in range(10))
