@@ -56,11 +56,13 @@ class Contender:
         bind: makes of a batch of inputs a function without arguments that returns outputs.
         mb: of its weights, 10**6 bytes.
         context: in which it is called.
+        share: of the multiply-adds, in int8; None where nobody knows.
     """
 
     bind: Callable[[Tensor], Run]
     mb: float
     context: Callable[[], AbstractContextManager[Any]]
+    share: float | None = None
 
 
 def fp32(task: Task) -> Contender:
@@ -85,7 +87,7 @@ def fp32(task: Task) -> Contender:
 
 
 def package(task: Task) -> Contender:
-    """A recipe of the package: ``fx/x86``, ``pt2e``, ``dynamic/onednn``, ..."""
+    """A recipe of the package: ``fx/x86``, ``pt2e``, ``dynamic/onednn``, ``our onnx``, ..."""
     variant = variant_of(task)
     recipe, forward = variant.recipe, variant.subject.forward
     assert recipe is not None  # FP32 alone has none
@@ -95,19 +97,22 @@ def package(task: Task) -> Contender:
     else:
         with engine_set(str(recipe.engine)):  # has never run: an int8 convolution keeps
             model = copy.deepcopy(variant.model)  # the kernel chosen for the first batch
-    return Contender(lambda x: lambda: model(x), variant.size.mb, variant.running)
+    share = variant.int8_share.macs
+    return Contender(lambda x: lambda: model(x), variant.size.mb, variant.running, share)
 
 
 def variant_of(task: Task) -> Any:
     """The variant that a contender's name stands for, calibrated on all inputs."""
-    flow, _, engine = task.contender.partition("/")
+    flow, _, engine = task.contender.removeprefix("our ").partition("/")
     inputs = task.inputs
     subject = Subject(
         loaded(task.model, task.folder),
         eval_data=[(inputs[: task.batch], torch.zeros(task.batch, dtype=torch.long))],
         calibration_data=list(inputs.split(8)),
     )
-    if flow == "dynamic":
+    if flow == "onnx dynamic":
+        recipe = Recipe("dynamic", flow="onnx")
+    elif flow == "dynamic":
         recipe = Recipe("dynamic", engine=engine or None, flow="eager" if engine else "pt2e")
     else:
         recipe = Recipe("static", flow=flow, engine=engine or None)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 SIDE = 224  # pixels
 STEPS, WIDTH = 32, 256  # of the LSTM
+WORDS, HIDDEN, LAYERS = 64, 384, 6  # of the encoder of texts
 PASSES = 4  # for BatchNorm's statistics
-MODELS = ("resnet18", "resnet50", "mobilenet_v2", "vit_b_16", "lstm")
+MODELS = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "vit_b_16", "bert", "lstm")
 WEIGHTS, INPUTS, OUTPUTS, ONNX = "weights.pt", "inputs.pt", "outputs.pt", "model.onnx"
 
 
@@ -32,10 +33,28 @@ class LastState(nn.Module):
         return last
 
 
+class Encoder(nn.Module):
+    """An encoder like BERT's, of embedded texts, with a head on the first word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            HIDDEN, 6, 4 * HIDDEN, activation="gelu", batch_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        self.head = nn.Linear(HIDDEN, 16)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        first: Tensor = self.head(self.encoder(inputs)[:, 0])
+        return first
+
+
 def bare(name: str) -> nn.Module:
     """The architecture in eval mode, before its weights are loaded."""
     if name == "lstm":
         return LastState().eval()
+    if name == "bert":
+        return Encoder().eval()
     module: nn.Module = torchvision.models.get_model(name, weights=None)
     return module.eval()
 
@@ -48,9 +67,11 @@ def loaded(name: str, folder: Path) -> nn.Module:
 
 
 def inputs_of(name: str, samples: int) -> Tensor:
-    """Coarse random patterns with noise over them, [samples, 3, 224, 224]; for the LSTM sequences."""
+    """Coarse random patterns with noise over them, [samples, 3, 224, 224]; else sequences of numbers."""
     if name == "lstm":
         return torch.randn(samples, STEPS, WIDTH)
+    if name == "bert":
+        return torch.randn(samples, WORDS, HIDDEN)
     coarse = torch.randn(samples, 3, 14, 14)
     smooth = nn.functional.interpolate(coarse, size=SIDE, mode="bilinear", align_corners=False)
     return smooth + 0.3 * torch.randn_like(smooth)

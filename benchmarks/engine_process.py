@@ -20,14 +20,17 @@ class Process:
     Attributes:
         error: why there is nothing to time; empty while all is well.
         seconds: of one call, by round.
+        processor: the processor's, of all threads, by round.
         busy, waited: processor and wall seconds between its rounds, while others ran theirs.
         mb, sqnr, built: what it told of itself; megabytes, dB, seconds.
+        share: of the multiply-adds, in int8; None where nobody knows.
     """
 
     def __init__(self, name: str, model: str, folder: Path, batch: int, threads: int) -> None:
         self.name = name
         self.error = ""
         self.seconds: list[float] = []
+        self.processor: list[float] = []
         self.busy = self.waited = 0.0
         self._log = folder / f"{name.replace('/', ' ')} {batch}.log"
         environment = os.environ | {
@@ -46,6 +49,7 @@ class Process:
         told = self._answer(BUILD_SECONDS)
         self.mb, self.sqnr = told.get("mb", 0.0), told.get("sqnr", 0.0)
         self.built = told.get("built", 0.0)
+        self.share: float | None = told.get("share")
 
     def round(self) -> None:
         """One round more; other processes wait."""
@@ -61,6 +65,7 @@ class Process:
                 self.busy += told["busy"]
                 self.waited += told["waited"]
             self.seconds.append(told["seconds"])
+            self.processor.append(told["processor"])
 
     def end(self) -> None:
         """The worker leaves when its input ends."""

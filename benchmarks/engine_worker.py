@@ -49,13 +49,14 @@ def serve(task: Task, answers: TextIO) -> None:
         return
     gc.collect()
     gc.disable()
-    tell(answers, mb=contender.mb, sqnr=noise, built=time.perf_counter() - start)
+    built = time.perf_counter() - start
+    tell(answers, mb=contender.mb, sqnr=noise, share=contender.share, built=built)
     ended, used = time.perf_counter(), time.process_time()
     for _ in sys.stdin:
         busy, waited = time.process_time() - used, time.perf_counter() - ended
         with contender.context():
-            seconds = one_round(run)
-        tell(answers, seconds=seconds, busy=busy, waited=waited)
+            seconds, processor = one_round(run)
+        tell(answers, seconds=seconds, processor=processor, busy=busy, waited=waited)
         ended, used = time.perf_counter(), time.process_time()
 
 
@@ -76,16 +77,16 @@ def tried(contender: Contender, task: Task) -> tuple[Run, float]:
         return contender.bind(parts[0].clone()), float(ratio)
 
 
-def one_round(run: Run) -> float:
-    """Seconds of one call: the mean of a block, after calls that do not count."""
+def one_round(run: Run) -> tuple[float, float]:
+    """Wall and processor seconds of one call: the mean of a block, after calls that do not count."""
     start = time.perf_counter()
     while time.perf_counter() - start < SETTLE_SECONDS:
         run()
-    start, count = time.perf_counter(), 0
+    start, used, count = time.perf_counter(), time.process_time(), 0
     while (spent := time.perf_counter() - start) < BLOCK_SECONDS or count < 2:
         run()
         count += 1
-    return spent / count
+    return spent / count, (time.process_time() - used) / count
 
 
 def tell(answers: TextIO, **what: Any) -> None:

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,9 +77,35 @@ def main() -> None:
                 compare(name, batch, Path(folder), options)
 
 
-def compare(model: str, batch: int, folder: Path, options: argparse.Namespace) -> None:
+def line(process: Process, baseline: Process) -> list[str]:
+    """A contender's line of the table."""
+    if process.error or len(process.seconds) != len(baseline.seconds):
+        return [process.name, "failed", *[""] * 5]
+    ratios = [a / b for a, b in zip(baseline.seconds, process.seconds, strict=True)]
+    low, _, high = statistics.quantiles(ratios, method="inclusive")
+    return [
+        process.name,
+        f"{1000 * statistics.median(process.seconds):.2f}",
+        f"{statistics.median(ratios):.2f}x",
+        f"{low:.2f} to {high:.2f}",
+        "" if process.sqnr > 100 else f"{process.sqnr:.1f}",
+        f"{process.mb:.2f}",
+        f"{process.built:.0f}",
+    ]
+
+
+def compare(
+    model: str,
+    batch: int,
+    folder: Path,
+    options: argparse.Namespace,
+    header: Sequence[str] = HEADER,
+    of_contender: Callable[[Process, Process], list[str]] = line,
+) -> None:
     """Build all contenders of one model, time them, print a table, and end them."""
     names = [n for n in CONTENDERS.get(model, CONVOLUTIONAL) if _wanted(n, options.contenders)]
+    if options.contenders:
+        names += [n for n in options.contenders if n not in names]
     start = time.perf_counter()
 
     def begun(name: str) -> Process:
@@ -98,14 +124,20 @@ def compare(model: str, batch: int, folder: Path, options: argparse.Namespace) -
             process.end()
     spent = time.perf_counter() - start - built
     print(f"\n{model}, batch {batch}: built in {built:.0f} s, {count} rounds in {spent:.0f} s")
-    baseline = next(p.seconds for p in processes if p.name == BASELINE)
-    lines = [line(process, baseline) for process in processes]
-    print(tabulate(lines, HEADER, disable_numparse=True, colalign=("left", *["right"] * 6)))
+    baseline = next(p for p in processes if p.name == BASELINE)
+    lines = [of_contender(process, baseline) for process in processes]
+    print(
+        tabulate(
+            lines, header, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1))
+        )
+    )
     for process in processes:
         if process.error:
             print(f"{process.name}: {process.error}")
-    cores, name = max((p.busy / p.waited, p.name) for p in processes if p.waited)
-    print(f"busiest while it waited: {name}, {cores:.3f} cores", flush=True)
+    waiting = [(p.busy / p.waited, p.name) for p in processes if p.waited]
+    if waiting:  # else all have failed
+        cores, name = max(waiting)
+        print(f"busiest while it waited: {name}, {cores:.3f} cores", flush=True)
 
 
 def rounds(processes: Sequence[Process], most: int, seconds: float, coin: random.Random) -> int:
@@ -119,23 +151,6 @@ def rounds(processes: Sequence[Process], most: int, seconds: float, coin: random
         for process in order:
             process.round()
     return most
-
-
-def line(process: Process, baseline: Sequence[float]) -> list[str]:
-    """A contender's line of the table."""
-    if process.error or len(process.seconds) != len(baseline):
-        return [process.name, "failed", *[""] * 5]
-    ratios = [a / b for a, b in zip(baseline, process.seconds, strict=True)]
-    low, _, high = statistics.quantiles(ratios, method="inclusive")
-    return [
-        process.name,
-        f"{1000 * statistics.median(process.seconds):.2f}",
-        f"{statistics.median(ratios):.2f}x",
-        f"{low:.2f} to {high:.2f}",
-        "" if process.sqnr > 100 else f"{process.sqnr:.1f}",
-        f"{process.mb:.2f}",
-        f"{process.built:.0f}",
-    ]
 
 
 def versions() -> str:

@@ -46,6 +46,11 @@ class Exports:
     _staged: dict[RowKey, Path] = field(default_factory=dict)
     _has_begun: bool = False
 
+    def clear(self) -> None:
+        """Forget what a run that was killed has left half done; before any worker starts."""
+        for name in (STAGED, ASIDE):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
     def begin(self) -> None:
         """Take the exports of an earlier run out of sight, so that none is taken for one of this run."""
         if self._has_begun:
@@ -85,15 +90,7 @@ class Exports:
         try:
             return list(self._finished(report)) if judged else []
         finally:
-            shutil.rmtree(self.folder / STAGED, ignore_errors=True)
-            if not judged:
-                self._put_back()
-            shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
-
-    def _put_back(self) -> None:
-        for each in sorted((self.folder / ASIDE).glob("*")):
-            with suppress(OSError):
-                os.replace(each, self.folder / each.name)
+            self.clear()
 
     def _finished(self, report: Report) -> Iterator[str]:
         answers, names = model_answers(report), report.model_names()

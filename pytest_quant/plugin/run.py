@@ -84,6 +84,8 @@ class Run:
         self.closing = Closing(config, settings, self.report, self.once)
         who = "" if self.worker is None else self.worker["workerid"]
         self.exports = Exports(settings.export, who or "run") if settings.export else None
+        if self.exports is not None and self.worker is None:
+            self.exports.clear()
         if self.worker is None:
             config.pluginmanager.register(self.once, "quant-once")
             self.report.selected = single_tests(config)
@@ -122,13 +124,14 @@ class Run:
         with recorder.running(test):
             self.lookup.origins.item = item
             try:
-                return (yield)
+                done = yield
+                if self.exports is not None:
+                    self.exports.stage(test.variants)
+                return done
             except BaseException:  # Ctrl-C: no report of this test will come
                 self.report.add(payload_of(test, self._environment()))
                 raise
             finally:
-                if self.exports is not None:
-                    self.exports.stage(test.variants)
                 self.pending.pop(item, None)
                 self.lookup.set_ups.free_unused(self.pending)
 

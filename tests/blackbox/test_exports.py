@@ -175,3 +175,19 @@ def test_a_folder_that_cannot_be_written_to_is_a_usage_error(repo):
     result = repo.runpytest_inprocess(*OURS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*quant_export: cannot write to *dist*"])
+
+
+def test_what_a_killed_run_has_left_never_comes_back(repo):
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=3)
+    (repo.path / "dist" / ".before").mkdir()
+    (repo.path / "dist" / "Cnn-one").rename(repo.path / "dist" / ".before" / "Cnn-one")
+    half = repo.path / "dist" / ".judging" / "run-0"
+    half.mkdir(parents=True)
+    key = {"where": "", "model": "Cnn", "variant": "two"}
+    (half / "key.json").write_text(json.dumps({"key": key, "error": "killed"}))
+    repo.makepyfile(test_ships="def test_other(): pass")
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=1)
+    assert exported(repo) == BOTH[2:]
+    repo.makepyfile(test_ships=TESTS.replace("MB", "1"))
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=3)
+    assert exported(repo) == BOTH
