@@ -176,6 +176,7 @@ def latency_cells(speedup=2.0, fp32_ms=8.0, **known):
         "interval_95": [speedup - 0.1, speedup + 0.1],
         "rounds": 13,
         "against_best": None,
+        "against_runtime": None,
     } | known
 
 

@@ -124,6 +124,9 @@ class Latency:
     interval_95: tuple[float | None, ...] | None
     rounds: int
     against_best: float | None = said("Against the faster of FP32 as given and in channels_last.")
+    against_runtime: float | None = said(
+        "Of a file: against FP32 in the runtime that runs it.", default=None
+    )
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -14,7 +14,8 @@ SINCE = "since "  # and a baseline's name: the column of what changed
 COLUMNS = (
     "model", "variant", "metric", "size_mb", "times_smaller", "value", "drop", "flips", "samples",
     "ms_per_batch", "batch", "speedup", "speedup_low", "speedup_high", "speedup_against_best",
-    "int8_share", "gates", "unit", "file_mb", "int8_share_macs", "rounds", "sqnr",
+    "speedup_against_runtime", "int8_share", "gates", "unit", "file_mb", "int8_share_macs", "rounds",
+    "sqnr",
 )  # fmt: skip
 TEXTS = ("model", "variant", "metric", "gates", "unit")
 
@@ -24,7 +25,8 @@ def frame_of(report: Report) -> pd.DataFrame:
 
     Columns: sizes in MB of 10**6 bytes; ``value`` and ``drop`` in the metric's unit (``drop`` is
     positive where the variant is worse); ``flips`` a share of the samples; ``sqnr`` in dB; times in ms for
-    one call on ``batch`` samples; ``speedup`` with its 95 % interval. A report that was compared with a
+    one call on ``batch`` samples; ``speedup`` with its 95 % interval, and of a file of another runtime
+    ``speedup_against_runtime``, against FP32 there, where that was timed. A report that was compared with a
     baseline has a last column, ``since NAME``, with what changed in words.
     """
     names, variants = report.model_names(), report.variant_names()
@@ -86,6 +88,7 @@ def _model_cells(row: Row, timed: Latency | None) -> dict[str, Any]:
             "speedup_low": low,
             "speedup_high": high,
             "speedup_against_best": latency.against_best,
+            "speedup_against_runtime": latency.against_runtime,
             "rounds": latency.rounds,
         }
     return cells

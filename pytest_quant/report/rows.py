@@ -224,6 +224,7 @@ def _latency(variant: Variant) -> Latency | None:
         interval_95=shown_interval(pair),
         rounds=len(pair.seconds_a),
         against_best=_against_best(variant, pair.ratio),
+        against_runtime=_ratio_of(variant.measured("pair runtime")),
     )
 
 
@@ -243,7 +244,12 @@ def _timed_cell(cell: Cell, pair: Pair) -> TimedCell:
 def _against_best(variant: Variant, ratio: float) -> float | None:
     """The speed-up against the fastest FP32: timed if a gate asked for it, else by way of FP32's own
     gain in channels_last."""
-    best, gain = variant.measured("pair best"), variant.fp32.measured("format_gain")
-    if best is not None and best.seconds_a:
-        return float(best.ratio)
+    best, gain = _ratio_of(variant.measured("pair best")), variant.fp32.measured("format_gain")
+    if best is not None:
+        return best
     return None if gain is None else float(ratio / max(1.0, gain))
+
+
+def _ratio_of(pair: Pair | None) -> float | None:
+    """Of a pair, if it has been timed."""
+    return None if pair is None or not pair.seconds_a else float(pair.ratio)

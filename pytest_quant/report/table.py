@@ -22,10 +22,23 @@ HEADS = {
     "ms": "ms/batch",
     "speedup": "speed-up [95 %]",
     "best": "vs best FP32",
+    "runtime": "vs FP32 there",
     "int8": "int8",
     "gates": "gates",
 }
-RIGHT = ("size", "smaller", "value", "drop", "flips", "sqnr", "ms", "speedup", "best", "int8")
+RIGHT = (
+    "size",
+    "smaller",
+    "value",
+    "drop",
+    "flips",
+    "sqnr",
+    "ms",
+    "speedup",
+    "best",
+    "runtime",
+    "int8",
+)
 NAMES = ("model", "variant", "metric", "gates")
 MOST_CHANGE = 120  # characters of what changed since a baseline
 MARKDOWN = ("pipe", "github")
@@ -64,6 +77,8 @@ def cells_of(frame: pd.DataFrame) -> tuple[dict[str, str], list[dict[str, str]]]
     if not any(line["metric"] not in ("", "top-1") for line in shown):
         heads = {**HEADS, "value": "top-1"} if shown and any(x["metric"] for x in shown) else HEADS
         heads = {key: head for key, head in heads.items() if key != "metric"}
+    if all(line["runtime"] == "-" for line in shown):  # of files of other runtimes alone
+        heads = {key: head for key, head in heads.items() if key != "runtime"}
     for since in (column for column in frame.columns if column.startswith(SINCE)):
         heads = {**heads, since: since}
         for cells, changed in zip(shown, frame[since], strict=True):
@@ -98,6 +113,7 @@ def _cells(line: dict[Any, Any]) -> dict[str, str]:
         "ms": _text(line["ms_per_batch"], "{:.4g}"),
         "speedup": _text(line["speedup"], "{:.2f}x") + _interval(line),
         "best": _text(line["speedup_against_best"], "{:.2f}x"),
+        "runtime": _text(line["speedup_against_runtime"], "{:.2f}x"),
         "int8": _text(line["int8_share"], "{:.2%}").replace("%", " %"),
         "gates": line["gates"],
     }

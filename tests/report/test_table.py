@@ -89,3 +89,11 @@ def test_a_report_without_rows_renders(format):
 def test_texts_that_look_like_numbers_stay_as_they_are():
     (line,) = cells(plain_row("1e5", "007"))
     assert (line["model"], line["variant"]) == ("1e5", "007")
+
+
+def test_the_speed_up_over_fp32_in_its_runtime_is_shown_where_it_was_timed():
+    file = plain_row("Net", "onnx", latency=latency_cells(against_runtime=1.5))
+    (fp32, line) = cells(plain_row("Net", "fp32"), file)
+    assert (fp32["vs FP32 there"], line["vs FP32 there"]) == ("-", "1.50x")
+    (line,) = cells(plain_row(latency=latency_cells()))
+    assert "vs FP32 there" not in line
