@@ -73,8 +73,8 @@ def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | No
 
 def _same_runtime(variant: Variant) -> str:
     """The flow by which another kind becomes a file of the same runtime, where the variant is one."""
-    is_file = isinstance(variant.model, Artefact) and variant.recipe is not None
-    return str(variant.recipe.flow) if is_file and variant.recipe else "auto"
+    recipe = variant.recipe
+    return recipe.flow if recipe is not None and isinstance(variant.model, Artefact) else "auto"
 
 
 def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:

@@ -44,6 +44,7 @@ class Exports:
     process: str
     failed: bool = False
     _staged: dict[RowKey, Path] = field(default_factory=dict)
+    _unscored: set[RowKey] = field(default_factory=set)  # staged before they were evaluated
     _has_begun: bool = False
 
     def clear(self) -> None:
@@ -64,15 +65,17 @@ class Exports:
                 os.replace(each, aside)
 
     def stage(self, variants: Iterable[Variant]) -> None:
-        """Copy the files of what a test has used, try them, and write what has been judged so far."""
+        """Copy the files of what a test has used, and try them; verdicts are added at the end."""
         for variant in variants:
             model, key = variant.model, key_of(variant)
             if variant.is_fp32 or not isinstance(model, Artefact):
                 continue
+            is_evaluated = variant.measured("evaluation") is not None
             if key in self._staged:
-                if page_path(self._staged[key]).exists():  # else its first export has failed
+                if is_evaluated and key in self._unscored:
                     with suppress(OSError):  # the page of before stands
                         write_page(variant, self._staged[key])
+                    self._unscored.discard(key)
                 continue
             place = self.folder / STAGED / f"{self.process}-{len(self._staged)}"
             self._staged[key] = place / f"{NAME}{model.path.suffix}"
@@ -80,6 +83,8 @@ class Exports:
             try:
                 place.mkdir(parents=True)
                 export(variant, self._staged[key])
+                if not is_evaluated:
+                    self._unscored.add(key)
             except (QuantStageError, OSError) as error:
                 told["error"] = str(error)
             write_atomically(place / KEY, json.dumps(told))

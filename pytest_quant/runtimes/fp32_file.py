@@ -1,7 +1,6 @@
 """FP32 file: the FP32 model in the runtime of a variant, so that the runtime's own merit is known."""
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.only_call import only_call
-from pytest_quant.runtimes.onnx_export import onnx_file
+from pytest_quant.runtimes.onnx_export import Scopes, as_it_is, onnx_file
 from pytest_quant.variant.variant import Variant
 
 
@@ -38,7 +37,7 @@ def fp32_file(variant: Variant) -> Artefact:
 
 
 def _made(fp32: Variant, suffix: str) -> Artefact:
-    finish = _as_openvino if suffix == ".xml" else _as_it_is
+    finish = _as_openvino if suffix == ".xml" else as_it_is
     with fp32.isolated():
         fp32.refuse_moved_fp32()
         module = copy.deepcopy(fp32.model).eval()
@@ -57,11 +56,7 @@ def _made(fp32: Variant, suffix: str) -> Artefact:
             ) from error
 
 
-def _as_it_is(source: Path, _: Mapping[str, str]) -> Path:
-    return source
-
-
-def _as_openvino(source: Path, _: Mapping[str, str]) -> Path:
+def _as_openvino(source: Path, _: Scopes) -> Path:
     import openvino
 
     path = source.with_suffix(".xml")

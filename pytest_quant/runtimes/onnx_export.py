@@ -20,7 +20,13 @@ from pytest_quant.subject.samples import taken
 
 OPSET = 20
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir", *torch_api.NOISY_LOGGERS)
-Finish = Callable[[Path, Mapping[str, str]], Path]
+Scopes = Mapping[str, str]  # by node, the name of the module that it is of
+Finish = Callable[[Path, Scopes], Path]
+
+
+def as_it_is(path: Path, scopes: Scopes) -> Path:
+    """A file of which nothing else is made."""
+    return path
 
 
 def onnx_file(
@@ -29,7 +35,7 @@ def onnx_file(
     kwargs: Mapping[str, Any],
     threads: int,
     name: str,
-    finish: Finish = lambda path, scopes: path,
+    finish: Finish = as_it_is,
 ) -> Artefact:
     """A module as an ONNX file, in a folder that lives as long as what is returned.
 
@@ -94,6 +100,12 @@ def _tell_fixed_sizes(value: Any) -> None:
         for place, size in enumerate(value.shape):
             if not isinstance(size, int) and str(size.value).isdigit():
                 value.shape[place] = int(size.value)
+
+
+def module_of(node: str, scopes: Scopes) -> str:
+    """The module that a node is of, empty for none; what a runtime has made of a node is named after it,
+    with more behind a slash."""
+    return scopes.get(node, scopes.get(node.split("/")[0], ""))
 
 
 def _scope(node: Any) -> str:

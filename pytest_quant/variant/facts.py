@@ -79,6 +79,11 @@ class Facts:
         return self.is_observed and not self.trains
 
     @property
+    def could_observe_otherwise(self) -> bool:
+        """Whether a recipe with other observers or scales would calibrate it in another way."""
+        return self.is_calibrated and not self.is_settled
+
+    @property
     def could_be_compiled(self) -> bool:
         """Whether flow pt2e could compile what another one has made."""
         return self.is_observed and not self.is_compiled

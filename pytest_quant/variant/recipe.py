@@ -270,9 +270,8 @@ class Recipe:
         for name in ("device", "path"):  # as all recipes were before there were these
             if plain[name] is None:
                 del plain[name]
-        plain["runtimes"] = list(self.runtimes)
-        if not self.runtimes:
-            del plain["runtimes"]
+        if runtimes := plain.pop("runtimes"):
+            plain["runtimes"] = list(runtimes)
         if self.quantized:  # as all recipes were before there were others
             del plain["quantized"]
         return plain

@@ -3,22 +3,8 @@
 import json
 
 import pytest
-from exported import fp32_onnx, made_int8
+from exported import CONFTEST, fp32_onnx, made_int8
 
-CONFTEST = """
-import pytest
-import exported
-
-
-@pytest.fixture(scope="session")
-def quant_model():
-    return exported.Cnn()
-
-
-@pytest.fixture(scope="session")
-def quant_eval_data():
-    return exported.images(1)
-"""
 GATES = """
 from pytest_quant import assert_gates
 

@@ -4,23 +4,9 @@ import hashlib
 import json
 
 import pytest
-from exported import made_int8
+from exported import CONFTEST, made_int8
 
-CONFTEST = """
-import pytest
-import exported
-from pytest_quant import Recipe
-
-
-@pytest.fixture(scope="session")
-def quant_model():
-    return exported.Cnn()
-
-
-@pytest.fixture(scope="session")
-def quant_eval_data():
-    return exported.images(1)
-
+RECIPES = """
 
 @pytest.fixture(scope="session")
 def quant_calibration_data():
@@ -28,6 +14,8 @@ def quant_calibration_data():
 
 
 def pytest_quant_recipes(config):
+    from pytest_quant import Recipe
+
     return {name: Recipe("artefact", path=f"build/{name}.onnx") for name in ("one", "two")}
 """
 TESTS = """
@@ -53,7 +41,7 @@ OURS = ("--quant", "--quant-threads=1", "-p", "no:cacheprovider", "--quant-expor
 def repo(pytester, monkeypatch):
     """Of a CNN with two int8 files."""
     monkeypatch.setenv("COLUMNS", "500")
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(CONFTEST + RECIPES)
     pytester.makepyfile(test_ships=TESTS.replace("MB", "1"))
     pytester.makeini("[pytest]\n")
     pytester.mkdir("build")

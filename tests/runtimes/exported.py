@@ -11,6 +11,21 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 CLASSES = 4
+# Of a repo whose model this is.
+CONFTEST = """
+import pytest
+import exported
+
+
+@pytest.fixture(scope="session")
+def quant_model():
+    return exported.Cnn()
+
+
+@pytest.fixture(scope="session")
+def quant_eval_data():
+    return exported.images(1)
+"""
 
 
 class Cnn(nn.Module):

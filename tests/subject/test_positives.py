@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from builders import ONE_THREAD, toy_variant
+from builders import ONE_THREAD, Gives, toy_variant
 
 from pytest_quant import (
     Metric,
@@ -24,18 +24,6 @@ from pytest_quant.judge.accuracy_drop import exact_values
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 OUTPUTS = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [5.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
 TARGETS = torch.tensor([1, 1, 1, 0, 0, -100])  # found: two of three; three are named
-
-
-class Gives(torch.nn.Module):
-    """Gives the columns of its inputs that hold its outputs."""
-
-    def __init__(self, start, width):
-        super().__init__()
-        self.columns = slice(start, start + width)
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return x[:, self.columns] * self.scale
 
 
 def planted(fp32, own, targets, metric, **parts):

@@ -1,22 +1,10 @@
 """Flips: the samples on which two models do not agree, the worst first, with what both say."""
 
 import torch
-from builders import ONE_THREAD, planted_variant, toy_variant
+from builders import ONE_THREAD, Gives, planted_variant, toy_variant
 
 from pytest_quant import Metric, Recipe, Subject, open_store
 from pytest_quant.report.rows import row_of
-
-
-class Gives(torch.nn.Module):
-    """Gives some of its inputs' columns."""
-
-    def __init__(self, start, width):
-        super().__init__()
-        self.columns = slice(start, start + width)
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return x[:, self.columns] * self.scale
 
 
 def metric_of(fp32, own, targets, metric=None, size=2, **parts):

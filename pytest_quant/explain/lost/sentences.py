@@ -161,12 +161,8 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
         others = "more typical calibration samples, or the worst layers in FP32 (keep_fp32)"
         if not variant.facts.is_settled:
             others = f"other observers, {others}"
-        if (
-            variant.facts.is_calibrated
-            and not variant.facts.is_settled
-            and not recipe.equalize
-            and is_unequal(explanation)
-        ):
+        could_equalize = variant.facts.could_observe_otherwise and not recipe.equalize
+        if could_equalize and is_unequal(explanation):
             others = f"equalize=True, which evens out channels, {others}"
         return [f"It is the rounding of activations that costs ({pair}): {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]

@@ -22,8 +22,7 @@ def cheap_candidates(recipe: Recipe, *, weights_first: bool) -> list[Recipe]:
         recipe: static, with the flow and engine that were taken.
         weights_first: whether the rounding of weights costs more than that of activations.
     """
-    facts = facts_of(recipe)
-    if not facts.is_calibrated or facts.is_settled:
+    if not facts_of(recipe).could_observe_otherwise:
         return []
     channels = [] if recipe.per_channel else [replace(recipe, per_channel=True)]
     equalized = [] if recipe.equalize else [replace(recipe, equalize=True)]

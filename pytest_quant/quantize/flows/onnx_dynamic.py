@@ -1,24 +1,21 @@
 """Dynamic quantization as an ONNX file: int8 weights, activations quantized as they come."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pytest_quant.errors import NothingToQuantizeError
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.quantize.flows import onnx_file as onnx_flow
 from pytest_quant.quantize.flows.example import Example
-from pytest_quant.quantize.flows.onnx_file import refuse_unexported
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.layer_types import ATTENTION, EMBEDDINGS, LINEAR, SCALES
 from pytest_quant.quantize.names import kept
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.fit import Given
-from pytest_quant.runtimes.onnx_export import onnx_file
+from pytest_quant.runtimes.onnx_export import Scopes, module_of
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -67,23 +64,18 @@ def convert(
     """
     fp32_names = kept(module, recipe.keep_fp32)
 
-    def finish(path: Path, scopes: Mapping[str, str]) -> Path:
+    def finish(path: Path, scopes: Scopes) -> Path:
         return _quantized(path, scopes, fp32_names, recipe)
 
-    with refuse_unexported(NAME):
-        return onnx_file(
-            module, example.args, example.kwargs, torch.get_num_threads(), "int8", finish
-        )
+    return onnx_flow.exported(NAME, lambda: module, example, finish)
 
 
-def _quantized(
-    path: Path, scopes: Mapping[str, str], fp32_names: Iterable[str], recipe: Recipe
-) -> Path:
+def _quantized(path: Path, scopes: Scopes, kept_names: frozenset[str], recipe: Recipe) -> Path:
     """The file with the nodes of all modules but these quantized; in the place of the one given."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    kept_names, target = frozenset(fp32_names), path.with_name(f"{path.stem}.dynamic.onnx")
+    target = path.with_name(f"{path.stem}.dynamic.onnx")
     excluded = [
         node.name for node in onnx.load(path).graph.node if kept_names & _modules(node, scopes)
     ]
@@ -116,13 +108,9 @@ def _quantized(
     return target.replace(path)
 
 
-def _modules(node: Any, scopes: Mapping[str, str]) -> set[str]:
-    """The modules that a node may be of: that whose call it is in, those whose parameters it takes.
-
-    What ONNX Runtime has made of a node is named after it, with more behind a slash.
-    """
-    scope = scopes.get(node.name, scopes.get(node.name.split("/")[0], ""))
-    return {scope, *(name.rpartition(".")[0] for name in node.input)} - {""}
+def _modules(node: Any, scopes: Scopes) -> set[str]:
+    """The modules that a node may be of: that whose call it is in, those whose parameters it takes."""
+    return {module_of(node.name, scopes), *(name.rpartition(".")[0] for name in node.input)} - {""}
 
 
 def _integers(onnx: Any) -> tuple[int, ...]:

@@ -1,7 +1,6 @@
 """ONNX: what FX has observed, as a file that ONNX Runtime runs; that file is what is judged."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +14,7 @@ from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.runtimes.onnx_export import onnx_file
+from pytest_quant.runtimes.onnx_export import Finish, as_it_is, onnx_file
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
@@ -48,16 +47,25 @@ def convert(prepared: Any, example: Example) -> Artefact:
     """The file that ONNX Runtime runs, in a folder that lives as long as what is returned."""
     prepared.eval()
     fx.set_dropout(prepared, False)
-    with refuse_unexported(NAME):
-        reference = torch_api.reference_decomposed(prepared)
-        return onnx_file(reference, example.args, example.kwargs, torch.get_num_threads(), "int8")
+    return exported(NAME, lambda: torch_api.reference_decomposed(prepared), example)
 
 
-@contextmanager
-def refuse_unexported(flow: str) -> Iterator[None]:
-    """In which the exporter's and the runtime's errors become the flow's."""
+def exported(
+    flow: str, make: Callable[[], Any], example: Example, finish: Finish = as_it_is
+) -> Artefact:
+    """A module as the file that a flow makes of it, in a folder that lives as long as what is returned.
+
+    Args:
+        make: gives the module, in eval mode.
+        example: a call of it.
+        finish: as in `onnx_file`.
+
+    Raises:
+        QuantStageError: when it cannot be exported; what the exporter or the runtime raises is the cause.
+    """
     try:
-        yield
+        threads = torch.get_num_threads()
+        return onnx_file(make(), example.args, example.kwargs, threads, "int8", finish)
     except QuantStageError:
         raise
     except Exception as error:

@@ -3,14 +3,12 @@
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pytest_quant.errors import NothingToQuantizeError
 from pytest_quant.machine import torch_api
@@ -18,13 +16,13 @@ from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.flows.example import Example
-from pytest_quant.quantize.flows.onnx_file import refuse_unexported
+from pytest_quant.quantize.flows.onnx_file import exported
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.layer_types import ATTENTION, CONVOLUTIONS, LINEAR, SCALES
 from pytest_quant.quantize.names import kept
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.fit import Given
-from pytest_quant.runtimes.onnx_export import onnx_file
+from pytest_quant.runtimes.onnx_export import Scopes, module_of
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -84,24 +82,21 @@ def convert(
     """
     fp32_names = kept(module, recipe.keep_fp32)
 
-    def finish(path: Path, scopes: Mapping[str, str]) -> Path:
+    def finish(path: Path, scopes: Scopes) -> Path:
         return _quantized(path, scopes, fp32_names, samples)
 
-    with refuse_unexported(NAME):
-        return onnx_file(
-            module, example.args, example.kwargs, torch.get_num_threads(), "int8", finish
-        )
+    return exported(NAME, lambda: module, example, finish)
 
 
 def _quantized(
     path: Path,
-    scopes: Mapping[str, str],
-    fp32_names: Iterable[str],
+    scopes: Scopes,
+    kept_names: frozenset[str],
     samples: Sequence[Sequence[Given]],
 ) -> Path:
     import openvino
 
-    model, kept_names = openvino.Core().read_model(str(path)), frozenset(fp32_names)
+    model = openvino.Core().read_model(str(path))
     inputs = [each.any_name for each in model.inputs]
     with _quiet_nncf() as nncf:
         made = nncf.quantize(
@@ -109,7 +104,7 @@ def _quantized(
             nncf.Dataset([_by_input(inputs, call) for call in samples]),
             subset_size=len(samples),
             ignored_scope=nncf.IgnoredScope(
-                names=[op for op in _names(model) if _module(op, scopes) in kept_names],
+                names=[op for op in _names(model) if module_of(op, scopes) in kept_names],
                 types=list(RECURRENT),
                 validate=False,
             ),
@@ -167,8 +162,3 @@ def _by_input(inputs: Sequence[str], call: Sequence[Given]) -> dict[str, Any]:
 
 def _names(model: Any) -> Iterator[str]:
     return (str(op.get_friendly_name()) for op in model.get_ops())
-
-
-def _module(op: str, scopes: Mapping[str, str]) -> str | None:
-    """The module that an operation is of; what OpenVINO has made of one is named after it."""
-    return scopes.get(op, scopes.get(op.split("/")[0]))
