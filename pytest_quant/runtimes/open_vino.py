@@ -15,11 +15,18 @@ PRODUCTION = """\
 import openvino
 settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY"}
-compiled = openvino.Core().compile_model(path, "CPU", settings)
+core = openvino.Core()
+model = core.read_model(path)
+if model.is_dynamic():
+    model.reshape({place: list(array.shape) for place, array in enumerate(inputs)})
+compiled = core.compile_model(model, "CPU", settings)
 results = compiled(inputs)
 outputs = [results[place] for place in range(len(compiled.outputs))]
 """
 TYPES = {"f32": "float32", "f16": "float16", "f64": "float64", "boolean": "bool", "string": "str"}
+Sizes = tuple[tuple[int, ...], ...]  # of each input
+ANY: Sizes = ()
+FIXED = 6  # such as those of the eval data's batches, the last one, a single sample, the cells of a grid
 BITS = {"boolean": 8, "undefined": 32, "dynamic": 32}
 
 
@@ -42,21 +49,37 @@ def files(path: Path) -> list[Path]:
 
 
 class OpenVinoSession:
-    """A compiled model with one request."""
+    """A model that takes any sizes is compiled for the sizes of a call, which is faster, for the first few;
+    all others share one that takes any."""
 
     def __init__(self, path: Path, threads: int) -> None:
         import openvino
 
-        core = openvino.Core()
-        self.compiled = core.compile_model(core.read_model(str(path)), "CPU", _settings(threads))
-        self._request = self.compiled.create_infer_request()
-        self.inputs = tuple(map(_port, self.compiled.inputs))
-        self.outputs = tuple(map(_port, self.compiled.outputs))
+        self._core = openvino.Core()
+        self._model = self._core.read_model(str(path))
+        self._settings = _settings(threads)
+        self._requests: dict[Sizes, Any] = {}
+        self.inputs = tuple(map(_port, self._model.inputs))
+        self.outputs = tuple(map(_port, self._model.outputs))
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """As the protocol says."""
-        results = self._request.infer(list(arrays), share_inputs=True)
+        results = self.request(arrays).infer(list(arrays), share_inputs=True)
         return [np.array(results[place]) for place in range(len(self.outputs))]
+
+    def request(self, arrays: Sequence[Array]) -> Any:
+        """What runs arrays of these sizes."""
+        sizes = tuple(array.shape for array in arrays) if self._model.is_dynamic() else ANY
+        if sizes not in self._requests and len(self._requests) >= FIXED:
+            sizes = ANY
+        if sizes not in self._requests:
+            model = self._model
+            if sizes != ANY:
+                model = model.clone()
+                model.reshape({place: list(each) for place, each in enumerate(sizes)})
+            compiled = self._core.compile_model(model, "CPU", self._settings)
+            self._requests[sizes] = compiled.create_infer_request()
+        return self._requests[sizes]
 
 
 def load(path: Path, threads: int) -> OpenVinoSession:
@@ -68,7 +91,8 @@ def kernels(path: Path, threads: int, arrays: Sequence[Array]) -> list[Kernel]:
     """As the protocol says: out of the graph that was run."""
     session = OpenVinoSession(path, threads)
     session.run(arrays)
-    every = [_kernel(node) for node in session.compiled.get_runtime_model().get_ordered_ops()]
+    compiled = session.request(arrays).get_compiled_model()
+    every = [_kernel(node) for node in compiled.get_runtime_model().get_ordered_ops()]
     return [kernel for kernel in every if kernel is not None]
 
 

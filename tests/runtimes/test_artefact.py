@@ -17,7 +17,7 @@ from pytest_quant.explain.notes import notes_on
 from pytest_quant.judge.honesty import why_refused
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.nearness import nearness
-from pytest_quant.runtimes import trial
+from pytest_quant.runtimes import open_vino, trial
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.onnx_export import onnx_file
 from pytest_quant.runtimes.registry import RUNTIMES
@@ -92,6 +92,22 @@ def test_an_openvino_file_counts_with_its_weights_and_computes_in_float32(folder
     plain = variant_of(as_openvino(fp32_onnx(folder / "plain.onnx"), folder / "plain.xml"))
     assert nearness(plain) > 90  # bfloat16 would be at 33 to 52 dB
     assert plain.int8_share.macs == 0.0
+
+
+def test_openvino_compiles_for_the_sizes_of_a_call_and_once_for_all_others(tmp_path):
+    file = onnx_file(Cnn(), images(1)[0][:1], {}, 1, "free")
+    session = open_vino.load(as_openvino(file.path, tmp_path / "free.xml"), 1)
+    whole = images(1)[0][0].numpy()
+    (wanted,) = session.run([whole])
+    requests = []
+    for count in range(1, 10):
+        (outputs,) = session.run([whole[:count]])
+        np.testing.assert_allclose(outputs, wanted[:count], atol=1e-5)
+        requests.append(session.request([whole[:count]]))
+    sizes = [each.get_compiled_model().inputs[0].get_partial_shape() for each in requests]
+    assert [str(each[0]) for each in sizes[:5]] == ["1", "2", "3", "4", "5"]
+    assert {str(each[0]) for each in sizes[5:]} == {"?"}
+    assert len({*map(id, requests[5:])}) == 1
 
 
 def linear():
