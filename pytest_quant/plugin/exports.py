@@ -18,8 +18,7 @@ from pytest_quant.errors import QuantStageError, terminal_safe
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import Answer, model_answers
-from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.runtimes.export import FORM, export, page_path, write_page
+from pytest_quant.runtimes.export import FORM, export, page_path, suffix_of, write_page
 from pytest_quant.variant.key import RowKey, key_of
 from pytest_quant.variant.variant import Variant
 
@@ -67,8 +66,8 @@ class Exports:
     def stage(self, variants: Iterable[Variant]) -> None:
         """Copy the files of what a test has used, and try them; verdicts are added at the end."""
         for variant in variants:
-            model, key = variant.model, key_of(variant)
-            if variant.is_fp32 or not isinstance(model, Artefact):
+            suffix, key = suffix_of(variant), key_of(variant)
+            if variant.is_fp32 or suffix is None:
                 continue
             is_evaluated = variant.measured("evaluation") is not None
             if key in self._staged:
@@ -78,7 +77,7 @@ class Exports:
                     self._unscored.discard(key)
                 continue
             place = self.folder / STAGED / f"{self.process}-{len(self._staged)}"
-            self._staged[key] = place / f"{NAME}{model.path.suffix}"
+            self._staged[key] = place / f"{NAME}{suffix}"
             told: dict[str, Any] = {"key": key.to_dict()}
             try:
                 place.mkdir(parents=True)
@@ -117,8 +116,8 @@ class Exports:
                 yield self._put(name, found[key], verdicts[key], taken)
         if modules:
             yield (
-                f"not exported: {', '.join(modules)}: PyTorch modules, which no other runtime loads; "
-                "Recipe('static', flow='onnx') builds a file"
+                f"not exported: {', '.join(modules)}: PyTorch modules, which nothing loads without this "
+                "package; Recipe('static', flow='onnx') builds a file, and so does flow='pt2e'"
             )
 
     def _found(self) -> dict[RowKey, list[Path]]:
@@ -135,7 +134,7 @@ class Exports:
         told = [json.loads((place / KEY).read_text(encoding="utf-8")) for place in places]
         errors = [each["error"] for each in told if "error" in each]
         pages = [] if errors else [_page_in(place) for place in places]
-        if not errors and any(page["files"] != pages[0]["files"] for page in pages):
+        if not errors and len({page["variant_digest"] for page in pages}) > 1:
             errors.append(
                 "workers built it with other bits each, so that none is what all gates have judged; run "
                 "with -n 0, or keep all its tests on one worker"

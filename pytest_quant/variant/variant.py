@@ -226,10 +226,12 @@ class Variant:
         on the first eval batch.
 
         Args:
-            path: of the file, with the suffix of the variant's runtime; replaced when it is there.
+            path: of the file, with the suffix of the variant's runtime, which of flow pt2e is ``.pt2``;
+                replaced when it is there.
 
         Raises:
-            QuantStageError: for a variant that is no file of a runtime, and where the bits differ.
+            QuantStageError: for a variant that nothing loads without this package, and where the bits
+                differ.
         """
         return self._measures.export(self, path)
 

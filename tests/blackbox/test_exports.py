@@ -139,6 +139,27 @@ def test_static(quant_static):
     assert exported(repo) == []
 
 
+@pytest.mark.slow
+def test_flow_pt2e_ships_as_a_package(repo):
+    repo.makepyfile(
+        test_ships="""
+import pytest
+from pytest_quant import Recipe, assert_max_accuracy_drop
+
+
+@pytest.mark.parametrize("quant_variant", [Recipe("static", flow="pt2e")], indirect=True)
+def test_static(quant_variant):
+    assert_max_accuracy_drop(quant_variant, 0.2)
+"""
+    )
+    result = repo.runpytest_inprocess(*OURS)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["exported: Cnn static*: model.pt2 in *"])
+    package, page = exported(repo)
+    assert package.endswith("/model.pt2")
+    assert page == f"{package}.json"
+
+
 def test_other_bits_in_production_end_in_an_error(repo, monkeypatch):
     from pytest_quant.runtimes import onnx_runtime
 

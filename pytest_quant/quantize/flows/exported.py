@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from pytest_quant.quantize.flows.ahead import package
 from pytest_quant.quantize.flows.kernel import Kernel, compiled
 from pytest_quant.quantize.flows.named_call import NamedCall
 from pytest_quant.subject.batches import mapped, size_of, taken, tensors_in
@@ -158,6 +160,15 @@ class Compiled(Exported):
         if found is not None:  # else this PyTorch does not tell
             self.without_kernel = max(0, len(weight_nodes(self.graph)) - found)
         return kernel
+
+    def call_values(self, args: Any, kwargs: Any) -> dict[str, Any]:
+        """The tensors of a call by the names that the graph takes, of as many samples as it takes."""
+        values = self.call.arguments(args, kwargs)
+        return taken(values, self.size) if self.size else values
+
+    def package(self, values: dict[str, Any], path: Path) -> None:
+        """Write what PyTorch alone loads and calls; as `ahead.package`."""
+        package(self.graph, values, self.sizes, path)
 
     def train(self, mode: bool = True) -> "Compiled":
         return self

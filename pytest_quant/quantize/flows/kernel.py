@@ -102,15 +102,19 @@ def compiled(
                 found = torch_api.kernels_found()
                 return kernel, None if found is None else found - (before or 0)
     except Exception as error:
-        if "InvalidCxxCompiler" in repr(error):
-            raise QuantStageError(
-                "compile",
-                "flow pt2e compiles the model and found no C++ compiler; install g++ "
-                "(Debian: apt-get install g++), or set CXX.",
-            ) from error
-        raise QuantStageError(
-            "compile", f"inductor could not compile the quantized model: {in_brief(error)}"
+        raise explained(
+            error, f"inductor could not compile the quantized model: {in_brief(error)}"
         ) from error
+
+
+def explained(error: Exception, said: str) -> QuantStageError:
+    """Why a graph was not compiled: for want of a compiler, or as said."""
+    if "InvalidCxxCompiler" in repr(error):
+        said = (
+            "flow pt2e compiles the model and found no C++ compiler; install g++ "
+            "(Debian: apt-get install g++), or set CXX."
+        )
+    return QuantStageError("compile", said)
 
 
 def _is_dense(tensor: Any) -> bool:
