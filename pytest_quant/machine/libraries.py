@@ -14,6 +14,8 @@ OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # this packa
 DISTRIBUTIONS = (".dist-info", ".egg-info", ".egg")
 SYSTEM = ("/lib", "/usr/lib", "/usr/local/cuda")  # and what begins so: lib64, lib32
 
+_installed: dict[str, ModuleType] = {}  # by name, those found to be so
+
 
 def is_installed(path: str | None) -> bool:
     """Whether a file of code belongs to Python, to an installed package, whose version tells what is in
@@ -58,10 +60,15 @@ def file_of(module: ModuleType) -> str | None:
 def own_modules() -> Iterator[tuple[str, str]]:
     """Name and file of each loaded module that is not installed, this package aside."""
     for name, module in list(sys.modules.items()):
+        if _installed.get(name) is module:
+            continue
         if name == "__mp_main__":  # the main module once more, for processes that it starts
             continue
         path = file_of(module) if isinstance(module, ModuleType) else None
-        if path is None or is_installed(path):
+        if path is None:
+            continue
+        if is_installed(path):
+            _installed[name] = module
             continue
         if (found := _file_or_archive(path)) is not None:
             yield name, found

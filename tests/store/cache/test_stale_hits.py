@@ -10,9 +10,19 @@ import random
 import pytest
 from repos import Repo, changed, same
 
+from pytest_quant.store.cache import keys
+
 CHANGES = int(os.environ.get("PYTEST_QUANT_CHANGES", "500"))
 SEED = int(os.environ.get("PYTEST_QUANT_SEED", "0"))
 KEYS = ("the static build", "the QAT build", "the evaluation")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_patched():
+    """No change of these patches PyTorch; to look for patches would take half of the time."""
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(keys, "patches", lambda: b"")
+        yield
 
 
 @pytest.fixture(scope="module")
