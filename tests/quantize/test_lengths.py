@@ -1,6 +1,7 @@
 """Lengths: batches of texts may be as long as their longest one."""
 
 import copy
+import json
 from functools import cache
 
 import pytest
@@ -114,6 +115,32 @@ def test_a_length_that_no_data_showed_is_taken_when_it_comes():
             apart = variant(**inputs) - variant.fp32.model(**inputs)
         assert apart.abs().max() < 0.2
     assert variant.model.varies
+
+
+class Encoder(nn.Module):
+    """PyTorch's own encoder layer, which multiplies texts that are transposed."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(60, 32)
+        self.layer, self.head = nn.TransformerEncoderLayer(32, 4, 64), nn.Linear(32, 2)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.words(input_ids) * attention_mask[:, :, None]
+        return self.head(self.layer(x.transpose(0, 1)).mean(0))
+
+
+@pytest.mark.slow
+def test_pytorchs_own_encoder_at_all_lengths_and_as_a_package(tmp_path):
+    variant = open_store(ONE_THREAD).variant(subject_of(Encoder()), Recipe("static", flow="pt2e"))
+    assert len(variant.evaluation) == 64
+    assert kept_db(variant) > 15
+    assert variant.int8_share.macs > 0.9
+    assert variant.model.without_kernel == 0
+    path = variant.export(tmp_path / "encoder.pt2")
+    page = json.loads(path.with_name("encoder.pt2.json").read_text())
+    assert [each["shape"] for each in page["inputs"]] == [[None, None], [None, None]]
 
 
 def test_qat_trains_and_converts_at_all_lengths():

@@ -11,6 +11,7 @@ import torch
 from pytest_quant.errors import in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.kernel import explained, quietly
+from pytest_quant.quantize.flows.rows import in_rows
 from pytest_quant.subject.batches import mapped, size_of, taken
 
 
@@ -41,7 +42,11 @@ def package(
         with warnings.catch_warnings(), quietly(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(
-                copy.deepcopy(graph), (), values, dynamic_shapes=mapped(values, free), strict=False
+                in_rows(copy.deepcopy(graph)),
+                (),
+                values,
+                dynamic_shapes=mapped(values, free),
+                strict=False,
             )
             with inductor.config.patch(freezing=True):
                 inductor.aoti_compile_and_package(program, package_path=str(path))

@@ -14,6 +14,7 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.quiet_loggers import loggers_at
+from pytest_quant.quantize.flows.rows import in_rows
 
 
 class Kernel:
@@ -97,7 +98,8 @@ def compiled(
                 stand_ins, takes = (
                     (inputs, None) if free is None else torch_api.free_sizes(inputs, free)
                 )
-                made = inductor.compile(copy.deepcopy(graph), stand_ins)
+                own = copy.deepcopy(graph)
+                made = inductor.compile(own if free is None else in_rows(own), stand_ins)
                 kernel = Kernel(made, inputs, form, takes)
                 found = torch_api.kernels_found()
                 return kernel, None if found is None else found - (before or 0)
