@@ -8,7 +8,7 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.only_call import only_call
-from pytest_quant.runtimes.onnx_export import Scopes, as_it_is, onnx_file
+from pytest_quant.runtimes.onnx_export import Scopes, folded, onnx_file
 from pytest_quant.variant.variant import Variant
 
 
@@ -37,7 +37,7 @@ def fp32_file(variant: Variant) -> Artefact:
 
 
 def _made(fp32: Variant, suffix: str) -> Artefact:
-    finish = _as_openvino if suffix == ".xml" else as_it_is
+    finish = _as_openvino if suffix == ".xml" else folded
     with fp32.isolated():
         fp32.refuse_moved_fp32()
         module = copy.deepcopy(fp32.model).eval()

@@ -24,18 +24,13 @@ Scopes = Mapping[str, str]  # by node, the name of the module that it is of
 Finish = Callable[[Path, Scopes], Path]
 
 
-def as_it_is(path: Path, scopes: Scopes) -> Path:
-    """A file of which nothing else is made."""
-    return path
-
-
 def onnx_file(
     module: Any,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     threads: int,
     name: str,
-    finish: Finish = as_it_is,
+    finish: Finish,
 ) -> Artefact:
     """A module as an ONNX file, in a folder that lives as long as what is returned.
 
@@ -45,7 +40,8 @@ def onnx_file(
             no more.
         threads: that the file computes with.
         name: of the file, without its suffix.
-        finish: what is made of the file, given its path and by node the name of the module that it is of.
+        finish: what is made of the exported file, such as `folded`, given its path and by node the name of
+            the module that it is of.
 
     Raises:
         QuantStageError: as `called_so`.
@@ -72,7 +68,6 @@ def _export(module: Any, seen: OnlyCall, path: Path) -> tuple[Path, dict[str, st
     inputs = [name for name, value in tensors for _ in tensors_in(value)]
     results = [name for name, _ in named_outputs(seen.outputs)]
     free = {name: _free(value, samples) for name, value in tensors}
-    whole = path.with_name(f"{path.stem}.whole.onnx")
     with warnings.catch_warnings(), loggers_at(logging.CRITICAL, NOISY):
         warnings.simplefilter("ignore")
         exported = torch.export.export(module, args, kwargs, dynamic_shapes=free, strict=False)
@@ -88,9 +83,7 @@ def _export(module: Any, seen: OnlyCall, path: Path) -> tuple[Path, dict[str, st
     assert program is not None  # with dynamo there is one
     for value in program.model.graph.inputs:
         _tell_fixed_sizes(value)
-    program.save(str(whole))
-    _fold(whole, path)
-    whole.unlink()
+    program.save(str(path))
     return path, {str(node.name): _scope(node) for node in program.model.graph}
 
 
@@ -149,12 +142,19 @@ def _free(value: Any, samples: int) -> Any:
     return None
 
 
-def _fold(source: Path, path: Path) -> None:
-    """Weights that are quantized in the graph are stored so, as ONNX Runtime would make them at load."""
+def folded(path: Path, _: Scopes) -> Path:
+    """The file as ONNX Runtime would make it at load: weights quantized in the graph are stored so.
+
+    Operators that it has no kernel for are replaced by several, such as HardSwish, for which OpenVINO has
+    one.
+    """
     import onnxruntime
 
+    whole = path.rename(path.with_name(f"{path.stem}.whole.onnx"))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(str(whole), options, providers=["CPUExecutionProvider"])
+    whole.unlink()
+    return path

@@ -57,6 +57,7 @@ class OpenVinoSession:
 
         self._core = openvino.Core()
         self._model = self._core.read_model(str(path))
+        self._takes_any = self._model.is_dynamic()  # which looks at each of its nodes
         self._settings = _settings(threads)
         self._requests: dict[Sizes, Any] = {}
         self.inputs = tuple(map(_port, self._model.inputs))
@@ -69,7 +70,7 @@ class OpenVinoSession:
 
     def request(self, arrays: Sequence[Array]) -> Any:
         """What runs arrays of these sizes."""
-        sizes = tuple(array.shape for array in arrays) if self._model.is_dynamic() else ANY
+        sizes = tuple(array.shape for array in arrays) if self._takes_any else ANY
         if sizes not in self._requests and len(self._requests) >= FIXED:
             sizes = ANY
         if sizes not in self._requests:

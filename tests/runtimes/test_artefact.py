@@ -19,7 +19,7 @@ from pytest_quant.machine.conditions import Conditions
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.runtimes import open_vino, trial
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.runtimes.onnx_export import onnx_file
+from pytest_quant.runtimes.onnx_export import folded, onnx_file
 from pytest_quant.runtimes.registry import RUNTIMES
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
@@ -95,7 +95,7 @@ def test_an_openvino_file_counts_with_its_weights_and_computes_in_float32(folder
 
 
 def test_openvino_compiles_for_the_sizes_of_a_call_and_once_for_all_others(tmp_path):
-    file = onnx_file(Cnn(), images(1)[0][:1], {}, 1, "free")
+    file = onnx_file(Cnn(), images(1)[0][:1], {}, 1, "free", folded)
     session = open_vino.load(as_openvino(file.path, tmp_path / "free.xml"), 1)
     whole = images(1)[0][0].numpy()
     (wanted,) = session.run([whole])
@@ -375,7 +375,7 @@ class TwoInputs(nn.Module):
 def test_inputs_by_name_may_come_in_any_order():
     model, x, y = TwoInputs(), torch.randn(6, 4), torch.randn(6, 4)
     for kwargs in ({"left": x, "right": y}, {"right": y, "left": x}):
-        made = onnx_file(model, (), kwargs, 1, "ours")
+        made = onnx_file(model, (), kwargs, 1, "ours", folded)
         for again in ({"left": x, "right": y}, {"right": y, "left": x}):
             torch.testing.assert_close(made(**again), model(x, y))
         torch.testing.assert_close(made(x, right=y), model(x, y))

@@ -15,7 +15,7 @@ from pytest_quant.quantize.layer_types import ATTENTION, EMBEDDINGS, LINEAR, SCA
 from pytest_quant.quantize.names import kept
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.fit import Given
-from pytest_quant.runtimes.onnx_export import Scopes, module_of
+from pytest_quant.runtimes.onnx_export import Scopes, folded, module_of
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -65,7 +65,7 @@ def convert(
     fp32_names = kept(module, recipe.keep_fp32)
 
     def finish(path: Path, scopes: Scopes) -> Path:
-        return _quantized(path, scopes, fp32_names, recipe)
+        return _quantized(folded(path, scopes), scopes, fp32_names, recipe)
 
     return onnx_flow.exported(NAME, lambda: module, example, finish)
 

@@ -14,7 +14,7 @@ from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.runtimes.onnx_export import Finish, as_it_is, onnx_file
+from pytest_quant.runtimes.onnx_export import Finish, folded, onnx_file
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
@@ -51,7 +51,7 @@ def convert(prepared: Any, example: Example) -> Artefact:
 
 
 def exported(
-    flow: str, make: Callable[[], Any], example: Example, finish: Finish = as_it_is
+    flow: str, make: Callable[[], Any], example: Example, finish: Finish = folded
 ) -> Artefact:
     """A module as the file that a flow makes of it, in a folder that lives as long as what is returned.
 
