@@ -3,8 +3,10 @@
 import ast
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,19 @@ from pytest_quant.machine import torch_api
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_outputs, ordered
 from pytest_quant.runtimes.only_call import OnlyCall
+from pytest_quant.runtimes.onnx_barrier import keep_float
 from pytest_quant.runtimes.own_folder import OwnFolder
+from pytest_quant.runtimes.runtime import Kernel
 from pytest_quant.subject.batches import size_of, tensors_in
 from pytest_quant.subject.samples import taken
 
 OPSET = 20
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir", *torch_api.NOISY_LOGGERS)
-Scopes = Mapping[str, str]  # by node, the name of the module that it is of
+MORE = re.compile(
+    r"(_token_\d+|_in_float|_pre_q|_nchwc|_quant|_MatMul)*(/.*)?$"
+)  # which runtimes put behind a name
+ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish")
+Scopes = Mapping[str, str]  # by node and output, the name of the module that it is of
 Finish = Callable[[Path, Scopes], Path]
 
 
@@ -54,8 +62,9 @@ def onnx_file(
     with torch.no_grad():
         outputs = copy.deepcopy(module)(*args, **kwargs)
     folder, seen = OwnFolder(), OnlyCall(args, kwargs, outputs)
-    path = finish(*_export(module, seen, folder.path / f"{name}.onnx"))
-    made = called_so(path, module, seen, threads)
+    path, scopes = _export(module, seen, folder.path / f"{name}.onnx")
+    made = called_so(finish(path, scopes), module, seen, threads)
+    made.told = replace(made.told, kernels=_by_module(made.told.kernels, scopes))
     made.folder = folder
     return made
 
@@ -84,7 +93,7 @@ def _export(module: Any, seen: OnlyCall, path: Path) -> tuple[Path, dict[str, st
     for value in program.model.graph.inputs:
         _tell_fixed_sizes(value)
     program.save(str(path))
-    return path, {str(node.name): _scope(node) for node in program.model.graph}
+    return path, _scopes(program.model.graph)
 
 
 def _tell_fixed_sizes(value: Any) -> None:
@@ -96,15 +105,36 @@ def _tell_fixed_sizes(value: Any) -> None:
 
 
 def module_of(node: str, scopes: Scopes) -> str:
-    """The module that a node is of, empty for none; what a runtime has made of a node is named after it,
-    with more behind a slash."""
-    return scopes.get(node, scopes.get(node.split("/")[0], ""))
+    """The module that a node is of, empty for none; what a runtime has made of a node is named after it or
+    its output, with more behind."""
+    return scopes.get(node) or scopes.get(MORE.sub("", node.removeprefix("fused ")), "")
 
 
-def _scope(node: Any) -> str:
-    """The name of the innermost module that a node is of."""
-    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
-    return str(scopes[-2]) if len(scopes) > 1 else ""  # the last one is the operation
+def _by_module(kernels: tuple[Kernel, ...] | None, scopes: Scopes) -> tuple[Kernel, ...] | None:
+    """Kernels under the names of the user's modules, where these are known."""
+    if kernels is None:
+        return None
+    return tuple(replace(each, name=module_of(each.name, scopes) or each.name) for each in kernels)
+
+
+def _scopes(graph: Any) -> dict[str, str]:
+    """By the names of nodes and their outputs, the name of the module that each is of: the one that owns
+    its parameters, since a batch normalization becomes one with the layer before it; else the innermost."""
+    found = dict[str, str]()
+    for node in graph:
+        owners = [
+            str(each.name).rpartition(".")[0]
+            for each in node.inputs
+            if each is not None and each.name in graph.initializers
+        ]
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        scope = str(scopes[-2]) if len(scopes) > 1 else ""  # the last one is the operation
+        scope = next(filter(None, owners), scope)
+        found[str(node.name)] = scope
+        if node.op_type in ACTIVATIONS:  # what is one with it is named after its output
+            scope = found.get(str(node.inputs[0].name)) or scope
+        found |= {str(each.name): scope for each in node.outputs}
+    return found
 
 
 def _fix_scales(exported: Any) -> None:
@@ -150,6 +180,7 @@ def folded(path: Path, _: Scopes) -> Path:
     """
     import onnxruntime
 
+    keep_float(path)
     whole = path.rename(path.with_name(f"{path.stem}.whole.onnx"))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
