@@ -18,7 +18,7 @@ from pytest_quant.errors import QuantStageError, terminal_safe
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import Answer, model_answers
-from pytest_quant.runtimes.export import FORM, export, page_path, suffix_of, write_page
+from pytest_quant.runtimes.export import FORM, export, page_path, shipment_of, write_page
 from pytest_quant.variant.key import RowKey, key_of
 from pytest_quant.variant.variant import Variant
 
@@ -66,18 +66,18 @@ class Exports:
     def stage(self, variants: Iterable[Variant]) -> None:
         """Copy the files of what a test has used, and try them; verdicts are added at the end."""
         for variant in variants:
-            suffix, key = suffix_of(variant), key_of(variant)
-            if variant.is_fp32 or suffix is None:
+            shipment, key = shipment_of(variant), key_of(variant)
+            if variant.is_fp32 or shipment is None:
                 continue
             is_evaluated = variant.measured("evaluation") is not None
             if key in self._staged:
                 if is_evaluated and key in self._unscored:
                     with suppress(OSError):  # the page of before stands
-                        write_page(variant, self._staged[key])
+                        write_page(variant, shipment, self._staged[key])
                     self._unscored.discard(key)
                 continue
             place = self.folder / STAGED / f"{self.process}-{len(self._staged)}"
-            self._staged[key] = place / f"{NAME}{suffix}"
+            self._staged[key] = place / f"{NAME}{shipment.suffix}"
             told: dict[str, Any] = {"key": key.to_dict()}
             try:
                 place.mkdir(parents=True)

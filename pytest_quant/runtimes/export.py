@@ -22,46 +22,33 @@ from pytest_quant.variant.variant import Variant
 FORM, VERSION = "pytest-quant export", 1
 
 
-def shipment_of(variant: Variant) -> Shipment:
-    """What production would load of a variant, to be asked for inside its `isolated`.
-
-    Raises:
-        QuantStageError: when that is nothing that runs without this package.
-    """
+def shipment_of(variant: Variant) -> Shipment | None:
+    """What production would load of a variant; None for what nothing runs without this package."""
     model = variant.model
     if isinstance(model, Artefact):
         return FileShipment(variant, model)
-    if isinstance(model, Packable):
-        return PackageShipment(variant, model)
-    what = "FP32" if variant.is_fp32 else f"{variant.name} (flow {variant.recipe.flow})"  # type: ignore[union-attr]
-    raise QuantStageError(
-        "export",
-        f"{what} is a PyTorch module, and no file that another runtime runs; "
-        "Recipe('static', flow='onnx') builds one, flow='pt2e' a package for PyTorch alone, and "
-        "Variant.save writes a file for load_variant.",
-    )
-
-
-def suffix_of(variant: Variant) -> str | None:
-    """Of what production loads of a variant without this package; None where there is no such file."""
-    model = variant.model
-    if isinstance(model, Artefact):
-        return model.path.suffix
-    return PackageShipment.suffix if isinstance(model, Packable) else None
+    return PackageShipment(variant, model) if isinstance(model, Packable) else None
 
 
 def export(variant: Variant, path: str | Path) -> Path:
     """Write a variant's file, those beside it and a page of JSON; see `Variant.export`."""
-    path = Path(path)
+    path, shipment = Path(path), shipment_of(variant)
+    if shipment is None:
+        what = "FP32" if variant.is_fp32 else f"{variant.name} (flow {variant.recipe.flow})"  # type: ignore[union-attr]
+        raise QuantStageError(
+            "export",
+            f"{what} is a PyTorch module, and no file that another runtime runs; "
+            "Recipe('static', flow='onnx') builds one, flow='pt2e' a package for PyTorch alone, and "
+            "Variant.save writes a file for load_variant.",
+        )
+    if path.suffix != shipment.suffix:
+        raise QuantStageError(
+            "export",
+            f"{path.name} was asked for, and {variant.name} is run by {shipment.runtime}; give it the "
+            f"suffix {shipment.suffix}.",
+        )
     with variant.isolated():
         variant.refuse_moved_fp32()
-        shipment = shipment_of(variant)
-        if path.suffix != shipment.suffix:
-            raise QuantStageError(
-                "export",
-                f"{path.name} was asked for, and {variant.name} is run by {shipment.runtime}; give it the "
-                f"suffix {shipment.suffix}.",
-            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
             written = shipment.write(Path(folder, path.name))
@@ -73,7 +60,7 @@ def export(variant: Variant, path: str | Path) -> Path:
                 )
             for each in written:
                 os.replace(each, path.parent / each.name)
-    _write_page(variant, shipment, path)
+    write_page(variant, shipment, path)
     return path
 
 
@@ -82,18 +69,14 @@ def page_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def write_page(variant: Variant, path: Path) -> None:
+def write_page(variant: Variant, shipment: Shipment, path: Path) -> None:
     """Write the page of a variant's file, with what has been judged by now.
 
     Args:
         path: of the file, which is there.
     """
     with variant.isolated():
-        _write_page(variant, shipment_of(variant), path)
-
-
-def _write_page(variant: Variant, shipment: Shipment, path: Path) -> None:
-    page = json.dumps(_page(variant, shipment, shipment.names(path)), indent=2)
+        page = json.dumps(_page(variant, shipment, shipment.names(path)), indent=2)
     write_atomically(page_path(path), f"{page}\n")
 
 

@@ -16,7 +16,6 @@ from pytest_quant.machine import torch_api
 from pytest_quant.machine.quiet_loggers import loggers_at
 from pytest_quant.runtimes.artefact import Artefact, arguments_of, called_so, named_outputs, ordered
 from pytest_quant.runtimes.only_call import OnlyCall
-from pytest_quant.runtimes.onnx_barrier import keep_float
 from pytest_quant.runtimes.own_folder import OwnFolder
 from pytest_quant.runtimes.runtime import Kernel
 from pytest_quant.subject.batches import size_of, tensors_in
@@ -180,7 +179,6 @@ def folded(path: Path, _: Scopes) -> Path:
     """
     import onnxruntime
 
-    keep_float(path)
     whole = path.rename(path.with_name(f"{path.stem}.whole.onnx"))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -55,6 +55,7 @@ class OpenVinoSession:
     def __init__(self, path: Path, threads: int) -> None:
         import openvino
 
+        self._tensor = openvino.Tensor
         self._core = openvino.Core()
         self._model = self._core.read_model(str(path))
         self._takes_any = self._model.is_dynamic()  # which looks at each of its nodes
@@ -67,10 +68,8 @@ class OpenVinoSession:
         """As the protocol says."""
         request = self.request(arrays)
         if all(array.ndim and array.flags.writeable for array in arrays):
-            from openvino import Tensor
-
             for place, array in enumerate(arrays):  # without the checks and copies of `infer`
-                request.set_input_tensor(place, Tensor(array, shared_memory=True))
+                request.set_input_tensor(place, self._tensor(array, shared_memory=True))
             request.infer()
         else:
             request.infer(list(arrays))

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -58,29 +59,51 @@ class Packable(Protocol):
 
 
 class PackageShipment:
-    """As `Shipment` says, of a `Packable`, to be made inside the variant's `isolated`."""
+    """As `Shipment` says, of a `Packable`, which is called once, when that is needed."""
 
     suffix = ".pt2"
     channels_last = False
 
     def __init__(self, variant: Variant, model: Packable) -> None:
         self.runtime = f"PyTorch {torch.__version__} (AOTInductor)"
-        self._threads = variant.conditions.threads
-        first, forward = variant.admitted.first_inputs, variant.subject.forward
-        self._model = model
+        self._variant, self._model = variant, model
+
+    @cached_property
+    def _call(self) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        """What a call of the package is given for the first eval batch, and what the model gives."""
+        variant, model = self._variant, self._model
         with variant.running():
-            seen = only_call(model, first, forward, "export")
-            self._values = model.call_values(seen.args, seen.kwargs)
-            self._expected = list(tensors_in(model.outputs(self._values)))
-        self.digest = _digest(model, self._expected)
-        tensors = named_tensors((), self._values, list(self._values))
-        self.inputs = [
+            seen = only_call(
+                model, variant.admitted.first_inputs, variant.subject.forward, "export"
+            )
+            values = model.call_values(seen.args, seen.kwargs)
+            return values, list(tensors_in(model.outputs(values)))
+
+    @property
+    def digest(self) -> str:
+        """Of weights and outputs: a package has other bytes wherever it is compiled."""
+        _, outputs = self._call
+        digest = hashlib.blake2b(str(weights_digest(self._model)).encode(), digest_size=16)
+        for each in outputs:
+            digest.update(tensor_bytes(each))
+        return digest.hexdigest()
+
+    @property
+    def inputs(self) -> list[Port]:
+        """As the protocol says."""
+        values, _ = self._call
+        tensors = named_tensors((), values, list(values))
+        return [
             Port(str(each.name), sizes, str(each.array.dtype))
-            for each, sizes in zip(tensors, model.sizes, strict=True)
+            for each, sizes in zip(tensors, self._model.sizes, strict=True)
         ]
-        self.outputs = [
-            Port("", tuple(each.shape), str(each.dtype).removeprefix("torch."))
-            for each in self._expected
+
+    @property
+    def outputs(self) -> list[Port]:
+        """As the protocol says."""
+        _, outputs = self._call
+        return [
+            Port("", tuple(each.shape), str(each.dtype).removeprefix("torch.")) for each in outputs
         ]
 
     def names(self, path: Path) -> list[Path]:
@@ -93,25 +116,18 @@ class PackageShipment:
         Raises:
             QuantStageError: when inductor cannot.
         """
-        self._model.package(self._values, path)
+        values, _ = self._call
+        self._model.package(values, path)
         return [path]
 
     def fault(self, path: Path) -> str | None:
         """As the protocol says."""
+        values, expected = self._call
         with tempfile.TemporaryDirectory(prefix="pytest-quant-") as folder:
-            torch.save(self._values, Path(folder, "in.pt"))
-            if why := without_us.run(CHECK, path.resolve(), self._threads, folder):
+            torch.save(values, Path(folder, "in.pt"))
+            threads = self._variant.conditions.threads
+            if why := without_us.run(CHECK, path.resolve(), threads, folder):
                 return why
             outputs = torch.load(Path(folder, "out.pt"), weights_only=True)
-        same = len(outputs) == len(self._expected) and all(
-            map(torch.equal, outputs, self._expected)
-        )
-        return None if same else "it gives other bits there than here"
-
-
-def _digest(model: Packable, outputs: list[Any]) -> str:
-    """Of weights and outputs: a package itself has other bytes wherever it is compiled."""
-    digest = hashlib.blake2b(str(weights_digest(model)).encode(), digest_size=16)
-    for each in outputs:
-        digest.update(tensor_bytes(each))
-    return digest.hexdigest()
+        same = len(outputs) == len(expected) and all(map(torch.equal, outputs, expected))
+        return None if same else without_us.OTHER_BITS

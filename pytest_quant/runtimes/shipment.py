@@ -8,7 +8,7 @@ from pytest_quant.runtimes.runtime import Port
 
 
 class Shipment(Protocol):
-    """The files of a variant that run without this package.
+    """The files of a variant that run without this package; to be used inside the variant's `isolated`.
 
     Attributes:
         runtime: what loads them, its name and version.
@@ -21,7 +21,9 @@ class Shipment(Protocol):
     runtime: str
     suffix: str
     channels_last: bool
-    digest: str
+
+    @property
+    def digest(self) -> str: ...
 
     @property
     def inputs(self) -> Sequence[Port]: ...

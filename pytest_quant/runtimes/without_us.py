@@ -7,6 +7,7 @@ from pathlib import Path
 from pytest_quant.errors import in_brief
 
 SECONDS = 300.0  # for loading a file and one call of it
+OTHER_BITS = "it gives other bits there than here"
 LAST = '\nassert "pytest_quant" not in sys.modules\n'
 
 

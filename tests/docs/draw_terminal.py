@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pages import ROOT, code_of
+from pages import ROOT, files_of
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -20,7 +20,6 @@ from rich.text import Text
 WIDTH = 100
 PATH = ROOT / "docs" / "_static" / "terminal.svg"
 FONT = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)  # which would be fetched from elsewhere
-
 COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 
@@ -28,9 +27,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "models")
         folder.mkdir()
-        for block in code_of(ROOT / "docs/tutorial/first_gate.md"):
-            if file := re.match(r"# (\w+)\.py\n", block):
-                folder.joinpath(f"{file[1]}.py").write_text(block, encoding="utf-8")
+        for module, text in files_of(ROOT / "docs/tutorial/first_gate.md").items():
+            folder.joinpath(f"{module}.py").write_text(text, encoding="utf-8")
         ours = ["-p", "quant", "-p", "no:cacheprovider"]  # and none that happens to be installed
         command = [sys.executable, "-m", "pytest", "--quant", "--color=yes", *ours]
         done = subprocess.run(

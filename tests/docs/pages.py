@@ -37,6 +37,12 @@ def code_of(page: Path, language: str = "python") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
+def files_of(page: Path) -> dict[str, str]:
+    """The modules that a page shows whole, by name: blocks whose first line names a file."""
+    blocks = [(re.match(r"# (\w+)\.py\n", block), block) for block in code_of(page)]
+    return {name[1]: block for name, block in blocks if name}
+
+
 def anchors_of(page: Path) -> set[str]:
     """What a link's fragment may name: the headings, as GitHub and MyST write them."""
     found = set()

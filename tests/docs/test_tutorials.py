@@ -1,9 +1,7 @@
 """A tutorial can be followed: its files, as they stand, give what it says."""
 
-import re
-
 import pytest
-from pages import ROOT, code_of
+from pages import ROOT, files_of
 
 TUTORIAL = ROOT / "docs/tutorial"
 TEXTS = """
@@ -33,9 +31,7 @@ def followed(pytester):
     """Write the files of a tutorial into an empty folder."""
 
     def write(name):
-        for block in code_of(TUTORIAL / f"{name}.md"):
-            if file := re.match(r"# (\w+)\.py\n", block):
-                pytester.makepyfile(**{file[1]: block})
+        pytester.makepyfile(**files_of(TUTORIAL / f"{name}.md"))
 
     return write
 

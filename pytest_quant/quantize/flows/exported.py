@@ -168,7 +168,8 @@ class Compiled(Exported):
 
     def package(self, values: dict[str, Any], path: Path) -> None:
         """Write what PyTorch alone loads and calls; as `ahead.package`."""
-        package(self.graph, values, self.sizes, path)
+        samples = self.size or max(2, _size(values))
+        package(self.graph, taken(values, samples), self.sizes, path)
 
     def train(self, mode: bool = True) -> "Compiled":
         return self

@@ -86,37 +86,43 @@ def compiled(
     Raises:
         QuantStageError: when the graph cannot be compiled, with what is missing.
     """
-    inductor = torch_api.module(torch_api.INDUCTOR)
     is_fixed = free is None
     inputs = [t if is_fixed and _is_dense(t) else t.contiguous() for t in inputs]
     before = torch_api.kernels_found()
+    with compiler("inductor") as inductor:
+        # a copy, since inductor leaves marks on a graph and could not compile it once more
+        own = copy.deepcopy(graph)
+        stand_ins, takes = (inputs, None) if free is None else torch_api.free_sizes(inputs, free)
+        made = inductor.compile(own if free is None else in_rows(own), stand_ins)
+        kernel = Kernel(made, inputs, form, takes)
+        found = torch_api.kernels_found()
+        return kernel, None if found is None else found - (before or 0)
+
+
+@contextmanager
+def compiler(name: str) -> Iterator[Any]:
+    """Inductor, in which weights are frozen and nothing is printed.
+
+    Args:
+        name: of what compiles, for errors.
+
+    Raises:
+        QuantStageError: for what it raises, with what is missing.
+    """
+    inductor = torch_api.module(torch_api.INDUCTOR)
     try:
         with warnings.catch_warnings(), quietly(), torch.no_grad():
             warnings.simplefilter("ignore")
             with inductor.config.patch(freezing=True):
-                # a copy, since inductor leaves marks on a graph and could not compile it once more
-                stand_ins, takes = (
-                    (inputs, None) if free is None else torch_api.free_sizes(inputs, free)
-                )
-                own = copy.deepcopy(graph)
-                made = inductor.compile(own if free is None else in_rows(own), stand_ins)
-                kernel = Kernel(made, inputs, form, takes)
-                found = torch_api.kernels_found()
-                return kernel, None if found is None else found - (before or 0)
+                yield inductor
     except Exception as error:
-        raise explained(
-            error, f"inductor could not compile the quantized model: {in_brief(error)}"
-        ) from error
-
-
-def explained(error: Exception, said: str) -> QuantStageError:
-    """Why a graph was not compiled: for want of a compiler, or as said."""
-    if "InvalidCxxCompiler" in repr(error):
-        said = (
-            "flow pt2e compiles the model and found no C++ compiler; install g++ "
-            "(Debian: apt-get install g++), or set CXX."
-        )
-    return QuantStageError("compile", said)
+        said = f"{name} could not compile the quantized model: {in_brief(error)}"
+        if "InvalidCxxCompiler" in repr(error):
+            said = (
+                "flow pt2e compiles the model and found no C++ compiler; install g++ "
+                "(Debian: apt-get install g++), or set CXX."
+            )
+        raise QuantStageError("compile", said) from error
 
 
 def _is_dense(tensor: Any) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.runtimes.onnx_export import Finish, folded, onnx_file
+from pytest_quant.runtimes.onnx_barrier import keep_float
+from pytest_quant.runtimes.onnx_export import Finish, Scopes, folded, onnx_file
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
@@ -47,12 +49,15 @@ def convert(prepared: Any, example: Example) -> Artefact:
     """The file that ONNX Runtime runs, in a folder that lives as long as what is returned."""
     prepared.eval()
     fx.set_dropout(prepared, False)
-    return exported(NAME, lambda: torch_api.reference_decomposed(prepared), example)
+    return exported(NAME, lambda: torch_api.reference_decomposed(prepared), example, _finished)
 
 
-def exported(
-    flow: str, make: Callable[[], Any], example: Example, finish: Finish = folded
-) -> Artefact:
+def _finished(path: Path, scopes: Scopes) -> Path:
+    keep_float(path)
+    return folded(path, scopes)
+
+
+def exported(flow: str, make: Callable[[], Any], example: Example, finish: Finish) -> Artefact:
     """A module as the file that a flow makes of it, in a folder that lives as long as what is returned.
 
     Args:
