@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.quantize.arguments import arguments_by_name
 from pytest_quant.subject.batches import on_cpu, size_of
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.shift.traits import Seen
@@ -137,19 +138,9 @@ def call_inputs(module: Any, args: tuple[Any, ...], kwargs: Any, like: Any) -> A
 def _by_name(module: Any, args: tuple[Any, ...], kwargs: Any) -> dict[str, Any]:
     """A call's arguments by the names that forward gives them, in its order, else by number."""
     try:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        return arguments_by_name(inspect.signature(module.forward), args, kwargs)
     except (TypeError, ValueError):
         return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
-    named: dict[str, Any] = {}
-    for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            named |= {f"{name}{place}": part for place, part in enumerate(value)}
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            named |= value
-        else:
-            named[name] = value
-    return named
 
 
 def _holds_tensors(value: Any) -> bool:

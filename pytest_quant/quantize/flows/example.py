@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.quantize.arguments import arguments_by_name, passed_by_place
 from pytest_quant.subject.batches import call, size_of, tensors_in
 from pytest_quant.subject.subject import Admitted
-
-VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +33,9 @@ class Example:
         return size_of([*self.args, *self.kwargs.values()])
 
     def by_name(self, module: Any) -> dict[str, Any] | None:
-        """The arguments by the names that forward gives them; None where it takes ``*args``."""
-        signature = inspect.signature(type(module).forward)
-        bound = signature.bind(module, *self.args, **self.kwargs)
-        given = dict(list(bound.arguments.items())[1:])  # without self
-        if any(signature.parameters[name].kind in VARIADIC for name in given):
-            return None
-        return given
+        """As `arguments_by_name`; None where a name of ``**options`` is none that Python takes."""
+        given = arguments_by_name(_signature(module), self.args, self.kwargs)
+        return given if all(name.isidentifier() for name in given) else None
 
 
 def example_of(module: Any, admitted: Admitted) -> Example:
@@ -114,31 +109,37 @@ def narrow(module: Any, example: Example) -> "Rebuild | None":
     number) is still accepted, but inside it is a constant, the example's. An output object
     (``.logits``) becomes the tuple of its tensors, from which `Rebuild` makes the object again.
     """
-    original = type(module).forward
-    parameters = inspect.signature(original).parameters
+    original, signature = type(module).forward, _signature(module)
     rebuild = Rebuild(example.outputs) if _is_object(example.outputs) else None
     given = example.by_name(module)
     whole = given is None or (
-        len(parameters) == len(given) + 1 and not any(map(holds_no_tensor, given.values()))
+        [*signature.parameters] == [*given] and not any(map(holds_no_tensor, given.values()))
     )
     if whole and rebuild is None:
         return None
     accepted, passed, optional = ["*args", "**kwargs"], ["*args", "**kwargs"], False
     if given is not None:
         accepted, passed = [], []
+        by_place = passed_by_place(signature, example.args, example.kwargs)
         for name, value in given.items():
             optional = optional or holds_no_tensor(value)
             accepted.append(f"{name}=_omitted.get({name!r})" if optional else name)
             inner = f"_given[{name!r}]" if holds_no_tensor(value) else name
-            positional = parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY
-            passed.append(inner if positional else f"{name}={inner}")
+            passed.append(inner if name in by_place else f"{name}={inner}")
     outputs = "outputs" if rebuild is None else f"({''.join(f'{p}, ' for p in rebuild.places)})"
     body = f"outputs = _original(self, {', '.join(passed)})\n    return {outputs}"
-    omitted = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    named = signature.parameters.items()
+    omitted = {name: each.default for name, each in named if each.default is not each.empty}
     space: dict[str, Any] = {"_original": original, "_given": given, "_omitted": omitted}
     exec(f"def forward(self, {', '.join(accepted)}):\n    {body}", space)
     module.__class__ = type(type(module).__name__, (type(module),), {"forward": space["forward"]})
     return rebuild
+
+
+def _signature(module: Any) -> inspect.Signature:
+    """Of the forward of the module's class, without self."""
+    whole = inspect.signature(type(module).forward)
+    return whole.replace(parameters=list(whole.parameters.values())[1:])
 
 
 class Rebuild:

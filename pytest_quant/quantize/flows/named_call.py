@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_quant.quantize.arguments import arguments_by_name
 from pytest_quant.quantize.flows.example import Rebuild, holds_no_tensor
 
 
@@ -32,7 +33,7 @@ class NamedCall:
         Raises:
             TypeError: when they are not those that the model was exported with.
         """
-        bound = self.signature.bind(*args, **kwargs).arguments
+        bound = arguments_by_name(self.signature, args, kwargs)
         values = {name: value for name, value in bound.items() if not holds_no_tensor(value)}
         plain = {k: v for k, v in bound.items() if v is not None and k not in values}
         if tuple(values) != self.names or plain != self.plain:

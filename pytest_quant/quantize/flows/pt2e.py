@@ -78,9 +78,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
     in_numbers(module)
     values = example.by_name(module)
     if values is None:
-        raise FlowRefusal(
-            "prepare", NAME, "needs a forward with named arguments, not *args or **kwargs"
-        )
+        raise FlowRefusal("prepare", NAME, "needs arguments whose names Python takes as names")
     signature = inspect.signature(module.forward)
     rebuild = narrow(module, example)
     given = {name: value for name, value in values.items() if not holds_no_tensor(value)}

@@ -283,15 +283,6 @@ def test_what_inductor_cannot_compile_is_a_sentence(convolutional):
         kernel.compiled(convolutional.model.graph, [torch.randn(8, 4)], convolutional.model.form)
 
 
-def test_variadic_arguments_are_refused():
-    class Variadic(Two):
-        def forward(self, *parts):
-            return super().forward(parts[0])
-
-    with pytest.raises(QuantStageError, match=r"flow pt2e needs a forward with named arguments"):
-        built(made(Variadic), STATIC, numbers)
-
-
 def test_a_layer_kept_fp32_keeps_its_bits():
     model = made(Two)
     variant = built(model, Recipe("static", flow="pt2e", keep_fp32="last"), numbers)
