@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pytest_quant.machine import torch_api
+from pytest_quant.quantize.span import EVERYTHING, Span, hull, span_before
 from pytest_quant.variant.sqnr import sqnr
 
 NEAR = 6.0  # dB: the first operation that is as far off as the outputs, but for this
@@ -52,13 +53,25 @@ def where_they_part(
             run(converted)
     except Exception:  # the name is a help, no verdict hangs on it
         return None
+    spans = {node.name: _span_of(node, first) for node in first.graph.nodes}
     for node in second.graph.nodes:
         wanted, given = expected.get(node.name), found.get(node.name)
         if wanted is None or given is None or wanted.shape != given.shape:
             continue
-        if sqnr(wanted, given) < distance + NEAR:
+        span = spans.get(node.name, EVERYTHING)
+        if sqnr(wanted.clamp(*span), given.clamp(*span)) < distance + NEAR:
             return place_of(node, second)
     return None
+
+
+def _span_of(node: Any, rehearsed: Any) -> Span:
+    """The values of an operation that make a difference: int8 keeps no others."""
+    users = [
+        rehearsed.get_submodule(user.target) for user in node.users if user.op == "call_module"
+    ]
+    if not users or len(users) < len(node.users):
+        return EVERYTHING
+    return hull(map(span_before, users))
 
 
 def _graph(model: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from pytest_quant.machine import torch_api
+from pytest_quant.quantize.span import EVERYTHING, clamp_before, span_before
 
 
 class Rounding(torch.nn.Module):
@@ -20,6 +21,8 @@ class Rounding(torch.nn.Module):
         self.scale, self.zero_point = scale.detach().clone(), zero_point.detach().clone()
         self.axis = observer.ch_axis if scale.numel() > 1 else None
         self.least, self.most = observer.quant_min, observer.quant_max
+        if (span := span_before(observer)) != EVERYTHING:
+            clamp_before(self, span)
 
     def forward(self, x: Any) -> Any:
         if not x.is_floating_point():

@@ -30,7 +30,7 @@ def main() -> None:
         for module, text in files_of(ROOT / "docs/tutorial/first_gate.md").items():
             folder.joinpath(f"{module}.py").write_text(text, encoding="utf-8")
         ours = ["-p", "quant", "-p", "no:cacheprovider"]  # and none that happens to be installed
-        command = [sys.executable, "-m", "pytest", "--quant", "--color=yes", *ours]
+        command = [sys.executable, "-m", "pytest", "--quant", "--color=yes", *ours, "test_quant.py"]
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, check=True,
             env={**os.environ, "COLUMNS": str(WIDTH), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},

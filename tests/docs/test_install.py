@@ -7,7 +7,7 @@ import pytest
 from pages import ROOT, tables_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-FOR_DEVELOPERS = {"test", "zoo", "bench"}
+FOR_DEVELOPERS = {"zoo", "bench"}
 
 
 def test_every_extra_is_told():

@@ -24,9 +24,9 @@ def followed(pytester):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_tutorial_ends_green(pytester, followed, name):
-    followed(name)
+    followed(name)  # but for test_speed.py, whose verdict is the machine's
     expected = EXPECTED[name]
-    result = pytester.runpytest_subprocess("--quant", "--quant-threads=1")
+    result = pytester.runpytest_subprocess("--quant", "--quant-threads=1", "test_quant.py")
     result.assert_outcomes(passed=expected["tests"])
     line = f"may ship: yes: Sequential: all {expected['gates']} gates hold {expected['kinds']}"
     result.stdout.fnmatch_lines([f"{line}*"])
@@ -41,7 +41,9 @@ def test_the_first_gate_fails_where_it_is_told_to(pytester, followed):
     followed("first_gate")
     gates = pytester.path / "test_quant.py"
     gates.write_text(gates.read_text().replace("ratio=0.30)", "ratio=0.10)", 1))
-    result = pytester.runpytest_subprocess("--quant", "--quant-threads=1", "-k", "static")
+    result = pytester.runpytest_subprocess(
+        "--quant", "--quant-threads=1", "-k", "static", "test_quant.py"
+    )
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*size FAIL: static needs *", "layer *stored as*"])
 

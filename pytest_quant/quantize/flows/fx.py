@@ -23,6 +23,7 @@ from pytest_quant.quantize.flows.mode_askers import (
 from pytest_quant.quantize.flows.observed_graph import take_off_integers
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import put_before_calls, set_aside
+from pytest_quant.quantize.flows.saturations import spare_ranges
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
 from pytest_quant.quantize.flows.tail import free_tail
@@ -109,6 +110,7 @@ def _traced(
     free_scores(prepared)
     part_ranges(prepared, mapping.global_qconfig.activation)
     free_tail(prepared, mapping.global_qconfig.activation)
+    spare_ranges(prepared)
     _refuse_other_constants(prepared, values or {})
     if rebuild is not None:
         _end_with(prepared, rebuild)

@@ -16,6 +16,7 @@ from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.onnx_barrier import keep_float
+from pytest_quant.runtimes.onnx_clips import clip_in_int8
 from pytest_quant.runtimes.onnx_export import Finish, Scopes, folded, onnx_file
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -54,7 +55,9 @@ def convert(prepared: Any, example: Example) -> Artefact:
 
 def _finished(path: Path, scopes: Scopes) -> Path:
     keep_float(path)
-    return folded(path, scopes)
+    folded(path, scopes)
+    clip_in_int8(path)
+    return path
 
 
 def exported(flow: str, make: Callable[[], Any], example: Example, finish: Finish) -> Artefact:
