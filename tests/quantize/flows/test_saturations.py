@@ -1,5 +1,6 @@
 """Ranges are not spent on what the next operation cuts off, and never cut what somebody else reads."""
 
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,3 +103,13 @@ def test_a_pool_behind_a_clamp_keeps_its_span():
 
     with threads(1):
         assert decibels(built(made(Pooled), Recipe("static", flow="fx"))) > 15
+
+
+def test_an_onnx_file_does_not_leave_int8_for_a_clip():
+    with threads(1):
+        variant = built(made(Saturating, nn.ReLU6(), False), Recipe("static", flow="onnx"))
+    graph = onnx.load(variant.model.files[0]).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    clips = [node for node in graph.node if node.op_type == "Clip"]
+    assert {made_by[node.input[0]] for node in clips} <= {"QuantizeLinear"}
+    assert {node.op_type for node in graph.node} >= {"QuantizeLinear", "Conv"}
