@@ -49,17 +49,17 @@ def clip_in_int8(path: Path) -> None:
 
 def _chain(last: Any) -> tuple[Any, Any, Any, Any] | None:
     """The four nodes that end with this one, where both quantizations have one scale and zero point."""
+    if last.op_type != "QuantizeLinear":
+        return None
     nodes = [last]
     for op_type in ("Clip", "DequantizeLinear", "QuantizeLinear"):
-        node = nodes[-1].inputs[0].producer() if nodes[-1].inputs else None
+        node = nodes[-1].inputs[0].producer()
         if node is None or node.op_type != op_type:
             return None
         nodes.append(node)
     _, clip, back, first = nodes
     own = [_numbers(node) for node in (first, back, last)]
-    if last.op_type != "QuantizeLinear" or own[0] is None or any(each != own[0] for each in own):
-        return None
-    return first, back, clip, last
+    return None if own[0] is None or own.count(own[0]) < len(own) else (first, back, clip, last)
 
 
 def _numbers(node: Any) -> tuple[float, int, str] | None:

@@ -12,36 +12,27 @@ from pytest_quant.quantize.span import EVERYTHING, Span, clamp_before, hull
 F = nn.functional
 # What gives no value outside the range of those that it takes.
 INSIDE = (
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    nn.Dropout,
-    nn.Identity,
+    *(
+        nn.MaxPool1d,
+        nn.MaxPool2d,
+        nn.AdaptiveAvgPool1d,
+        nn.AdaptiveAvgPool2d,
+        nn.Dropout,
+        nn.Identity,
+    ),
+    *(F.max_pool1d, F.max_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, torch.flatten),
 )
-INSIDE_FUNCTIONS = (
-    F.max_pool1d,
-    F.max_pool2d,
-    F.adaptive_avg_pool1d,
-    F.adaptive_avg_pool2d,
-    torch.flatten,
-)
+RELU, RELU6 = Span(low=0), Span(0, 6)
+# By module or function, beyond which values it gives the same for all.
 FIXED = {
-    nn.ReLU: Span(0, math.inf),
-    nn.ReLU6: Span(0, 6),
-    nn.Hardswish: Span(-3, math.inf),
-    nn.Hardsigmoid: Span(-3, 3),
+    **dict.fromkeys((nn.ReLU, F.relu, torch.relu), RELU),
+    **dict.fromkeys((nn.ReLU6, F.relu6), RELU6),
+    **dict.fromkeys((nn.Hardswish, F.hardswish), Span(low=-3)),
+    **dict.fromkeys((nn.Hardsigmoid, F.hardsigmoid), Span(-3, 3)),
 }
-FUNCTIONS = {
-    F.relu: FIXED[nn.ReLU],
-    torch.relu: FIXED[nn.ReLU],
-    F.relu6: FIXED[nn.ReLU6],
-    F.hardswish: FIXED[nn.Hardswish],
-    F.hardsigmoid: FIXED[nn.Hardsigmoid],
-}
-CLAMPS = (F.hardtanh, torch.clamp)
-CLIPS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)  # which also give no other values than they tell apart
-CLIP_FUNCTIONS = (F.relu, torch.relu, F.relu6, *CLAMPS)
+CLAMPS = (F.hardtanh, torch.clamp)  # whose limits are arguments
+# Which also give no other values than they tell apart.
+CLIPS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, F.relu, torch.relu, F.relu6, *CLAMPS)
 
 
 def spare_ranges(prepared: Any) -> None:
@@ -74,28 +65,24 @@ def _needed(prepared: Any, node: Any) -> Span:
 
 def _given(prepared: Any, node: Any) -> Span:
     """In which span all values lie that a node gives, as far as a clamp before it says."""
-    if observer_at(prepared, node) is not None or _stays_inside(prepared, node):
+    kind = _kind(prepared, node)
+    if observer_at(prepared, node) is not None or kind in INSIDE:
         return _given(prepared, node.all_input_nodes[0])
-    kind = type(prepared.get_submodule(node.target)) if node.op == "call_module" else node.target
-    return _told_apart(prepared, node) if kind in (*CLIPS, *CLIP_FUNCTIONS) else EVERYTHING
-
-
-def _stays_inside(prepared: Any, node: Any) -> bool:
-    if node.op == "call_module":
-        return type(prepared.get_submodule(node.target)) in INSIDE
-    return node.op == "call_function" and node.target in INSIDE_FUNCTIONS
+    return _told_apart(prepared, node) if kind in CLIPS else EVERYTHING
 
 
 def _told_apart(prepared: Any, node: Any) -> Span:
     """Beyond which values an operation gives the same for all."""
-    if node.op == "call_module":
+    kind = _kind(prepared, node)
+    if kind is nn.Hardtanh:
         module = prepared.get_submodule(node.target)
-        if type(module) is nn.Hardtanh:
-            return Span(module.min_val, module.max_val)
-        return FIXED.get(type(module), EVERYTHING)
-    if node.op == "call_function" and node.target in CLAMPS:
-        return _of_clamp(node)
-    return FUNCTIONS.get(node.target, EVERYTHING) if node.op == "call_function" else EVERYTHING
+        return Span(module.min_val, module.max_val)
+    return _of_clamp(node) if kind in CLAMPS else FIXED.get(kind, EVERYTHING)
+
+
+def _kind(prepared: Any, node: Any) -> Any:
+    """The type of the module, or the function, that a node calls; else a name."""
+    return type(prepared.get_submodule(node.target)) if node.op == "call_module" else node.target
 
 
 def _of_clamp(node: Any) -> Span:
