@@ -5,7 +5,6 @@ from typing import Any
 from pytest_quant.variant.recipe import Recipe
 
 PYTORCHS = {
-    "histogram": "HistogramObserver",
     "minmax": "MinMaxObserver",
     "moving_average": "MovingAverageMinMaxObserver",
 }
@@ -31,7 +30,7 @@ def class_name(name: str) -> str:
         return PYTORCHS[name]
     from pytest_quant.quantize.observers import OBSERVERS
 
-    return OBSERVERS[name].__name__.removeprefix("_")
+    return str(OBSERVERS[name].__name__.removeprefix("_"))
 
 
 def default_observer(recipe: Recipe) -> str:

@@ -7,6 +7,7 @@ from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
 from pytest_quant.quantize.layer_types import EMBEDDING_SCALES, SCALES, TRANSPOSED, WEIGHTED
+from pytest_quant.quantize.observers import looking_up
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -94,9 +95,9 @@ def _activation(recipe: Recipe, engine: str, usual: Any) -> Any:
     import torch
 
     reduce_range = must_reduce_range(engine)
-    if recipe.observer is None and recipe.qscheme is None and not reduce_range:
-        return usual.activation
     ao = torch_api.ao()
+    if recipe.observer is None and recipe.qscheme is None and not reduce_range:
+        return looking_up(usual.activation, ao.observer)
     observer = observer_class(default_observer(recipe), ao.observer)
     reduced = reduce_range or engine in ("x86", "fbgemm")
     settings: dict[str, Any] = {

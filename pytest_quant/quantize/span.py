@@ -1,7 +1,7 @@
 """Span: from where to where the values of a tensor make a difference."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -19,6 +19,26 @@ def hull(spans: Iterable[Span]) -> Span:
     """The smallest span that holds them all."""
     lows, highs = zip(*spans, strict=True)
     return Span(min(lows), max(highs))
+
+
+def given_span(
+    args: Sequence[Any], kwargs: Mapping[str, Any], names: tuple[str, str], usual: Any
+) -> Span:
+    """The limits that a call of clamp or hardtanh gives, where they are numbers.
+
+    Args:
+        args, kwargs: of the call, its tensor among them.
+        names: of the arguments behind the tensor.
+        usual: what they are where they are not given.
+    """
+    limits = [
+        args[place] if len(args) > place else kwargs.get(name, default)
+        for place, (name, default) in enumerate(zip(names, usual, strict=True), 1)
+    ]
+    if not all(limit is None or isinstance(limit, int | float) for limit in limits):
+        return EVERYTHING
+    low, high = limits
+    return Span(-math.inf if low is None else low, math.inf if high is None else high)
 
 
 class Clamped:

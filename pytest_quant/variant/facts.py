@@ -35,6 +35,7 @@ class Facts:
         sees_inside: whether it looks into PyTorch's own modules, as attention.
         by_parts: whether submodules were traced, each on its own.
         floats_tail: whether what no layer with weights follows stays float.
+        spares_ranges: whether no range is spent on what the next operation makes alike.
         fast_path: whether it can take PyTorch's fast path for attention.
         is_settled: whether the tools of its runtime choose observers and scales, and no recipe.
         halves_weights: whether weights, and not activations, keep to 7 bits where 8 would saturate.
@@ -54,6 +55,7 @@ class Facts:
     sees_inside: bool = True
     by_parts: bool = False
     floats_tail: bool = False
+    spares_ranges: bool = False
     fast_path: bool = False
     is_settled: bool = False
     halves_weights: bool = False

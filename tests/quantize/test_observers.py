@@ -87,7 +87,7 @@ def test_stacks_do_not_share_classes():
 
 
 def test_what_cannot_be_observed_is_refused():
-    with pytest.raises(ValueError, match="there are percentile, entropy, mse"):
+    with pytest.raises(ValueError, match="there are histogram, percentile, entropy, mse"):
         activation_observer("kl", ao)
     with pytest.raises(NotImplementedError, match="one static range for a tensor"):
         observer("mse", qscheme=torch.per_channel_affine)

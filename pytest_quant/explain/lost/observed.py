@@ -1,6 +1,7 @@
-"""Observed: a simulation whose ranges the recipe's own observers have found on calibration data."""
+"""Observed: simulations whose ranges each recipe's own observers have found on calibration data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,51 +9,81 @@ import torch
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
+from pytest_quant.explain.lost.told_apart import told_apart
 from pytest_quant.explain.lost.tracking import FUSED, WEIGHTED, LayerTracking, Site, Tag, tag_of
 from pytest_quant.explain.lost.weighted import is_weighted, owners_of, weight_of
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.methods.registry import facts_of, method_of
+from pytest_quant.quantize.span import EVERYTHING, Span, hull
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Subject
+from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 BEFORE = "_pytest_quant_before"  # of a tensor: the operations without a weight that led to it
 
 
-def simulation_of(
-    module: Any, subject: Subject, recipe: Recipe, names: Iterable[str], batches: Iterable[Any]
-) -> Simulation:
-    """Observe the activations of a float model, and set up the rounding of its layers.
+def simulations_of(
+    module: Any,
+    subject: Subject,
+    recipes: Sequence[Recipe],
+    names: Iterable[str],
+    batches: Iterable[Any],
+) -> list[Simulation]:
+    """Observe the activations of a float model once, for all recipes; set up the rounding of its layers.
 
     Args:
         module: a copy of the FP32 model in eval mode, or of what QAT made of its weights.
-        recipe: static or QAT, with the flow and engine that were taken.
+        recipes: static or QAT, with the flow and engine that were taken; of one kind and flow.
         names: of the layers that became int8.
         batches: inputs to observe.
+
+    Returns:
+        One for each recipe.
     """
     layers = {name: module.get_submodule(name) for name in names}
     layers = {n: layer for n, layer in layers.items() if is_weighted(layer)}
-    observers, compiled = _observers(recipe), facts_of(recipe).is_compiled
-    floats_tail = facts_of(recipe).floats_tail
-    watch = _Observing(
-        owners_of(layers), compiled, lambda name: observers.activation(layers.get(name))
-    )
+    facts, observers = facts_of(recipes[0]), [_observers(recipe) for recipe in recipes]
+    activations = {_of_activations(r): own for r, own in zip(recipes, observers, strict=True)}
+    watch = _Observing(owners_of(layers), facts, activations, layers)
     with torch.no_grad():
         for inputs in batches:
             watch.seen.clear()
             watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
         called = {name: layers[name] for name in watch.order if name in layers}
-        weights = {
-            name: _rounded_weight(layer, observers.weight(layer), watch.scales.get(name))
-            for name, layer in called.items()
-        }
-        grids = {
-            site: grid
-            for site, o in watch.observers.items()
-            if (grid := Grid.of(o)) and not (floats_tail and watch.is_tail(site))
-        }
+        weights: dict[Recipe, Any] = {}
+        for recipe, own in zip(recipes, observers, strict=True):
+            if _of_weights(recipe) not in weights:
+                weights[_of_weights(recipe)] = {
+                    name: _rounded_weight(layer, own.weight(layer), watch.scales.get(name))
+                    for name, layer in called.items()
+                }
+        grids = {key: watch.grids(key) for key in activations}
     takers = {name: tuple(taking) for name, taking in watch.takers.items()}
-    return Simulation(module, subject, called, weights, watch.scales, grids, takers, compiled)
+    return [
+        Simulation(
+            module,
+            subject,
+            called,
+            weights[_of_weights(recipe)],
+            watch.scales,
+            grids[_of_activations(recipe)],
+            takers,
+            facts.is_compiled,
+            watch.tail,
+        )
+        for recipe in recipes
+    ]
+
+
+def _of_activations(recipe: Recipe) -> Recipe:
+    """What of a recipe the ranges of activations depend on."""
+    return replace(recipe, per_channel=True)
+
+
+def _of_weights(recipe: Recipe) -> Recipe:
+    """What of a recipe the rounding of weights depends on."""
+    return replace(recipe, observer=None)
 
 
 def _observers(recipe: Recipe) -> LayerObservers:
@@ -77,19 +108,50 @@ def _rounded_weight(layer: Any, observer: Any, scale: Any) -> Any:
 
 
 class _Observing(LayerTracking):
-    """Lets observers see the activations of a float model, place by place."""
+    """Lets observers see the activations of a float model, place by place.
+
+    Args:
+        names: of layers, as `weighted.owners_of` gives them.
+        facts: of the recipes.
+        sets: of observers, by what they are for.
+        layers: name -> module.
+    """
 
     def __init__(
-        self, names: Mapping[int, str], compiled: bool, observer: Callable[[str], Any]
+        self,
+        names: Mapping[int, str],
+        facts: Facts,
+        sets: Mapping[Recipe, LayerObservers],
+        layers: Mapping[str, Any],
     ) -> None:
+        compiled = facts.is_compiled
         super().__init__(names, CLAMPED if compiled else FUSED, not compiled)
-        self.observers: dict[Site, Any] = {}
+        self.facts = facts
+        self.sets = sets
+        self.layers = layers
+        self.observers: dict[Site, dict[Recipe, Any]] = {}
         self.scales: dict[str, Any] = {}
         self.order: dict[str, None] = {}
         self.takers: dict[str, dict[str, None]] = {}
-        self.seen: set[Site] = set()
+        self.seen: dict[Site, Span] = {}
         self.fed: set[Site] = set()  # operations whose output comes to a layer sooner or later
-        self._observer = observer
+        self.keeping: set[Site] = set()  # operations that keep the levels of what they take
+        self._kept: frozenset[Site] = frozenset()
+        self._span = EVERYTHING  # of what the operation that is being called takes
+
+    def grids(self, key: Recipe) -> dict[Site, Grid]:
+        """Of activations by place, as one set of observers has found them."""
+        return {
+            site: grid
+            for site, observers in self.observers.items()
+            if (grid := Grid.of(observers[key]))
+            and not (self.facts.floats_tail and self.is_tail(site))
+        }
+
+    @property
+    def tail(self) -> frozenset[Site]:
+        """Operations that keep the levels and are computed in float, as no layer follows them."""
+        return frozenset(self.keeping - self.fed) if self.facts.floats_tail else frozenset()
 
     def is_tail(self, site: Site) -> bool:
         """Whether it is an operation that no layer follows."""
@@ -104,7 +166,7 @@ class _Observing(LayerTracking):
         for tensor in _tensors(output):
             tag = tag_of(tensor)
             own = {tag.site} if tag is not None and not tag.layer else frozenset[Site]()
-            setattr(tensor, BEFORE, before | own)
+            setattr(tensor, BEFORE, before | own | self._kept)
 
     def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
         self.order[layer] = None
@@ -113,6 +175,11 @@ class _Observing(LayerTracking):
         if tag is None or not tag.rounded:
             self._observe(site, values)
         return values
+
+    def is_float(self, site: Site) -> bool:
+        self._kept = frozenset([site])
+        self.keeping.add(site)
+        return False
 
     def passing(self, values: Any, tag: Tag) -> Any:
         self._observe(tag.site, values)
@@ -125,13 +192,30 @@ class _Observing(LayerTracking):
         self._observe(tag.site, values)
         return values
 
+    def _followed(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        self._span = told_apart(name, args, kwargs) if self.facts.spares_ranges else EVERYTHING
+        self._kept = frozenset()
+        return super()._followed(name, func, args, kwargs)
+
     def _observe(self, site: Site, values: Any) -> None:
-        if site in self.seen or not values.is_floating_point():
+        """Once for each batch, and again where somebody else tells more values apart."""
+        if not values.is_floating_point():
             return
-        self.seen.add(site)
+        span, seen = self._span, self.seen.get(site)
+        if seen is not None:
+            span = hull((span, seen))
+            low, high = values.aminmax() if span != seen and values.numel() else seen
+            if low >= seen.low and high <= seen.high:
+                return
+        self.seen[site] = span
         if site not in self.observers:
-            self.observers[site] = self._observer(site[0])
-        self.observers[site](values.detach())
+            layer = self.layers.get(site[0])
+            self.observers[site] = {key: own.activation(layer) for key, own in self.sets.items()}
+        shown = values.detach() if span == EVERYTHING else values.detach().clamp(*span)
+        for observer in self.observers[site].values():
+            observer(shown)
 
 
 def _tensors(given: Any) -> Iterator[Any]:

@@ -1,11 +1,11 @@
 """Simulate: the float model that behaves as a static or QAT variant does, layer by layer."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.lost.observed import simulation_of
+from pytest_quant.explain.lost.observed import simulations_of
 from pytest_quant.explain.lost.simulation import Simulation
 from pytest_quant.explain.lost.trained import trained_module
 from pytest_quant.machine import torch_api
@@ -17,29 +17,43 @@ from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 
-def simulated(variant: Variant, recipe: Recipe | None = None) -> Simulation | None:
-    """The variant's model in float with switches; None for QAT whose weights cannot be told apart.
+def simulated(variant: Variant) -> Simulation | None:
+    """The variant's model in float with switches; None for QAT whose weights cannot be told apart."""
 
-    Args:
-        recipe: other settings of observers and scales than the variant's own.
+    def made() -> Simulation | None:
+        return None if variant.recipe is None else _simulations(variant, [variant.recipe])[0]
+
+    return variant.once("simulation", made)
+
+
+def simulations(variant: Variant, recipes: Sequence[Recipe]) -> list[Simulation | None]:
+    """The variant's model under each of some recipes with other observers, scales or engines.
+
+    Calibration data passes the model once for all of them, and once more for those that equalize.
+    None stands where QAT's weights cannot be told apart, and where there are no layers to equalize.
     """
-    if recipe in (None, variant.recipe):
-        return variant.once("simulation", lambda: _simulation(variant, variant.recipe))
-    return _simulation(variant, recipe)
+    found: dict[Recipe, Simulation | None] = {}
+    for equalized in (False, True):
+        some = [recipe for recipe in recipes if recipe.equalize == equalized]
+        try:
+            found |= dict(zip(some, _simulations(variant, some), strict=True)) if some else {}
+        except QuantStageError:
+            found |= dict.fromkeys(some)
+    return [found[recipe] for recipe in recipes]
 
 
-def _simulation(variant: Variant, recipe: Recipe | None) -> Simulation | None:
+def _simulations(variant: Variant, recipes: Sequence[Recipe]) -> Sequence[Simulation | None]:
     names = became_int8(variant)
     trains, fp32 = variant.facts.trains, variant.fp32.model
     module = trained_module(variant, names) if trains else copy.deepcopy(fp32)
-    if module is None or recipe is None:
-        return None
+    if module is None:
+        return [None] * len(recipes)
     samples = variant.recipe.calibration_samples if variant.recipe else 200
     inputs = tuned_inputs(variant, samples)
     with variant.isolated(loaders_of(variant)):
-        if recipe.equalize:
+        if recipes[0].equalize:
             equalize(module, example_of(module, variant.admitted))
-        return simulation_of(module, variant.subject, recipe, names, inputs)
+        return simulations_of(module, variant.subject, recipes, names, inputs)
 
 
 def became_int8(variant: Variant) -> tuple[str, ...]:

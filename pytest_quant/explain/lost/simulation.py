@@ -60,6 +60,7 @@ class Simulation:
         takers: name -> the layers that take its output, straight or moved.
         compiled: whether it is of flow pt2e: ReLU6 is part of the layer before it, additions and
             poolings are not rounded on their own, nor is what the model gives.
+        tail: operations that keep the levels, and that no layer follows: they are computed in float.
     """
 
     module: Any
@@ -70,6 +71,7 @@ class Simulation:
     grids: Mapping[Site, Grid]
     takers: Mapping[str, tuple[str, ...]]
     compiled: bool
+    tail: frozenset[Site] = frozenset()
 
     @property
     def fused(self) -> Collection[str]:
@@ -150,6 +152,9 @@ class _Rounding(LayerTracking):
     def passing(self, values: Any, tag: Tag) -> Any:
         is_int8 = self.switches.others or self._is_int8(tag)
         return self._rounded(tag.site, values) if is_int8 else values
+
+    def is_float(self, site: Site) -> bool:
+        return site in self.simulation.tail
 
     def _is_int8(self, tag: Tag) -> bool:
         if tag.layer:

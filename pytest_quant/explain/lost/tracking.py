@@ -116,6 +116,10 @@ class LayerTracking(TorchFunctionMode):
         """What an operation that keeps the levels takes, and what it gives."""
         return values
 
+    def is_float(self, site: Site) -> bool:
+        """Whether an operation that keeps the levels is computed in float."""
+        return False
+
     def ending(self, values: Any, tag: Tag) -> Any:
         """A layer's output that is an output of the model."""
         return self.leaving(values, tag)
@@ -207,14 +211,16 @@ class LayerTracking(TorchFunctionMode):
     def _shared(
         self, name: str, tag: Tag | None, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        tag = tag or Tag(self._site(name))
+        own = self._site(name)
+        tag = tag or Tag(own)
         reference = tag.reference
         if reference is not None:
             reference = func(reference, *args[1:], **kwargs)
         before = args[0] if tag.rounded else self.passing(args[0], tag)
         output = func(before, *args[1:], **kwargs)
-        after = self.passing(output, tag)
-        rounded = tag.rounded or after is not output
+        floats = self.is_float(own)
+        after = output if floats else self.passing(output, tag)
+        rounded = floats or tag.rounded or after is not output
         setattr(after, TAG, replace(tag, open=False, rounded=rounded, reference=reference))
         return after
 

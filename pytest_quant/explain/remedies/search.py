@@ -14,7 +14,7 @@ from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Propos
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.sets import passing_sets
 from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
-from pytest_quant.explain.remedies.workbench import Workbench, workbench_of
+from pytest_quant.explain.remedies.workbench import Workbench, workbench_of, workbenches_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -52,6 +52,7 @@ class Search:
     trials: list[str] = field(default_factory=list)
     least: float | None = None
     hint: str = ""
+    bench: Workbench | None = None
     screen: HardSamples | None = None
 
     def remedy(self, cheap: bool) -> Remedy:
@@ -108,13 +109,15 @@ class Search:
         explanation = explain(self.variant)
         weights, activations = explanation.sqnr["weights"], explanation.sqnr["activations"]
         weights_first = weights is not None and activations is not None and weights < activations
-        own = self._bench(self.recipe)
+        own = self._own_bench()
         usual = own.noise() if own else 0.0
-        benches = []
-        for recipe in cheap_candidates(self.recipe, weights_first=weights_first):
-            self._check_time()
-            if (bench := self._bench(recipe)) is not None and (noise := bench.noise()) < usual:
-                benches.append((noise, recipe, bench))
+        self._check_time()
+        candidates = cheap_candidates(self.recipe, weights_first=weights_first)
+        benches = [
+            (noise, recipe, bench)
+            for recipe, bench in workbenches_of(self.variant, candidates)
+            if (noise := bench.noise()) < usual
+        ]
         benches.sort(key=lambda item: item[0])
         for noise, recipe, bench in benches[:TRIED]:
             self._check_time()
@@ -125,7 +128,8 @@ class Search:
                 if proposal is not None and self._is_as_fast(proposal, changed):
                     return proposal
             if noise < CLEARLY * usual and recipe.engine == self.recipe.engine:
-                self.recipe, usual = recipe, noise  # layers are then looked for under this one
+                # layers are then looked for under this one
+                self.recipe, self.bench, usual = recipe, bench, noise
         return None
 
     def _is_as_fast(self, proposal: Proposal, changed: str) -> bool:
@@ -146,7 +150,7 @@ class Search:
     # layers to keep in FP32
 
     def _by_layers(self) -> Proposal | None:
-        bench = self._bench(self.recipe)
+        bench = self.bench or self._own_bench()
         if bench is None:
             return None
         order, costs = bench.order(), {x.name: float(getattr(x, self.weight)) for x in bench.layers}
@@ -183,10 +187,10 @@ class Search:
 
     # what both need
 
-    def _bench(self, recipe: Recipe) -> Workbench | None:
+    def _own_bench(self) -> Workbench | None:
         try:
-            return workbench_of(self.variant, recipe)
-        except QuantStageError:  # as of a model with no layers to equalize
+            return workbench_of(self.variant)
+        except QuantStageError:
             return None
 
     def _tried(self, bench: Workbench, kept: tuple[str, ...], what: str) -> Trial:

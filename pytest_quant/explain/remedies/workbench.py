@@ -1,6 +1,6 @@
 """Workbench: a variant whose layers can be put back to FP32, any set of them, without a build."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from pytest_quant.explain.lost.effects import measured_layers, with_shares
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.lost.noise import noise_share
-from pytest_quant.explain.lost.simulate import simulated
+from pytest_quant.explain.lost.simulate import simulated, simulations
 from pytest_quant.explain.lost.simulation import Simulation, in_float
 from pytest_quant.explain.lost.telling_samples import probe_of
 from pytest_quant.explain.remedies.hard_samples import HardSamples
@@ -40,17 +40,19 @@ class Workbench(Protocol):
         """The accuracy with these in FP32; `screen` may tell without a whole evaluation."""
 
 
-def workbench_of(variant: Variant, recipe: Recipe) -> Workbench | None:
-    """The workbench of a variant under a recipe; None where its layers cannot be told apart.
-
-    Args:
-        recipe: the variant's own, or of a static one with other observers, scales or engine.
-    """
-    if variant.facts.is_observed:
-        simulation = simulated(variant, recipe)
-        return None if simulation is None else InFloat(variant, recipe, simulation)
+def workbench_of(variant: Variant) -> Workbench | None:
+    """The workbench of a variant as it is; None where its layers cannot be told apart."""
+    if variant.facts.is_observed and variant.recipe is not None:
+        simulation = simulated(variant)
+        return None if simulation is None else InFloat(variant, variant.recipe, simulation)
     built = as_built(variant)
     return None if built is None else InPlace(variant, built)
+
+
+def workbenches_of(variant: Variant, recipes: Sequence[Recipe]) -> list[tuple[Recipe, Workbench]]:
+    """Those of a static variant under other observers, scales or engines, where they can be made."""
+    made = zip(recipes, simulations(variant, recipes), strict=True)
+    return [(recipe, InFloat(variant, recipe, own)) for recipe, own in made if own is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

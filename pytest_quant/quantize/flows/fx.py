@@ -147,7 +147,8 @@ def rehearsal(prepared: Any) -> Any:
 
 def facts(recipe: Recipe) -> Facts:
     """It takes PyTorch's own modules as one operation each."""
-    return replace(facts_of_mapped(recipe), sees_inside=False, floats_tail=True)
+    own = facts_of_mapped(recipe)
+    return replace(own, sees_inside=False, floats_tail=True, spares_ranges=True)
 
 
 def observers(recipe: Recipe, engine: str) -> LayerObservers:

@@ -11,10 +11,13 @@ from pytest_quant.machine.cpu import is_arm
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.activations import default_observer, observer_class
 from pytest_quant.quantize.names import roots_of
+from pytest_quant.quantize.observers import looking_up
 from pytest_quant.variant.recipe import Recipe
 
 INDUCTOR_ENGINE = "onednn"  # whose int8 kernels inductor calls
 EPS = 2**-12  # of the quantizer's scales: below it, inductor's kernels lose the scale
+
+ACTIVATIONS = ("input_activation", "output_activation")
 
 
 def quantizer_of(recipe: Recipe, fp32_names: Iterable[str]) -> Any:
@@ -48,14 +51,26 @@ def config_of(recipe: Recipe) -> Any:
         usual = _x86().get_default_x86_inductor_quantization_config(
             **wanted, reduce_range=must_reduce_range(INDUCTOR_ENGINE)
         )
-    if recipe.kind == "dynamic" or (recipe.observer is None and recipe.qscheme is None):
+    if recipe.kind == "dynamic":
         return usual
+    if recipe.observer is None and recipe.qscheme is None:
+        ends = {name: _looking_up(getattr(usual, name)) for name in ACTIVATIONS}
+        return replace(usual, **ends)
     own = replace(
         usual.input_activation,
         qscheme=getattr(torch, recipe.qscheme or "per_tensor_affine"),
         observer_or_fake_quant_ctr=_activation(recipe),
     )
     return replace(usual, input_activation=own, output_activation=own)
+
+
+def _looking_up(spec: Any) -> Any:
+    """A specification of activations whose observer finds its range sooner."""
+    if spec is None:
+        return None
+    module = torch_api.module(torch_api.PT2E_OBSERVER)
+    own = looking_up(spec.observer_or_fake_quant_ctr, module)
+    return replace(spec, observer_or_fake_quant_ctr=own)
 
 
 def _activation(recipe: Recipe) -> Any:

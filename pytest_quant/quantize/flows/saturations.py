@@ -1,13 +1,12 @@
 """Saturations: no range is spent on values that the next operation makes alike, as ReLU6 those below 0."""
 
-import math
 from typing import Any
 
 import torch
 from torch import nn
 
 from pytest_quant.quantize.flows.observed_graph import observer_at
-from pytest_quant.quantize.span import EVERYTHING, Span, clamp_before, hull
+from pytest_quant.quantize.span import EVERYTHING, Span, clamp_before, given_span, hull
 
 F = nn.functional
 # What gives no value outside the range of those that it takes.
@@ -25,14 +24,18 @@ INSIDE = (
 RELU, RELU6 = Span(low=0), Span(0, 6)
 # By module or function, beyond which values it gives the same for all.
 FIXED = {
-    **dict.fromkeys((nn.ReLU, F.relu, torch.relu), RELU),
+    **dict.fromkeys((nn.ReLU, F.relu, torch.relu, "relu"), RELU),
     **dict.fromkeys((nn.ReLU6, F.relu6), RELU6),
     **dict.fromkeys((nn.Hardswish, F.hardswish), Span(low=-3)),
     **dict.fromkeys((nn.Hardsigmoid, F.hardsigmoid), Span(-3, 3)),
 }
-CLAMPS = (F.hardtanh, torch.clamp)  # whose limits are arguments
+# Whose limits are arguments: their names, and what they are where they are not given.
+CLAMPS: dict[Any, tuple[tuple[str, str], Any]] = {
+    F.hardtanh: (("min_val", "max_val"), (-1.0, 1.0)),
+    **dict.fromkeys((torch.clamp, "clamp"), (("min", "max"), (None, None))),
+}
 # Which also give no other values than they tell apart.
-CLIPS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, F.relu, torch.relu, F.relu6, *CLAMPS)
+CLIPS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, F.relu, torch.relu, "relu", F.relu6, *CLAMPS)
 
 
 def spare_ranges(prepared: Any) -> None:
@@ -87,13 +90,4 @@ def _kind(prepared: Any, node: Any) -> Any:
 
 def _of_clamp(node: Any) -> Span:
     """The limits of a call of clamp or hardtanh, where they are numbers."""
-    usual = (None, None) if node.target is torch.clamp else (-1.0, 1.0)
-    names = ("min", "max") if node.target is torch.clamp else ("min_val", "max_val")
-    limits = [
-        node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
-        for place, (name, default) in enumerate(zip(names, usual, strict=True), 1)
-    ]
-    if not all(limit is None or isinstance(limit, int | float) for limit in limits):
-        return EVERYTHING
-    low, high = limits
-    return Span(-math.inf if low is None else low, math.inf if high is None else high)
+    return given_span(node.args, node.kwargs, *CLAMPS[node.target])
