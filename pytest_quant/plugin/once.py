@@ -10,7 +10,7 @@ import pytest
 from pytest_quant.errors import QuantStageError, is_sentence, terminal_safe
 from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Outcome
-from pytest_quant.plugin.outcomes import NOTE, uncollected
+from pytest_quant.plugin.outcomes import NOTE, is_lost, uncollected
 from pytest_quant.report.told import Told
 from pytest_quant.report.width import fitted_text, terminal_columns
 
@@ -67,7 +67,7 @@ class Once:
         reason = getattr(report, "quant_reason", None)
         if reason is None and isinstance(report, pytest.CollectReport):
             reason = uncollected(report)["reason"]
-        if reason is not None:
+        if reason is not None and not is_lost(reason):
             self.told.add(reason, report.nodeid)
         if not again and sections == report.sections:
             return report

@@ -1,6 +1,7 @@
 """Outcomes: how each test of a variant ended, as pytest's reports tell it; plain data for the report."""
 
 import contextlib
+from difflib import get_close_matches
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pytest_quant.plugin.selection import may_ask_by_name
 from pytest_quant.report.document import Report
 from pytest_quant.variant.key import key_of
 
+LOST = "it asks for the fixture"  # begins the reason where there is none
 NOTE = "fixture ERROR"  # begins what is noted on an error of the user's own fixture
 
 
@@ -24,7 +26,10 @@ def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Ru
         {"where": None, "model": None, "variant": name}
         for name in sorted(variants_of(item) - named)
     ]
-    is_ours = call.excinfo is not None and call.excinfo.errisinstance(QuantStageError)
+    # Of a fixture that there is not, nobody knows what its test was to judge.
+    is_ours = call.excinfo is not None and call.excinfo.errisinstance(
+        (QuantStageError, pytest.FixtureLookupError)
+    )
     if not (looked_at or (report.failed and (is_ours or may_ask_by_name(item)))):
         return
     report.quant_variants = looked_at
@@ -111,7 +116,24 @@ def outcome_of(report: Any) -> str:
     return "skipped" if report.skipped else "passed"
 
 
+def _lost(fixture: str) -> str:
+    """What to say of a fixture that a test asks for and that there is not, or not for this test."""
+    from pytest_quant.plugin import fixtures
+
+    ours = [name for name in vars(fixtures) if name.startswith("quant_")]
+    near = [name for name in get_close_matches(fixture, ours, n=1, cutoff=0.7) if name != fixture]
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"{LOST} {fixture}, which it cannot have{meant}"
+
+
+def is_lost(reason: str) -> bool:
+    """Whether a reason is our own of a fixture that there is not, which pytest tells in other words."""
+    return reason.startswith(LOST)
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, QuantStageError):
         return str(error)
+    if isinstance(error, pytest.FixtureLookupError):
+        return _lost(str(error.argname))
     return str(getattr(error, "__notes__", [in_brief(error)])[-1])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.subject.alone import refuse_company
 from pytest_quant.subject.direction import with_direction_and_unit
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import Nll
@@ -44,6 +45,7 @@ def trusted(metric: Metric, probe: Probe, inputs: Any) -> tuple[Metric, list[str
     else:
         metric, notes = with_direction_and_unit(metric, probe, real)
     refuse_memory([metric], probe, [real])
+    refuse_company(metric, probe)
     return metric, notes
 
 

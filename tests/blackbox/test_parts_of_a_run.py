@@ -203,3 +203,27 @@ def test_what_one_part_left_out_and_another_ran_is_whole_when_they_are_merged(re
     assert json.loads(out.read_text())["may_ship"]["answer"] == "yes"
     assert main(["merge", files[0], "--output", str(out)]) == 0
     assert json.loads(out.read_text())["may_ship"]["answer"] == "undecided"
+
+
+LOST = {
+    "test_lost(quant_statik)": "quant_statik, which it cannot have; did you mean quant_static?",
+    "test_lost(quantqat)": "quantqat, which it cannot have; did you mean quant_qat?",
+    "test_lost(small_model)": "small_model, which it cannot have",
+    "test_lost(request, name='quant_dynamc')": (
+        "quant_dynamc, which it cannot have; did you mean quant_dynamic?"
+    ),
+}
+
+
+@pytest.mark.parametrize("signature", LOST)
+@pytest.mark.parametrize("arguments", [(), ("--tb=no",), ("-n", "1")])
+def test_a_test_whose_fixture_there_is_not_might_have_judged_and_is_a_no(
+    repo, signature, arguments
+):
+    body = "request.getfixturevalue(name)" if "request" in signature else "pass"
+    repo.makepyfile(test_gates=f"{GATES}\n\ndef {signature}:\n    {body}\n")
+    word, rest = answer(repo, *arguments)
+    assert word == "no"
+    assert "test_gates.py::test_lost" in rest
+    assert LOST[signature] in rest
+    assert ("did you mean" in rest) == ("did you mean" in LOST[signature])

@@ -1,0 +1,97 @@
+"""A sample's score must not depend on its batch, and a mean not be of all pairs."""
+
+import pytest
+import torch
+from builders import ONE_THREAD, batches
+from torch.nn import functional as F
+
+from pytest_quant import Metric, QuantStageError, Subject
+from pytest_quant.store.open import open_store
+
+
+class Column(torch.nn.Module):
+    """Gives the sum of the inputs as a column, [n, 1]."""
+
+    def forward(self, x):
+        return x.sum(1, keepdim=True)
+
+
+def columns(flat):
+    """(inputs [n, 8], their sums with some noise: [n], or [n, 1])."""
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(64, 8, generator=generator)
+    y = x.sum(1, keepdim=True) + 0.1 * torch.randn(64, 1, generator=generator)
+    y = y.squeeze(1) if flat else y
+    return list(zip(x.split(16), y.split(16), strict=True))
+
+
+def squared(outputs, targets):
+    return (outputs - targets).square().flatten(1).mean(1)
+
+
+METRICS = {
+    "of samples": squared,
+    "their mean": lambda o, y: (o - y).square().mean(),
+    "by a function": lambda o, y: ((o - y) ** 2).mean().item(),
+    "absolute": lambda o, y: (o - y).abs().mean(-1),
+}
+
+
+def known(metric, model, data):
+    subject = Subject(
+        model, "toy", eval_data=data, metric=Metric(metric, "mine", higher_is_better=False)
+    )
+    return open_store(ONE_THREAD).fp32(subject).evaluation
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_outputs_that_broadcast_with_targets_are_an_error(name):
+    with pytest.raises(QuantStageError) as caught:
+        known(METRICS[name], Column(), columns(flat=True))
+    assert r"targets.reshape(outputs.shape)" in str(caught.value)
+    assert "Outputs [16, 1] and targets [16] broadcast" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_same_metrics_score_columns_with_columns(name):
+    assert known(METRICS[name], Column(), columns(flat=False)).values["mine"] < 0.1
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda o, y: (o.squeeze(1) - y).square(),
+        lambda o, y: (o.reshape(y.shape) - y).square().mean(),
+        lambda o, y: F.mse_loss(o[:, 0], y),
+    ],
+)
+def test_a_metric_that_takes_the_column_away_is_as_good(metric):
+    assert known(metric, Column(), columns(flat=True)).values["mine"] < 0.05
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda o, y: -F.log_softmax(o, 0).gather(1, y[:, None])[:, 0],
+        lambda o, y: (o - o.mean(0)).square().mean(1) + F.cross_entropy(o, y, reduction="none"),
+        lambda o, y: F.cross_entropy(o, y, reduction="none") / F.cross_entropy(o, y),
+    ],
+)
+def test_scores_that_depend_on_the_batch_are_an_error(metric):
+    class First(torch.nn.Module):
+        def forward(self, x):
+            return x[:, :3]
+
+    with pytest.raises(QuantStageError, match=r"a sample .* alone and .* batch of 8\. A mean, a soft"):
+        known(metric, First(), batches(64))
+
+
+def test_a_mean_that_is_of_the_whole_batch_is_left_to_its_author():
+    class First(torch.nn.Module):
+        def forward(self, x):
+            return x[:, :3]
+
+    def spread(outputs, targets):
+        return F.cross_entropy(outputs, targets) + outputs.std()
+
+    assert known(spread, First(), batches(64)).values["mine"] > 0
