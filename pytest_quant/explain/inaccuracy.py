@@ -6,6 +6,7 @@ rounding, where it is lost. What too few samples leave open is no fault at all.
 
 from pytest_quant.errors import brief
 from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.lost.sentences import is_between
 from pytest_quant.explain.of_files import inexact_file
@@ -21,6 +22,7 @@ from pytest_quant.variant.variant import Variant
 TABLE = 4  # layers that a failure message lists
 OBSERVING = 2.0  # times the calibration: what looking into a model takes before the first layer
 CLEARLY_MORE = 1.2  # times the samples; an estimate of fewer is none
+OUT_OF_REACH = 10.0  # dB; a tenth of the noise is left only where nearly all layers stay FP32
 MOST = 0.5  # of a loss since a baseline, from which on FP32's own is the cause
 
 
@@ -33,6 +35,8 @@ def inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
         return "\n".join([*found.sentences, *pasted(found.recipe, verdict, variant)])
     lines = _where(variant, effort)
     explanation = variant.measured("explanation")
+    if (beyond := _out_of_reach(verdict, explanation)) is not None:
+        return "\n".join([*lines, beyond])
     tried = pasted(first_try(variant, explanation), verdict, variant)
     if explanation is not None and is_between(explanation):
         return "\n".join(lines)
@@ -44,6 +48,17 @@ def inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
         hint = "--quant-mend looks for a recipe that holds the limit."
         return "\n".join([*lines, _usual(variant), hint, *tried])
     return "\n".join([*lines, *_mended(verdict, variant, effort)])
+
+
+def _out_of_reach(verdict: Verdict, explanation: Explanation | None) -> str | None:
+    """Of an SQNR that 8-bit weights alone do not come near, whatever is done about the rest."""
+    weights = None if explanation is None else explanation.sqnr["weights"]
+    if verdict.gate != "min_sqnr" or weights is None or verdict.limit < weights + OUT_OF_REACH:
+        return None
+    return (
+        f"With activations in float, the rounding of weights alone would leave {weights:.0f} dB: int8 does "
+        f"not reach {verdict.limit:g} dB. State a limit that it can hold, below {weights:.0f} dB."
+    )
 
 
 def worse_than_saved(verdict: Verdict, variant: Variant, effort: Effort) -> str:

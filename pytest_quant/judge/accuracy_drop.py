@@ -62,7 +62,7 @@ def judge_drop(
         QuantStageError: when the evaluation fails.
     """
     asked = _Asked(metric_named(variant, metric), max_drop, relative)
-    check_drop_limit(asked.metric, max_drop)
+    check_drop_limit(asked.metric, max_drop, relative=relative)
     alpha = check_alpha(alpha)
     if scope not in SCOPES:
         raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
@@ -263,12 +263,19 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
     return exact_mean(fp32.scores[metric.name]), exact_mean(own.scores[metric.name])
 
 
-def check_drop_limit(metric: Metric, max_drop: float, name: str = "max_drop") -> None:
-    """Refuse a drop of all that there is, which every variant holds."""
+def check_drop_limit(
+    metric: Metric, max_drop: float, name: str = "max_drop", *, relative: bool = False
+) -> None:
+    """Refuse a drop of all that there is, which every variant holds, or of as much as FP32's value."""
     if metric.unit == "fraction" and max_drop >= 1:
         raise ValueError(
             f"{name} is {max_drop!r} for {terminal_safe(metric.name)}, a metric in fractions: 0.01 is "
             "one point"
+        )
+    if relative and max_drop >= 1:
+        raise ValueError(
+            f"{name} is {max_drop!r} with relative=True, a share of FP32's value: 0.05 is 5 %. To allow "
+            f"more than all of it give a {name} in the metric's unit"
         )
 
 

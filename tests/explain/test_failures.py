@@ -2,9 +2,14 @@
 
 import pytest
 import torch
-from builders import ONE_THREAD, toy_subject, toy_variant
+from builders import ONE_THREAD, batches, tiny_linear, toy_subject, toy_variant
 
 from pytest_quant import QuantStageError, Recipe
+from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.inaccuracy import inaccurate
+from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.layer import Layer
+from pytest_quant.explain.lost.sentences import worst_layers
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.explain.other_flows import compiled, other_flows
 from pytest_quant.explain.remedies.first_try import first_try
@@ -13,6 +18,8 @@ from pytest_quant.explain.remedies.to_paste import pasted
 from pytest_quant.explain.remedies.trial import limit_of
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.judge.accuracy_drop import judge_drop
+from pytest_quant.judge.sqnr_limit import judge_sqnr
+from pytest_quant.judge.verdict import Outcome
 from pytest_quant.store.open import open_store
 
 nn = torch.nn
@@ -105,3 +112,25 @@ def test_a_recurrent_model_is_not_sent_to_attention():
     assert "TransformerEncoder" not in told
     if "looks into neither" in told:
         assert "dynamic quantization takes LSTM" in told
+
+
+@pytest.mark.parametrize(("shares", "kept"), [((0.5, 0.5), []), ((0.97, 0.03), ["0"])])
+def test_no_recipe_is_proposed_that_quantizes_nothing(shares, kept):
+    layers = tuple(
+        Layer(name, "Linear", effect=share, share=share)
+        for name, share in zip(("0", "2"), shares, strict=True)
+    )
+    explanation = Explanation("static", "toy", "", layers, {"whole": 30.0}, 32, 0.1)
+    assert worst_layers(explanation) == kept
+
+
+@pytest.mark.parametrize(("limit", "is_beyond"), [(80, True), (40, False)])
+def test_an_sqnr_that_no_weights_of_8_bits_reach_is_said_to_be_beyond_int8(limit, is_beyond):
+    model = tiny_linear()
+    data = [(x, model(x).argmax(1)) for x, _ in batches(seed=1)]
+    variant = toy_variant("static", model=model, eval_data=data)
+    verdict = judge_sqnr(variant, limit)
+    assert verdict.outcome is Outcome.FAIL
+    text = inaccurate(verdict, variant, Effort(explain_seconds=30))
+    assert ("State a limit that it can hold" in text) == is_beyond
+    assert not (is_beyond and "To paste" in text)

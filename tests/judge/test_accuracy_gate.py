@@ -273,6 +273,14 @@ def test_a_relative_limit_of_a_loss_is_a_share_of_its_rise():
     assert judge_drop(variant, 0.12, relative=True).outcome is FAIL
 
 
+@pytest.mark.parametrize("limit", [1, 5, 12.5])
+def test_a_relative_limit_of_all_or_more_is_an_error_since_per_cent_were_meant(limit):
+    variant = planted_variant([2.0, 2.0], [2.5, 2.0], metric=loss())
+    with pytest.raises(ValueError, match=r"a share of FP32's value: 0\.05 is 5 %"):
+        assert_max_accuracy_drop(variant, limit, relative=True)
+    assert judge_drop(variant, limit).outcome is PASS
+
+
 def test_a_breach_is_one_sentence():
     with pytest.raises(AssertionError) as caught:
         assert_max_accuracy_drop(drop_of(85, 81, of=90), 0.01)

@@ -82,7 +82,9 @@ def test_scores_that_depend_on_the_batch_are_an_error(metric):
         def forward(self, x):
             return x[:, :3]
 
-    with pytest.raises(QuantStageError, match=r"a sample .* alone and .* batch of 8\. A mean, a soft"):
+    with pytest.raises(
+        QuantStageError, match=r"a sample .* alone and .* batch of 8\. A mean, a soft"
+    ):
         known(metric, First(), batches(64))
 
 

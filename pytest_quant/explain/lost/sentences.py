@@ -81,6 +81,8 @@ def worst_layers(explanation: Explanation) -> list[str]:
     layers = {layer.name for layer in explanation.layers}
     if len(names) > _few(explanation) or is_operation(explanation):
         return []
+    if layers <= set(names):  # with all of them in FP32 nothing is quantized
+        return []
     return [name for name in names if name in layers]
 
 

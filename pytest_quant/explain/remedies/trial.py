@@ -57,7 +57,7 @@ def limit_of(variant: Variant, max_drop: float, relative: bool, metric: str | No
     """
     chosen = metric_named(variant, metric)
     checked("max_accuracy_drop", max_drop)
-    check_drop_limit(chosen, max_drop)
+    check_drop_limit(chosen, max_drop, relative=relative)
     return Limit(max_drop, relative, chosen)
 
 
