@@ -85,9 +85,10 @@ def _found(variant: Variant) -> Iterator[tuple[str, float | None, str]]:
         yield RATIO, limit if limit < 1 else None, f"{ratio:.3f} of FP32's size"
     pair = variant.measured("pair given")
     if pair is not None and pair.seconds_a:
-        low = (shown_interval(pair) or (pair.ratio,))[0]
-        limit = math.floor(100 * SPARE_SPEED * min(low, pair.ratio)) / 100
-        yield SPEED, limit if limit >= 1 else None, f"{pair.ratio:.2f}x as fast as FP32"
+        ends = shown_interval(pair)
+        limit = math.floor(100 * SPARE_SPEED * min(ends[0] if ends else pair.ratio, pair.ratio)) / 100
+        shown = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+        yield SPEED, limit if limit >= 1 else None, f"{pair.ratio:.2f}x{shown} as fast as FP32"
 
 
 def _objection(variant: Variant, stated: Mapping[str, float]) -> str | None:
