@@ -8,6 +8,7 @@ from pytest_quant.baseline.change_words import cell_of
 from pytest_quant.baseline.changes import changes_by_row
 from pytest_quant.baseline.row import Latency, MetricScore, Row
 from pytest_quant.report.document import Report, outcomes
+from pytest_quant.report.moments import beside_fp32
 from pytest_quant.variant.measurements import MB
 
 SINCE = "since "  # and a baseline's name: the column of what changed
@@ -30,7 +31,7 @@ def frame_of(report: Report) -> pd.DataFrame:
     baseline has a last column, ``since NAME``, with what changed in words.
     """
     names, variants = report.model_names(), report.variant_names()
-    timed = {row.key.of_model: row.latency for row in report.rows if row.latency}
+    timed = beside_fp32(report)
     verdicts, changed = report.verdicts_by_row(), changes_by_row(report.since)
     lines = []
     compared = [] if report.since is None else [SINCE + report.since["name"]]

@@ -10,6 +10,7 @@ from pytest_quant.report.document import Report
 from pytest_quant.report.explained import Explained, explained_of
 from pytest_quant.report.frame import frame_of
 from pytest_quant.report.latency_grid import grid_of
+from pytest_quant.report.moments import moments
 from pytest_quant.report.ship import may_ship
 from pytest_quant.report.slices import slice_lines
 from pytest_quant.report.table_fit import terminal_table
@@ -121,6 +122,7 @@ def notes(report: Report, told: Told | None = None) -> Iterator[str]:
             yield f"{_first(errors.pop(row.error))}: {row.error}"
         for note in row.notes:
             yield f"{who}: {note}"
+    yield from moments(report)
 
 
 def _first(names: list[str]) -> str:
