@@ -12,23 +12,23 @@ RUN: "pytest.StashKey[Run]" = pytest.StashKey()  # the run, in the config's stas
 
 
 @pytest.fixture(scope="session")
-def quant_model() -> Any:
+def quant_model(request: pytest.FixtureRequest) -> Any:
     """Override: the trained FP32 model, an nn.Module or Subject(model, name="resnet18").
 
     It is never changed. Parametrize it to judge several models.
     """
-    return _missing("quant_model", "a trained FP32 torch.nn.Module")
+    return _missing(request, "quant_model", "a trained FP32 torch.nn.Module")
 
 
 @pytest.fixture(scope="session")
-def quant_eval_data() -> Any:
+def quant_eval_data(request: pytest.FixtureRequest) -> Any:
     """Override: what accuracy is measured on: a DataLoader, a list of (inputs, targets) batches, a
     map-style Dataset, or anything that can be iterated again and again.
 
     Inputs: a tensor (model(x)), a list or tuple (model(*x)) or a dict (model(**x)). A batch that
     is a dict has its targets in "labels".
     """
-    return _missing("quant_eval_data", "batches of (inputs, targets)")
+    return _missing(request, "quant_eval_data", "batches of (inputs, targets)")
 
 
 @pytest.fixture(scope="session")
@@ -201,11 +201,17 @@ def _look_up(run: Any, request: pytest.FixtureRequest, recipe: Any) -> "Variant"
     return variant
 
 
-def _missing(fixture: str, expected: str) -> Any:
+def _missing(request: pytest.FixtureRequest, fixture: str, expected: str) -> Any:
     from pytest_quant.errors import QuantStageError
+    from pytest_quant.plugin.misspelt import misspelt
 
+    meant = "".join(
+        f" {question}"
+        for question in misspelt(request.session)
+        if question.endswith(f" {fixture}?")
+    )
     raise QuantStageError(
         "fixture",
         f"{fixture} is not defined; pytest-quant needs {expected}. Override the "
-        f"session-scoped fixture {fixture} in your conftest.py.",
+        f"session-scoped fixture {fixture} in your conftest.py.{meant}",
     )

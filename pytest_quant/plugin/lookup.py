@@ -13,6 +13,7 @@ from pytest_quant.judge import recorder
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.plugin.asked import Asked, asked_for, asking_of
 from pytest_quant.plugin.measuring import measure_all, remember
+from pytest_quant.plugin.misspelt import misspelt
 from pytest_quant.plugin.origins import Origin, Origins
 from pytest_quant.plugin.recipes import own_recipes
 from pytest_quant.plugin.row_names import RowNames, note_failed, row_key
@@ -57,11 +58,14 @@ class Lookup:
         self.names = RowNames(self.origins)
         self.set_ups = SetUps(self.origins, self.names, self._free)
         self.completed: set[tuple[Hashable, ...]] = set()  # Subjects for which all has been built
+        self._misspelt: list[str] | None = None  # questions on fixtures that nobody asks for
         self._recipes: dict[Path, dict[str, Recipe]] = {}  # of the tests of a folder
 
     def variant(self, request: pytest.FixtureRequest, param: Any) -> Variant:
         """The variant that a fixture asks for: None is FP32, else a name, Recipe or (name, Recipe)."""
         __tracebackhide__ = hidden
+        if self._misspelt is None:
+            self._misspelt = [*misspelt(request.session)]
         asked = self._asked(request, param)
         if self.variants is not None and asked.name not in (*self.variants, "fp32"):
             pytest.skip(f"{asked.name} is not among --quant-variants")
@@ -97,6 +101,7 @@ class Lookup:
         except QuantStageError as error:
             test.failed.append(Row.blank(row_key(subject, asked), str(error)))
             raise
+        fp32.notes += [question for question in self._misspelt or () if question not in fp32.notes]
         note_scopes(self.origins, fp32, variant)
         remember(variant)
         return variant
