@@ -79,7 +79,7 @@ def told(module: Any, names: frozenset[str]) -> tuple[str, ...]:
         for name in sorted(names)
     ]
     which = listed(shown, 3, counted=True)
-    return (f"ask self.training, so their train mode is in no trace: {which}",)
+    return (f"what these do only where self.training is true is left out of QAT: {which}",)
 
 
 def answer_eval(module: Any, names: frozenset[str]) -> None:
