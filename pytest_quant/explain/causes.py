@@ -95,8 +95,8 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
     tried = pasted(variant.measured(slowness.PROPOSED), verdict, variant)
     if verdict.observed is not None and 1 <= verdict.observed < verdict.limit / FAR:
         far = (
-            f"The limit is {verdict.limit / verdict.observed:.1f} times what was measured, which no change of "
-            "the recipe is likely to give: take one at least 5 % below what you usually see."
+            f"The limit is {verdict.limit / verdict.observed:.1f} times what was measured, which no change "
+            "of the recipe is likely to give: take one at least 5 % below what you usually see."
         )
         return "\n".join([told, far])
     return "\n".join([told, *tried])

@@ -4,42 +4,43 @@ import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from pytest_quant.subject.inputs import INPUTS
 
 NEAR = 0.7  # of the letters
+PREFIX = "quant_"
 FIXTURE = type(pytest.fixture(lambda: None))
 
 
 def misspelt(session: pytest.Session) -> Iterator[str]:
-    """A question for each of them: an input that is not overridden is left at its default, so that a misspelt
+    """A question for each of them: an input that is not overridden stays at its default, so that a misspelt
     metric judges by another one.
 
     Fixtures are looked for in conftest files and modules of tests.
     """
+    options = session.config.option
+    if options.keyword or options.markexpr:  # what was left out may ask for it
+        return
     fields = {each.field: each.fixture for each in INPUTS}
     asked = {*fields.values()}.union(*(getattr(item, "fixturenames", ()) for item in session.items))
-    modules = {
-        *session.config.pluginmanager.get_plugins(),
-        *(item.module for item in session.items if isinstance(item, pytest.Function)),
+    of_tests = [item.module for item in session.items if isinstance(item, pytest.Function)]
+    modules = dict.fromkeys([*session.config.pluginmanager.get_plugins(), *of_tests])
+    found = {
+        value.name: Path(module.__file__ or "").name
+        for module in sorted(filter(inspect.ismodule, modules), key=lambda each: each.__name__)
+        if _is_repos(module, session)
+        for name, value in vars(module).items()
+        if name.startswith(PREFIX) and isinstance(value, FIXTURE)
     }
-    for module in modules:
-        place = getattr(module, "__file__", None)
-        if not inspect.ismodule(module) or place is None or not _is_repos(place, session):
-            continue
-        for name, value in vars(module).items():
-            if not isinstance(value, FIXTURE) or not name.startswith("quant") or name in asked:
-                continue
-            own = name.removeprefix("quant").lstrip("_")
-            near = next(iter(get_close_matches(own, fields, n=1, cutoff=NEAR)), None)
-            if near is not None and fields[near] not in vars(module):
-                yield (
-                    f"{Path(place).name} has {name}, which nobody asks for: is it meant to be "
-                    f"{fields[near]}?"
-                )
+    for name, file in found.items():
+        near = get_close_matches(name.removeprefix(PREFIX), fields, n=1, cutoff=NEAR)
+        if near and name not in asked and fields[near[0]] not in found:
+            yield f"{file} has {name}, which nobody asks for: is it meant to be {fields[near[0]]}?"
 
 
-def _is_repos(place: str, session: pytest.Session) -> bool:
-    return Path(place).is_relative_to(session.config.rootpath) or place.endswith("conftest.py")
+def _is_repos(module: ModuleType, session: pytest.Session) -> bool:
+    place = getattr(module, "__file__", None) or ""
+    return place.endswith("conftest.py") or Path(place).is_relative_to(session.config.rootpath)

@@ -23,7 +23,7 @@ def kept_bins(histogram: Any, error: Callable[[int, int], float]) -> tuple[int, 
         error: of quantizing the values with a range from one bin to another.
     """
     total = float(histogram.sum().item())
-    below = histogram.cumsum(0).numpy()
+    below = histogram.cumsum(0).cpu().numpy()
     starts, ends = _shares()
     lefts, rights = _reached(below, starts, total, "left"), _reached(below, ends, total, "right")
     start, end, to_left, to_right = next(lefts), next(rights), next(lefts), next(rights)

@@ -26,8 +26,9 @@ def moments(report: Report) -> Iterator[str]:
         if own is None or other is None or not own.fp32_ms or not other.fp32_ms:
             continue
         if not 1 / APART < own.fp32_ms / other.fp32_ms < APART:
+            who = f"{names[row.key.of_model]} {variants[row.key]}"
             yield (
-                f"{names[row.key.of_model]} {variants[row.key]}: FP32 took {own.fp32_ms:.4g} ms beside it, not "
-                f"{other.fp32_ms:.4g}, since the machine was at another speed. Compare speed-ups, whose rounds "
-                "take turns, and not milliseconds"
+                f"{who}: FP32 took {own.fp32_ms:.4g} ms beside it, not {other.fp32_ms:.4g}, since the "
+                "machine was at another speed. Compare speed-ups, whose rounds take turns, and not "
+                "milliseconds"
             )

@@ -52,12 +52,19 @@ def test_one_that_is_needed_is_told_where_it_is_missed(run, name):
     [
         METRIC.format(name="quant_metrics") + METRIC.format(name="quant_metric"),
         METRIC.format(name="quantum_chemistry"),
+        METRIC.format(name="quant_metric_fn").replace("session", 'session", name="quant_metric'),
+        METRIC.format(name="quantize_metric"),
         METRIC.format(name="small_metric"),
         METRIC.format(name="quant_metrics").replace('@pytest.fixture(scope="session")', ""),
     ],
 )
 def test_what_is_no_misspelling_is_not(run, more):
     assert "is it meant" not in run(CONFTEST + more).stdout.str()
+
+
+def test_on_a_part_of_the_tests_nothing_is_asked(run):
+    result = run(CONFTEST + METRIC.format(name="quant_metrics"), GATES, "-k", "size")
+    assert "is it meant" not in result.stdout.str()
 
 
 def test_what_a_test_asks_for_is_not(run):

@@ -49,7 +49,7 @@ def test_outputs_that_broadcast_with_targets_are_an_error(name):
     with pytest.raises(QuantStageError) as caught:
         known(METRICS[name], Column(), columns(flat=True))
     assert r"targets.reshape(outputs.shape)" in str(caught.value)
-    assert "Outputs [16, 1] and targets [16] broadcast" in str(caught.value)
+    assert "Outputs [16, 1] and targets [16] broadcast." in str(caught.value)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -63,6 +63,7 @@ def test_the_same_metrics_score_columns_with_columns(name):
         lambda o, y: (o.squeeze(1) - y).square(),
         lambda o, y: (o.reshape(y.shape) - y).square().mean(),
         lambda o, y: F.mse_loss(o[:, 0], y),
+        lambda o, y: (o[:, 0] - y).square().mean().sqrt() / 10,
     ],
 )
 def test_a_metric_that_takes_the_column_away_is_as_good(metric):
@@ -86,6 +87,29 @@ def test_scores_that_depend_on_the_batch_are_an_error(metric):
         QuantStageError, match=r"a sample .* alone and .* batch of 8\. A mean, a soft"
     ):
         known(metric, First(), batches(64))
+
+
+def test_outputs_in_an_object_broadcast_as_well():
+    class Named(Column):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    with pytest.raises(QuantStageError, match="compares each output with every target"):
+        known(lambda o, y: (o["logits"] - y).square().mean(), Named(), columns(flat=True))
+
+
+def test_scores_of_masks_without_a_channel_are_as_good():
+    class Mask(torch.nn.Module):
+        def forward(self, x):
+            return x[:, :4].reshape(-1, 1, 2, 2)
+
+    def f1(outputs, targets):
+        found, meant = outputs.squeeze(1) > 0, targets > 0
+        return 2 * (found & meant).sum() / (found.sum() + meant.sum())
+
+    data = [(x, (x[:, :4].reshape(-1, 2, 2) > 0.2).long()) for x, _ in columns(flat=True)]
+    subject = Subject(Mask(), "toy", eval_data=data, metric=Metric(f1, "f1"))
+    assert open_store(ONE_THREAD).fp32(subject).evaluation.values["f1"] > 0.8
 
 
 def test_a_mean_that_is_of_the_whole_batch_is_left_to_its_author():

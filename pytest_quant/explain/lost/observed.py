@@ -9,7 +9,7 @@ import torch
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
-from pytest_quant.explain.lost.told_apart import told_apart
+from pytest_quant.explain.lost.told_apart import CLIPS, INSIDE, told_apart
 from pytest_quant.explain.lost.tracking import FUSED, WEIGHTED, LayerTracking, Site, Tag, tag_of
 from pytest_quant.explain.lost.weighted import is_weighted, owners_of, weight_of
 from pytest_quant.quantize.layer_observers import LayerObservers
@@ -20,6 +20,9 @@ from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
+GIVEN = (
+    "_pytest_quant_given"  # of a tensor: the span that all its values lie in, as far as a clip says
+)
 BEFORE = "_pytest_quant_before"  # of a tensor: the operations without a weight that led to it
 
 
@@ -47,9 +50,11 @@ def simulations_of(
     activations = {_of_activations(r): own for r, own in zip(recipes, observers, strict=True)}
     watch = _Observing(owners_of(layers), facts, activations, layers)
     with torch.no_grad():
-        for inputs in batches:
-            watch.seen.clear()
-            watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
+        for number, inputs in enumerate(batches):
+            for learns in (True, False) if number == 0 else (False,):
+                watch.learns = learns
+                watch.seen.clear()
+                watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
         called = {name: layers[name] for name in watch.order if name in layers}
         weights: dict[Recipe, Any] = {}
         for recipe, own in zip(recipes, observers, strict=True):
@@ -133,11 +138,13 @@ class _Observing(LayerTracking):
         self.scales: dict[str, Any] = {}
         self.order: dict[str, None] = {}
         self.takers: dict[str, dict[str, None]] = {}
-        self.seen: dict[Site, Span] = {}
+        self.learns = False  # which span each place needs, and observes nothing
+        self.spans: dict[Site, Span] = {}
+        self.seen: set[Site] = set()
         self.fed: set[Site] = set()  # operations whose output comes to a layer sooner or later
         self.keeping: set[Site] = set()  # operations that keep the levels of what they take
         self._kept: frozenset[Site] = frozenset()
-        self._span = EVERYTHING  # of what the operation that is being called takes
+        self._span = EVERYTHING  # that the operation which is being called tells apart
 
     def grids(self, key: Recipe) -> dict[Site, Grid]:
         """Of activations by place, as one set of observers has found them."""
@@ -188,6 +195,13 @@ class _Observing(LayerTracking):
     def normalized(self, layer: str, scale: Any) -> None:
         self.scales[layer] = scale
 
+    def passed(self, values: Any, tag: Tag, site: Site) -> Any:
+        """One observer sees what such an operation takes, and then what it gives."""
+        if not self.learns and site not in self.seen and site not in self.tail:
+            self.seen.add(site)
+            self._show(tag.site, values)
+        return values
+
     def leaving(self, values: Any, tag: Tag) -> Any:
         self._observe(tag.site, values)
         return values
@@ -195,24 +209,47 @@ class _Observing(LayerTracking):
     def _followed(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        self._span = told_apart(name, args, kwargs) if self.facts.spares_ranges else EVERYTHING
+        self._span = told_apart(name, args, kwargs)
         self._kept = frozenset()
-        return super()._followed(name, func, args, kwargs)
+        taken = next(_tensors((args, kwargs)), None)
+        given, tag = getattr(taken, GIVEN, EVERYTHING), tag_of(taken)
+        output = super()._followed(name, func, args, kwargs)
+        # a ReLU that becomes part of a layer is none to the flow
+        is_part = name in self.fused and tag is not None and tag.open and bool(tag.layer)
+        if name in CLIPS and not is_part:
+            given = told_apart(name, args, kwargs)
+        elif name not in INSIDE:
+            given = EVERYTHING
+        for tensor in _tensors(output):
+            setattr(tensor, GIVEN, given)
+        return output
+
+    def moving(self, values: Any, tag: Tag) -> None:
+        self._observe(tag.site, values)
+
+    def ending(self, values: Any, tag: Tag) -> Any:
+        self._span = EVERYTHING
+        return self.leaving(values, tag)
 
     def _observe(self, site: Site, values: Any) -> None:
-        """Once for each batch, and again where somebody else tells more values apart."""
+        """Once for each batch, in the span that all who take it need."""
         if not values.is_floating_point():
             return
-        span, seen = self._span, self.seen.get(site)
-        if seen is not None:
-            span = hull((span, seen))
-            low, high = values.aminmax() if span != seen and values.numel() else seen
-            if low >= seen.low and high <= seen.high:
-                return
-        self.seen[site] = span
+        if self.learns:
+            span = getattr(values, GIVEN, EVERYTHING)
+            span = self._span if span == EVERYTHING else span
+            self.spans[site] = hull((self.spans.get(site, span), span))
+            return
+        if site in self.seen:
+            return
+        self.seen.add(site)
+        self._show(site, values)
+
+    def _show(self, site: Site, values: Any) -> None:
         if site not in self.observers:
             layer = self.layers.get(site[0])
             self.observers[site] = {key: own.activation(layer) for key, own in self.sets.items()}
+        span = self.spans.get(site, EVERYTHING) if self.facts.spares_ranges else EVERYTHING
         shown = values.detach() if span == EVERYTHING else values.detach().clamp(*span)
         for observer in self.observers[site].values():
             observer(shown)

@@ -33,12 +33,16 @@ def simulations(variant: Variant, recipes: Sequence[Recipe]) -> list[Simulation 
     None stands where QAT's weights cannot be told apart, and where there are no layers to equalize.
     """
     found: dict[Recipe, Simulation | None] = {}
-    for equalized in (False, True):
-        some = [recipe for recipe in recipes if recipe.equalize == equalized]
+    groups = [[r for r in recipes if r.equalize == equalized] for equalized in (False, True)]
+    while groups:
+        some = groups.pop()
         try:
             found |= dict(zip(some, _simulations(variant, some), strict=True)) if some else {}
         except QuantStageError:
-            found |= dict.fromkeys(some)
+            if len(some) == 1:
+                found[some[0]] = None
+            else:  # one of them is at fault
+                groups += [[recipe] for recipe in some]
     return [found[recipe] for recipe in recipes]
 
 

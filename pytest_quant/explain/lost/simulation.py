@@ -156,6 +156,9 @@ class _Rounding(LayerTracking):
     def is_float(self, site: Site) -> bool:
         return site in self.simulation.tail
 
+    def floating(self, values: Any, tag: Tag) -> None:
+        self._count(tag, values)
+
     def _is_int8(self, tag: Tag) -> bool:
         if tag.layer:
             return tag.layer in self.switches.layers

@@ -7,15 +7,26 @@ from typing import Any
 from pytest_quant.quantize.span import EVERYTHING, Span, given_span
 
 FIXED = {
-    **dict.fromkeys(("relu", "relu_"), Span(low=0)),
-    **dict.fromkeys(("relu6", "relu6_"), Span(0, 6)),
+    "relu": Span(low=0),
+    "relu6": Span(0, 6),
     "hardswish": Span(-3, math.inf),
     "hardsigmoid": Span(-3, 3),
 }
 CLAMPS: dict[str, tuple[tuple[str, str], Any]] = {
-    **dict.fromkeys(("hardtanh", "hardtanh_"), (("min_val", "max_val"), (-1.0, 1.0))),
-    **dict.fromkeys(("clamp", "clamp_"), (("min", "max"), (None, None))),
+    "hardtanh": (("min_val", "max_val"), (-1.0, 1.0)),
+    "clamp": (("min", "max"), (None, None)),
 }
+# Which also give no other values than they tell apart.
+CLIPS = ("relu", "relu6", *CLAMPS)
+# What gives no value outside the range of those that it takes.
+INSIDE = (
+    "max_pool1d",
+    "max_pool2d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "dropout",
+    "flatten",
+)
 
 
 def told_apart(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Span:

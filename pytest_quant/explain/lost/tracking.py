@@ -112,6 +112,9 @@ class LayerTracking(TorchFunctionMode):
         """A layer's output, as something else than a layer takes it."""
         return values
 
+    def moving(self, values: Any, tag: Tag) -> None:
+        """What an operation takes that only moves values."""
+
     def passing(self, values: Any, tag: Tag) -> Any:
         """What an operation that keeps the levels takes, and what it gives."""
         return values
@@ -119,6 +122,13 @@ class LayerTracking(TorchFunctionMode):
     def is_float(self, site: Site) -> bool:
         """Whether an operation that keeps the levels is computed in float."""
         return False
+
+    def passed(self, values: Any, tag: Tag, site: Site) -> Any:
+        """What such an operation gives."""
+        return self.passing(values, tag)
+
+    def floating(self, values: Any, tag: Tag) -> None:
+        """What such an operation takes, which nobody else rounds."""
 
     def ending(self, values: Any, tag: Tag) -> Any:
         """A layer's output that is an output of the model."""
@@ -202,6 +212,7 @@ class LayerTracking(TorchFunctionMode):
         reference = tag.reference
         if reference is not None:
             reference = func(reference, *args[1:], **kwargs)
+        self.moving(args[0], tag)
         output = func(*args, **kwargs)
         for tensor in tensors_in(output):
             alike = reference if isinstance(output, torch.Tensor) else None
@@ -219,7 +230,9 @@ class LayerTracking(TorchFunctionMode):
         before = args[0] if tag.rounded else self.passing(args[0], tag)
         output = func(before, *args[1:], **kwargs)
         floats = self.is_float(own)
-        after = output if floats else self.passing(output, tag)
+        if floats:
+            self.floating(before, tag)
+        after = output if floats else self.passed(output, tag, own)
         rounded = floats or tag.rounded or after is not output
         setattr(after, TAG, replace(tag, open=False, rounded=rounded, reference=reference))
         return after

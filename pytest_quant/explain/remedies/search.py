@@ -113,11 +113,11 @@ class Search:
         usual = own.noise() if own else 0.0
         self._check_time()
         candidates = cheap_candidates(self.recipe, weights_first=weights_first)
-        benches = [
-            (noise, recipe, bench)
-            for recipe, bench in workbenches_of(self.variant, candidates)
-            if (noise := bench.noise()) < usual
-        ]
+        benches = []
+        for recipe, bench in workbenches_of(self.variant, candidates):
+            self._check_time()
+            if (noise := bench.noise()) < usual:
+                benches.append((noise, recipe, bench))
         benches.sort(key=lambda item: item[0])
         for noise, recipe, bench in benches[:TRIED]:
             self._check_time()

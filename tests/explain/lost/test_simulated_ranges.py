@@ -1,16 +1,19 @@
 """The simulation has the ranges of the built model where an operation cuts values off, or is the last."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import threads
+from builders import ONE_THREAD, threads
 from quantizable import Convolutional, built, images, made
 from torch import nn
 
-from pytest_quant import Recipe
+from pytest_quant import Metric, Recipe, Subject
 from pytest_quant.explain.lost.noise import noise_share
 from pytest_quant.explain.lost.simulate import simulated, simulations
 from pytest_quant.explain.lost.simulation import in_float
+from pytest_quant.store.open import open_store
 
 WIDE = 40  # times what the operation tells apart
 
@@ -41,6 +44,10 @@ OPERATIONS = {
     "clamp": lambda x: torch.clamp(x, -1, 2),
     "clamp of a tensor": lambda x: x.clamp(-1, 2),
     "pooled": lambda x: F.max_pool2d(F.relu6(x), 2),
+    "pooled first": lambda x: F.relu(F.max_pool2d(x, 2)),
+    "gated": lambda x: F.hardsigmoid(x) * x,
+    "in place": lambda x: x.clamp_(-1, 2),
+    "of a sum": lambda x: F.relu(x + x).clamp(max=1),
     "read twice": lambda x: F.relu6(x) + x,
 }
 ENDINGS = {
@@ -68,8 +75,39 @@ def test_the_noise_is_that_of_the_built_model(operation, ending):
             inside = simulation.outputs(probe, simulation.without())
         with variant.running():
             outside = variant.model(probe)
-    own, simulated_noise = noise_share(reference, outside), noise_share(reference, inside)
-    assert simulated_noise == pytest.approx(own, rel=0.25)  # 1 dB
+    decibels = [-10 * math.log10(noise_share(reference, y)) for y in (outside, inside)]
+    assert decibels[1] == pytest.approx(decibels[0], abs=1.5)
+
+
+class Heads(nn.Module):
+    """The last operation is a ReLU, of one of two outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.plain, self.cut = nn.Conv2d(3, 8, 3), nn.Linear(8, 5), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = mean(F.relu(self.body(x)))
+        return self.plain(x), F.relu(self.cut(x))
+
+
+def test_the_span_of_one_output_is_not_that_of_another():
+    model, x = made(Heads), images(0, (32,))[0][0]
+    data = [(x, torch.zeros(len(x)))]
+    with threads(1):
+        subject = Subject(
+            model,
+            "heads",
+            eval_data=data,
+            calibration_data=images(1, (64,)),
+            metric=Metric(
+                lambda o, y: -o[0].square().mean(1), "size", higher_is_better=True, unit="raw"
+            ),
+        )
+        recipe = Recipe("static", flow="fx", observer="minmax")
+        variant = open_store(ONE_THREAD).variant(subject, recipe)
+        grid = simulated(variant).grids["plain", "output", 0]
+    assert float(grid.scale) == pytest.approx(variant.model.plain.scale, rel=1e-3)
 
 
 def test_all_recipes_see_the_data_in_one_pass_of_the_model():
