@@ -205,7 +205,10 @@ def recurrent():
 
 def worked():
     data = torch.utils.data.TensorDataset(torch.ones(4, 2))
-    made = torch.utils.data.DataLoader(data, num_workers=1, persistent_workers=True)
+    # No fork, which takes a process down that has loaded other tests' runtimes.
+    made = torch.utils.data.DataLoader(
+        data, num_workers=1, persistent_workers=True, multiprocessing_context="spawn"
+    )
     list(made)
     return made
 
