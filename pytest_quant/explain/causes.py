@@ -92,14 +92,13 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
     told = _told(lambda: variant.once("slowness", lambda: slowness_of(variant)))
     if is_of_cell(verdict.quantity):
         return f"With the run's own threads and batch: {told}"
-    tried = pasted(variant.measured(slowness.PROPOSED), verdict, variant)
     if verdict.observed is not None and 1 <= verdict.observed < verdict.limit / FAR:
         far = (
             f"The limit is {verdict.limit / verdict.observed:.1f} times what was measured, which no change "
             "of the recipe is likely to give: take one at least 5 % below what you usually see."
         )
         return "\n".join([told, far])
-    return "\n".join([told, *tried])
+    return "\n".join([told, *pasted(variant.measured(slowness.PROPOSED), verdict, variant)])
 
 
 class _Finding(Protocol):

@@ -86,9 +86,8 @@ def _found(variant: Variant) -> Iterator[tuple[str, float | None, str]]:
     pair = variant.measured("pair given")
     if pair is not None and pair.seconds_a:
         ends = shown_interval(pair)
-        limit = (
-            math.floor(100 * SPARE_SPEED * min(ends[0] if ends else pair.ratio, pair.ratio)) / 100
-        )
+        low = min(ends[0], pair.ratio) if ends else pair.ratio
+        limit = math.floor(100 * SPARE_SPEED * low) / 100
         shown = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
         yield SPEED, limit if limit >= 1 else None, f"{pair.ratio:.2f}x{shown} as fast as FP32"
 

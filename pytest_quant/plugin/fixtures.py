@@ -205,13 +205,9 @@ def _missing(request: pytest.FixtureRequest, fixture: str, expected: str) -> Any
     from pytest_quant.errors import QuantStageError
     from pytest_quant.plugin.misspelt import misspelt
 
-    meant = "".join(
-        f" {question}"
-        for question in misspelt(request.session)
-        if question.endswith(f" {fixture}?")
-    )
+    questions = [f" {text}" for meant, text in misspelt(request.session) if meant == fixture]
     raise QuantStageError(
         "fixture",
         f"{fixture} is not defined; pytest-quant needs {expected}. Override the "
-        f"session-scoped fixture {fixture} in your conftest.py.{meant}",
+        f"session-scoped fixture {fixture} in your conftest.py.{''.join(questions)}",
     )

@@ -65,7 +65,7 @@ class Lookup:
         """The variant that a fixture asks for: None is FP32, else a name, Recipe or (name, Recipe)."""
         __tracebackhide__ = hidden
         if self._misspelt is None:
-            self._misspelt = [*misspelt(request.session)]
+            self._misspelt = [text for _, text in misspelt(request.session)]
         asked = self._asked(request, param)
         if self.variants is not None and asked.name not in (*self.variants, "fp32"):
             pytest.skip(f"{asked.name} is not among --quant-variants")

@@ -15,10 +15,10 @@ PREFIX = "quant_"
 FIXTURE = type(pytest.fixture(lambda: None))
 
 
-def misspelt(session: pytest.Session) -> Iterator[str]:
-    """A question for each of them: an input that is not overridden stays at its default, so that a misspelt
-    metric judges by another one.
+def misspelt(session: pytest.Session) -> Iterator[tuple[str, str]]:
+    """For each of them the input that may be meant, and a question.
 
+    An input that is not overridden stays at its default, so that a misspelt metric judges by another one.
     Fixtures are looked for in conftest files and modules of tests.
     """
     options = session.config.option
@@ -38,7 +38,8 @@ def misspelt(session: pytest.Session) -> Iterator[str]:
     for name, file in found.items():
         near = get_close_matches(name.removeprefix(PREFIX), fields, n=1, cutoff=NEAR)
         if near and name not in asked and fields[near[0]] not in found:
-            yield f"{file} has {name}, which nobody asks for: is it meant to be {fields[near[0]]}?"
+            meant = fields[near[0]]
+            yield meant, f"{file} has {name}, which nobody asks for: is it meant to be {meant}?"
 
 
 def _is_repos(module: ModuleType, session: pytest.Session) -> bool:

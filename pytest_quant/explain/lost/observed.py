@@ -20,9 +20,7 @@ from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
-GIVEN = (
-    "_pytest_quant_given"  # of a tensor: the span that all its values lie in, as far as a clip says
-)
+GIVEN = "_pytest_quant_given"  # of a tensor: the span that a clip has left of its values
 BEFORE = "_pytest_quant_before"  # of a tensor: the operations without a weight that led to it
 
 
@@ -48,21 +46,22 @@ def simulations_of(
     layers = {n: layer for n, layer in layers.items() if is_weighted(layer)}
     facts, observers = facts_of(recipes[0]), [_observers(recipe) for recipe in recipes]
     activations = {_of_activations(r): own for r, own in zip(recipes, observers, strict=True)}
+    of_weights = {_of_weights(r): own for r, own in zip(recipes, observers, strict=True)}
     watch = _Observing(owners_of(layers), facts, activations, layers)
     with torch.no_grad():
         for number, inputs in enumerate(batches):
-            for learns in (True, False) if number == 0 else (False,):
+            for learns in (True, False) if number == 0 and facts.spares_ranges else (False,):
                 watch.learns = learns
                 watch.seen.clear()
                 watch.forward(lambda inputs=inputs: call(module, inputs, subject.forward))  # type: ignore[misc]
         called = {name: layers[name] for name in watch.order if name in layers}
-        weights: dict[Recipe, Any] = {}
-        for recipe, own in zip(recipes, observers, strict=True):
-            if _of_weights(recipe) not in weights:
-                weights[_of_weights(recipe)] = {
-                    name: _rounded_weight(layer, own.weight(layer), watch.scales.get(name))
-                    for name, layer in called.items()
-                }
+        weights = {
+            key: {
+                name: _rounded_weight(layer, own.weight(layer), watch.scales.get(name))
+                for name, layer in called.items()
+            }
+            for key, own in of_weights.items()
+        }
         grids = {key: watch.grids(key) for key in activations}
     takers = {name: tuple(taking) for name, taking in watch.takers.items()}
     return [
@@ -196,8 +195,9 @@ class _Observing(LayerTracking):
         self.scales[layer] = scale
 
     def passed(self, values: Any, tag: Tag, site: Site) -> Any:
-        """One observer sees what such an operation takes, and then what it gives."""
-        if not self.learns and site not in self.seen and site not in self.tail:
+        """In flow fx one observer sees what such an operation takes, and then what it gives."""
+        is_fx = self.facts.spares_ranges
+        if is_fx and not self.learns and site not in self.seen and site not in self.tail:
             self.seen.add(site)
             self._show(tag.site, values)
         return values
@@ -209,7 +209,7 @@ class _Observing(LayerTracking):
     def _followed(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        self._span = told_apart(name, args, kwargs)
+        own = self._span = told_apart(name, args, kwargs)
         self._kept = frozenset()
         taken = next(_tensors((args, kwargs)), None)
         given, tag = getattr(taken, GIVEN, EVERYTHING), tag_of(taken)
@@ -217,7 +217,7 @@ class _Observing(LayerTracking):
         # a ReLU that becomes part of a layer is none to the flow
         is_part = name in self.fused and tag is not None and tag.open and bool(tag.layer)
         if name in CLIPS and not is_part:
-            given = told_apart(name, args, kwargs)
+            given = own
         elif name not in INSIDE:
             given = EVERYTHING
         for tensor in _tensors(output):
@@ -249,7 +249,7 @@ class _Observing(LayerTracking):
         if site not in self.observers:
             layer = self.layers.get(site[0])
             self.observers[site] = {key: own.activation(layer) for key, own in self.sets.items()}
-        span = self.spans.get(site, EVERYTHING) if self.facts.spares_ranges else EVERYTHING
+        span = self.spans.get(site, EVERYTHING)
         shown = values.detach() if span == EVERYTHING else values.detach().clamp(*span)
         for observer in self.observers[site].values():
             observer(shown)

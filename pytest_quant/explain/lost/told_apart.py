@@ -1,32 +1,21 @@
 """Told apart: beyond which values a function gives the same for all, by its name."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_quant.quantize.flows import saturations
 from pytest_quant.quantize.span import EVERYTHING, Span, given_span
 
-FIXED = {
-    "relu": Span(low=0),
-    "relu6": Span(0, 6),
-    "hardswish": Span(-3, math.inf),
-    "hardsigmoid": Span(-3, 3),
-}
-CLAMPS: dict[str, tuple[tuple[str, str], Any]] = {
-    "hardtanh": (("min_val", "max_val"), (-1.0, 1.0)),
-    "clamp": (("min", "max"), (None, None)),
-}
-# Which also give no other values than they tell apart.
-CLIPS = ("relu", "relu6", *CLAMPS)
-# What gives no value outside the range of those that it takes.
-INSIDE = (
-    "max_pool1d",
-    "max_pool2d",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "dropout",
-    "flatten",
-)
+
+def _names(kinds: Iterable[Any]) -> dict[str, Any]:
+    """Name -> the function or method of it, of those that a flow knows; modules call functions."""
+    return {getattr(kind, "__name__", kind): kind for kind in kinds if not isinstance(kind, type)}
+
+
+FIXED = {name: saturations.FIXED[kind] for name, kind in _names(saturations.FIXED).items()}
+CLAMPS = {name: saturations.CLAMPS[kind] for name, kind in _names(saturations.CLAMPS).items()}
+CLIPS = frozenset(_names(saturations.CLIPS))
+INSIDE = frozenset(_names(saturations.INSIDE)) | {"dropout"}  # which its module calls
 
 
 def told_apart(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Span:
