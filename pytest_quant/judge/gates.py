@@ -19,7 +19,6 @@ from pytest_quant.judge.speed_cell import cell_of
 from pytest_quant.judge.speedup import judge_speedup
 from pytest_quant.judge.sqnr_limit import judge_sqnr
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.variant.key import key_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -63,6 +62,7 @@ def assert_max_accuracy_drop(
     ):
         raise TypeError(f"min_baseline is {min_baseline!r}; expected a value of the metric")
     return _conclude(
+        variant,
         judge_drop(
             variant,
             limit,
@@ -72,7 +72,7 @@ def assert_max_accuracy_drop(
             scope=scope,
             alpha=alpha,
             early_stop=recorder.current().early_stop,
-        )
+        ),
     )
 
 
@@ -111,7 +111,8 @@ def assert_min_speedup(
     cell = cell_of(variant.conditions, threads, batch)
     budget = recorder.current().timing_seconds
     return _conclude(
-        judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget, cell=cell)
+        variant,
+        judge_speedup(variant, limit, baseline=baseline, alpha=alpha, budget=budget, cell=cell),
     )
 
 
@@ -143,8 +144,8 @@ def assert_max_size(
             "assert_max_size(variant, ratio=0.3)"
         )
     if ratio is not None:
-        return _conclude(judge_size(variant, ratio=checked("max_size_ratio", ratio)))
-    return _conclude(judge_size(variant, mb=checked("max_size_mb", mb)))
+        return _conclude(variant, judge_size(variant, ratio=checked("max_size_ratio", ratio)))
+    return _conclude(variant, judge_size(variant, mb=checked("max_size_mb", mb)))
 
 
 def assert_min_int8_share(
@@ -166,7 +167,7 @@ def assert_min_int8_share(
     __tracebackhide__ = hidden
     check_variant(variant, "assert_min_int8_share")
     given = recorder.current().limits.get("min_int8_share", 0.9) if share is None else share
-    return _conclude(judge_int8_share(variant, checked("min_int8_share", given), of=of))
+    return _conclude(variant, judge_int8_share(variant, checked("min_int8_share", given), of=of))
 
 
 def assert_min_sqnr(variant: Variant, db: float | None = None) -> Verdict:
@@ -187,7 +188,7 @@ def assert_min_sqnr(variant: Variant, db: float | None = None) -> Verdict:
     __tracebackhide__ = hidden
     check_variant(variant, "assert_min_sqnr")
     limit = _limit("min_sqnr", db, "assert_min_sqnr(variant, 20)")
-    return _conclude(judge_sqnr(variant, limit))
+    return _conclude(variant, judge_sqnr(variant, limit))
 
 
 def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdict:
@@ -206,7 +207,7 @@ def assert_max_flips(variant: Variant, max_flips: float | None = None) -> Verdic
     __tracebackhide__ = hidden
     check_variant(variant, "assert_max_flips")
     limit = _limit("max_flips", max_flips, "assert_max_flips(variant, 0.02)")
-    return _conclude(judge_flips(variant, limit))
+    return _conclude(variant, judge_flips(variant, limit))
 
 
 def assert_max_slice_drop(
@@ -252,9 +253,10 @@ def assert_max_slice_drop(
     check_variant(variant, "assert_max_slice_drop")
     limit = _limit("max_slice_drop", max_drop, "assert_max_slice_drop(variant, 0.05)")
     return _conclude(
+        variant,
         judge_slices(
             variant, limit, min_samples=min_samples, metric=metric, scope=scope, alpha=alpha
-        )
+        ),
     )
 
 
@@ -294,7 +296,7 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
                 verdicts.append(judged(variant, name, chosen[name]))
             except QuantStageError as error:
                 errors.append(error)
-    test.verdicts.extend(verdicts)
+    recorder.record(variant, verdicts)
     breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
     if breached:
         raise AssertionError("\n".join([*breached, *map(str, errors)]))
@@ -328,12 +330,9 @@ def judged(variant: Variant, name: str, limit: float) -> Verdict:
     return recorder.current().gates[name].verdict(variant, limit)
 
 
-def _conclude(verdict: Verdict) -> Verdict:
+def _conclude(variant: Variant, verdict: Verdict) -> Verdict:
     __tracebackhide__ = hidden
-    recorder.current().verdicts.append(verdict)
-    for variant in recorder.current().variants:
-        if key_of(variant) == verdict.key:
-            variant.verdicts.append(verdict.to_dict())
+    recorder.record(variant, [verdict])
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)
     return verdict

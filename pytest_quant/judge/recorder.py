@@ -4,7 +4,7 @@ The stack below is the only mutable global of the package. A stack, because a te
 pytest inside pytest. Without pytest it is empty, and the helpers go by their arguments alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +76,12 @@ def looked_at(variant: "Variant") -> bool:
     new = [each for each in (variant.fp32, variant) if each not in known]
     known += dict.fromkeys(new)
     return variant in new
+
+
+def record(variant: "Variant", verdicts: "Sequence[Verdict]") -> None:
+    """Keep the verdicts on a variant: for the running test, and for the file that it is exported to."""
+    current().verdicts += verdicts
+    variant.verdicts += [verdict.to_dict() for verdict in verdicts]
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def assert_no_regression(
     else:
         stored = stored_in(variant, baseline_name)
         verdicts, errors = _judged(stored, chosen, limit, test.timing_seconds)
-    test.verdicts.extend(verdicts)
+    recorder.record(variant, verdicts)
     breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
     if breached:
         raise AssertionError("\n".join([*breached, *map(str, errors)]))

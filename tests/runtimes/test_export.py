@@ -13,10 +13,20 @@ from exported import Cnn, as_openvino, fp32_onnx, images, made_int8
 from tflite import linear_file
 from torch import nn
 
-from pytest_quant import Recipe, Subject, assert_max_accuracy_drop, open_store
+from pytest_quant import (
+    Gate,
+    Recipe,
+    Subject,
+    Verdict,
+    assert_gates,
+    assert_max_accuracy_drop,
+    assert_max_size,
+    open_store,
+)
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
+from pytest_quant.judge.verdict import Outcome
 from pytest_quant.machine.conditions import Conditions
 from pytest_quant.runtimes import onnx_runtime
 
@@ -47,6 +57,28 @@ def test_flow_onnx_is_exported_with_all_that_was_judged(tmp_path):
     again = variant_of(Recipe("artefact", path="dist/cnn.onnx"), tmp_path)
     x = images(1)[0][0]
     assert torch.equal(again.forward(x), variant.forward(x))
+
+
+def seen(variant, limit):
+    return Verdict.on(variant, "seen", "seen", Outcome.PASS, "it is", limit=limit, observed=1.0)
+
+
+def test_limits_judged_at_once_are_exported_too(tmp_path):
+    variant = variant_of(Recipe("static", flow="onnx"), tmp_path)
+    with recorder.running(Running("test", gates={"seen": Gate("seen", 1.0, seen)})):
+        assert_gates(variant, max_accuracy_drop=0.1, max_size_mb=1)
+    page = page_of(variant.export(tmp_path / "cnn.onnx"))
+    gates = ["max_accuracy_drop", "max_size_mb", "seen"]
+    assert [verdict["gate"] for verdict in page["verdicts"]] == gates
+
+
+def test_verdicts_of_a_script_are_exported_too(tmp_path):
+    variant = variant_of(Recipe("static", flow="onnx"), tmp_path)
+    assert_max_size(variant, mb=1)
+    with pytest.raises(AssertionError):
+        assert_max_size(variant, mb=0.001)
+    page = page_of(variant.export(tmp_path / "cnn.onnx"))
+    assert [verdict["outcome"] for verdict in page["verdicts"]] == ["PASS", "FAIL"]
 
 
 def test_production_needs_the_runtime_and_numpy_alone(tmp_path):
