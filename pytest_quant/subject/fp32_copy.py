@@ -8,6 +8,7 @@ from pytest_quant.machine import torch_api
 from pytest_quant.subject.baked import bake_in, copies_of_computed
 from pytest_quant.subject.batches import described, other_float
 from pytest_quant.subject.own_casts import follow_float32
+from pytest_quant.subject.transposed import as_linear
 
 
 def fp32_copy(model: Any) -> tuple[Any, list[str]]:
@@ -50,6 +51,7 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
     if {"float16", "bfloat16"} & set(map(other_float, tensors)) and follow_float32(copied):
         notes[-1] += ", and where its code casts to half precision, the copy casts to float32"
     notes += bake_in(copied)
+    notes += as_linear(copied)
     return copied, notes
 
 
