@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.runtimes.fit import Fit, Given, Unfit
 from pytest_quant.runtimes.only_call import OnlyCall, only_call
 from pytest_quant.runtimes.registry import digest_of, files_of, named, runtime_of
-from pytest_quant.runtimes.runtime import Kernel, Session
+from pytest_quant.runtimes.runtime import Array, Kernel, Session
 from pytest_quant.runtimes.trial import Tried, tried
 from pytest_quant.subject.batches import tensors_in
 from pytest_quant.subject.samples import rebuilt
@@ -51,6 +52,7 @@ class Artefact(torch.nn.Module):
         self.arguments = tuple(arguments)
         self._types = tuple(tensor.dtype for tensor in tensors_in(outputs))
         self._form = _numbered(outputs)
+        self._direct = set[tuple[Any, ...]]()  # kinds of calls whose tensors go in as they are
         self._sessions: dict[int, Session] = {}
 
     @property
@@ -65,20 +67,39 @@ class Artefact(torch.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the FP32 model's, in the runtime, with PyTorch's number of threads."""
+        session = self.session(torch.get_num_threads())
+        kind = None if kwargs else _kind_of(args)
+        if kind in self._direct:  # production has nothing between its arrays and the runtime either
+            outputs = session.run([args[place].numpy() for place in self.fit.order])
+            arrays = [outputs[place] for place in self.fit.results]
+        else:
+            arrays = self._checked(session, args, kwargs, kind)
+
+        def filled(number: torch.Tensor) -> torch.Tensor:
+            place = int(number)
+            return torch.from_numpy(np.ascontiguousarray(arrays[place])).to(self._types[place])
+
+        return rebuilt(self._form, filled)
+
+    def _checked(
+        self,
+        session: Session,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        kind: tuple[Any, ...] | None,
+    ) -> list[Array]:
+        """The results of a call whose tensors are first seen to fit; others of its kind do as well."""
         given = [each.array for each in named_tensors(args, kwargs, self.arguments)]
         try:
-            arrays = self.fit.run(self.session(torch.get_num_threads()), given)
+            arrays = self.fit.run(session, given)
         except Unfit as error:
             raise ValueError(
                 f"{self.path.name} is not called as the model is: {error}; give the model inputs of the "
                 "file's sizes (pad them), or make a file that takes any"
             ) from None
-
-        def filled(number: torch.Tensor) -> torch.Tensor:
-            place = int(number)
-            return torch.from_numpy(arrays[place].copy()).to(self._types[place])
-
-        return rebuilt(self._form, filled)
+        if kind is not None and self.fit.is_direct(given):
+            self._direct.add(kind)
+        return arrays
 
     def session(self, threads: int) -> Session:
         """The one that computes with so many threads.
@@ -181,6 +202,15 @@ def named_outputs(outputs: Any) -> Iterator[tuple[str | None, torch.Tensor]]:
             yield from ((own, tensor) for tensor in tensors)
     else:
         yield from ((None, tensor) for tensor in tensors_in(outputs))
+
+
+def _kind_of(args: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Sizes and types of the tensors of a call; None where they are in nests, or have to be copied."""
+    for each in args:
+        is_plain = type(each) is torch.Tensor and each.layout is torch.strided
+        if not is_plain or not each.is_contiguous() or each.requires_grad:
+            return None
+    return tuple((each.shape, each.dtype) for each in args)
 
 
 def _numbered(outputs: Any) -> Any:

@@ -84,6 +84,14 @@ class Fit:
             values.append(np.ascontiguousarray(as_taken(array, port)))
         return values
 
+    def is_direct(self, arrays: Sequence[Array]) -> bool:
+        """Whether the arrays go into the file as they are, and its outputs are the model's results."""
+        is_plain = self.batch is None and not self.last and not any(self.results_last)
+        if not is_plain or any(self.outputs[place].scale for place in self.results):
+            return False
+        taken = zip(self.values(arrays), self.order, strict=True)
+        return all(value is arrays[place] for value, place in taken)
+
     def first_part(self, arrays: Sequence[Array]) -> tuple[list[Array], float]:
         """What goes into one call of the file, and how many such calls the arrays make."""
         values = self.values(arrays)

@@ -76,7 +76,7 @@ class Session(Protocol):
     outputs: tuple[Port, ...]
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """The outputs, in order, for arrays that fit the inputs, in order."""
+        """The outputs, in order, for arrays that fit the inputs, in order; new ones at each call."""
 
 
 class Runtime(Protocol):
