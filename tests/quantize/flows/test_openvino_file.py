@@ -1,9 +1,14 @@
 """Flow openvino: an IR that NNCF has quantized on our calibration samples."""
 
+import math
+
+import numpy as np
+import openvino
 import pytest
 import torch
 from builders import ONE_THREAD
 from exported import Cnn, images
+from openvino import opset13 as opset
 from torch import nn
 
 from pytest_quant.errors import QuantStageError
@@ -11,6 +16,7 @@ from pytest_quant.explain import explain
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.explain.remedies.candidates import cheap_candidates
 from pytest_quant.measure.nearness import nearness
+from pytest_quant.quantize.flows import openvino_file
 from pytest_quant.runtimes.fp32_file import fp32_file
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
@@ -122,6 +128,72 @@ def test_attention_with_inputs_by_name():
     variant = built(model, [given(seed) for seed in (1, 2, 3)])
     assert nearness(variant) > 20
     assert variant.int8_share.macs > 0.5
+
+
+class Encoder(nn.Module):
+    """Reads six vectors, one channel of which is far larger than the rest, as in trained transformers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(32, 4)
+        with torch.no_grad():
+            for each in self.encoder.layers:
+                each.norm1.weight[3] = each.norm2.weight[3] = 40.0
+        self.eval()
+
+    def forward(self, x):
+        return self.head(self.encoder(x)[:, 0])
+
+
+def test_attention_is_built_by_the_settings_that_are_nearer(monkeypatch):
+    model = Encoder()
+    data = batches(model, 16, 6, 32)
+    own = built(model, data)
+    assert own.int8_share.macs > 0.9
+    monkeypatch.setattr(openvino_file, "_attends", lambda model: False)
+    plain = built(model, data)
+    assert nearness(own) > nearness(plain) + 3
+
+
+def test_how_near_outputs_are_counts_all_calls():
+    def made(scale):
+        x = opset.parameter([2], np.float32)
+        return openvino.Model([opset.multiply(x, np.float32(scale))], [x], "scaled")
+
+    calls = [[np.array([3.0, 0.0], np.float32)], [np.array([0.0, 4.0], np.float32)]]
+    near = openvino_file.nearness_of(made(1), [made(0.9), made(1), made(np.inf)], calls)
+    assert near == [pytest.approx(20.0, abs=1e-4), math.inf, -math.inf]
+    assert openvino_file.nearness_of(made(np.nan), [made(1)], calls) == [-math.inf]
+
+
+class Chosen(nn.Module):
+    """Ends in a softmax, which weighs nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn = Cnn()
+        self.eval()
+
+    def forward(self, image):
+        return self.cnn(image).softmax(-1)
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes", "attends"),
+    [
+        (Encoder(), (2, 6, 32), True),
+        (Chosen(), (2, 2, 6, 4), False),
+    ],
+)
+def test_attention_is_told_from_other_softmaxes(monkeypatch, model, sizes, attends):
+    seen = []
+    real = openvino_file._attends
+    monkeypatch.setattr(openvino_file, "_attends", lambda ir: seen.append(real(ir)) or seen[-1])
+    built(model, batches(model, *sizes))
+    assert seen == [attends]
 
 
 @pytest.mark.parametrize(
