@@ -31,15 +31,15 @@ class Opened:
     def __init__(self) -> None:
         self._since = time.time() - GRAIN
         self._modules = {path for _, path in own_modules()}
-        self._read: dict[str, None] = {}
+        self._read: dict[str, bool] = {}
         self._made: set[str] = set()
 
-    def note(self, path: str, flags: int) -> None:
-        """A file was opened, or is about to be."""
+    def note(self, path: str, flags: int, is_relative: bool) -> None:
+        """A file was opened, or is about to be; by a name that is taken from the current folder, or not."""
         if flags & MADE:
             self._made.add(path)
         elif not flags & os.O_WRONLY and path not in self._made:
-            self._read[path] = None
+            self._read[path] = self._read.get(path, False) or is_relative
 
     def moved(self, path: str, to: str) -> None:
         """A file has another name now."""
@@ -61,6 +61,19 @@ class Opened:
             for path in (*found, *sorted(loaded - self._modules))
             if not os.path.isdir(path)
         }
+
+    def told(self, root: str) -> dict[str, Any]:
+        """The same as plain data, with what tells where a later run would read them.
+
+        Args:
+            root: the folder of the repo.
+
+        Raises:
+            ChangedSource: as `digests`.
+        """
+        digests = self.digests()
+        relative = [path for path in digests if self._read.get(path)]
+        return {"digests": digests, "relative": relative, "folders": [os.getcwd(), root]}
 
     def _digest_of(self, path: str) -> str | None:
         try:
@@ -94,22 +107,33 @@ def unnoticed() -> Iterator[None]:
         _paused.is_on = before
 
 
-def are_unchanged(files: Mapping[str, str | None], folder: str) -> bool:
-    """Whether files have the content that `Opened.digests` told of them.
+def are_unchanged(told: Mapping[str, Any], root: str) -> bool:
+    """Whether files have the content that `Opened.told` says.
+
+    In another place, such as another checkout, code reads what lies there. A name may have been made of
+    the folder of the repo or not, so that where both files are there, both must be as they were.
 
     Args:
-        files: that were read.
-        folder: the current one then; where a file in it is gone it is looked for in that of now, as after
-            another checkout.
+        told: of the files that were read.
+        root: the folder of the repo, of now.
     """
-    return all(digest_of(_now(path, folder)) == digest for path, digest in files.items())
+    moved = [*zip(told.get("folders", ()), (os.getcwd(), root), strict=False)]
+    relative = {*told.get("relative", ())}
+    for path, digest in told.get("digests", {}).items():
+        asked = moved if path in relative else moved[1:]
+        here = [_beside(path, then, now) for then, now in asked if then != now]
+        found = [each for each, is_below in here if is_below or os.path.exists(each)]
+        if not found or os.path.exists(path):
+            found.append(path)
+        if any(digest_of(each) != digest for each in found):
+            return False
+    return True
 
 
-def _now(path: str, folder: str) -> str:
-    below = os.path.join(folder, "")
-    if path.startswith(below) and not os.path.exists(path):
-        return os.path.abspath(path.removeprefix(below))
-    return path
+def _beside(path: str, then: str, now: str) -> tuple[str, bool]:
+    """Where a file would lie now that lay so beside a folder then, and whether that is below it."""
+    way = os.path.relpath(path, then)
+    return os.path.normpath(os.path.join(now, way)), not way.startswith(os.pardir)
 
 
 def digest_of(path: str) -> str | None:
@@ -150,7 +174,7 @@ def _hear(event: str, given: tuple[Any, ...]) -> None:
                 watch.moved(path, to)
         elif not (_is_of_no_user(path) or is_installed(path)):
             for watch in _watches:
-                watch.note(path, given[2])
+                watch.note(path, given[2], not os.path.isabs(os.fsdecode(given[0])))
     except Exception:  # nothing of ours may fail in the middle of somebody's `open`
         return
 

@@ -30,6 +30,7 @@ from pytest_quant.subject.named import (
     named_by,
     parts_of_module,
 )
+from pytest_quant.subject.remembered import CACHED, remembered
 from pytest_quant.subject.weights_digest import tensor_bytes
 
 MAPPINGS = (dict, OrderedDict, defaultdict, types.MappingProxyType)
@@ -152,7 +153,7 @@ class _Walk:
             self.digest.update(tensor_bytes(plain))
         else:
             self.digest.update(tensor_bytes(plain))
-        for name, held in vars(tensor).items() if type(tensor) is not torch.Tensor else ():
+        for name, held in vars(tensor).items():
             self.add((name, held), depth + 1)
 
     def _add_array(self, array: Any, depth: int) -> None:
@@ -196,6 +197,8 @@ def parts_of(value: Any) -> Iterable[Any]:
         return [value.func]
     if isinstance(value, _BUILT_IN):
         return [getattr(value, "__module__", None), value.__qualname__, *_bound(value)]
+    if isinstance(value, CACHED):
+        return [value.__wrapped__, vars(value), *remembered(value)]
     if isinstance(value, weakref.ref):  # as recurrent layers have of their weights
         return [value()]
     if torch_api.is_operator(value):
@@ -219,7 +222,7 @@ def parts_of(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping) and type(value) in MAPPINGS:
         default = [value.default_factory] if isinstance(value, defaultdict) else []
         return [*default, *(part for item in value.items() for part in item)]
-    if isinstance(value, list | tuple | range | deque) and type(value).__module__ == "builtins":
+    if isinstance(value, list | tuple | range) and type(value).__module__ == "builtins":
         return list(value)
     return _parts_of_object(value)
 
@@ -320,7 +323,9 @@ def _parts_of_object(value: Any) -> list[Any]:
     parts: list[Any] = [cls, *held]
     if isinstance(value, dict):
         parts += list(value.items())
-    elif isinstance(value, list | tuple | deque):
+    elif isinstance(value, deque):
+        parts += [value.maxlen, *value]
+    elif isinstance(value, list | tuple):
         parts += list(value)
     elif isinstance(value, str | bytes | int | float | complex):
         parts += [value.__reduce_ex__(4)[1] if not isinstance(value, str) else str.__str__(value)]

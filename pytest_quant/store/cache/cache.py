@@ -57,6 +57,7 @@ class Cache:
         self._keys = Keys(conditions, apart)
         self._run = run or secrets.token_hex(8)
         self._conditions = conditions
+        self._root = os.path.abspath(conditions.root)
 
     def admit(self, fp32: Variant, files: Opened | None = None) -> None:
         """Take down what an FP32 model is, before a test has it in hand, and which files were read to
@@ -141,17 +142,17 @@ class Cache:
 
     def _of_fp32(self, measure: Callable[[Variant], Evaluation], fp32: Variant) -> Evaluation:
         """FP32's own: the eval data is read for a digest only where one may be found by it."""
-        mark = self._keys.fp32(fp32)
+        mark, scored = self._keys.fp32(fp32), self._keys.scored(fp32)
         with self.entries.locked(mark):
             if self.entries.has(mark):
-                key = self._evaluation_key(fp32, None, self._keys.eval_data(fp32))
+                key = self._evaluation_key(fp32, None, self._keys.eval_data(fp32), scored)
                 if (found := self._old_evaluation(key, fp32)) is not None:
                     return found
             before = len(fp32.notes)
             with opened() as files:
                 evaluation = measure(fp32)
             try:
-                key = self._evaluation_key(fp32, None, evaluation.passed)
+                key = self._evaluation_key(fp32, None, evaluation.passed, scored)
             except NotKept as error:  # now that it is measured
                 fp32.keep(EVALUATION, Kept(why_not=f"evaluation: {error}"))
                 return evaluation
@@ -174,10 +175,12 @@ class Cache:
             self._keep_evaluation(key, variant, evaluation, before, files)
         return evaluation
 
-    def _evaluation_key(self, variant: Variant, build: str | None, data: bytes) -> Key:
+    def _evaluation_key(
+        self, variant: Variant, build: str | None, data: bytes, scored: bytes | None = None
+    ) -> Key:
         with variant.isolated():
             variant.refuse_moved_fp32()
-            return self._keys.evaluation(variant, build, data)
+            return self._keys.evaluation(variant, build, data, scored)
 
     def _old_build(self, key: Key, admitted: Admitted, recipe: Recipe) -> Built | None:
         content = self._get(key)
@@ -214,12 +217,12 @@ class Cache:
     def _get(self, key: Key) -> Mapping[str, Any] | None:
         """What is kept under a key, unless a file that was read to make it is another one now."""
         content = self.entries.get(key)
-        if content is None or not are_unchanged(*json.loads(content.get("files", '[{}, ""]'))):
+        if content is None or not are_unchanged(json.loads(content.get("files", "{}")), self._root):
             return None
         return content
 
     def _put(self, key: Key, content: dict[str, Any], files: Opened | None = None) -> None:
-        read = {} if files is None else {"files": json.dumps([files.digests(), os.getcwd()])}
+        read = {} if files is None else {"files": json.dumps(files.told(self._root))}
         self.entries.put(key, {**content, **read, "run": self._run})
 
     def _kept(self, key: Key, content: Any) -> Kept:

@@ -106,31 +106,42 @@ class Keys:
             parts.append(self._training(admitted))
         return _key("build", parts)
 
-    def evaluation(self, variant: Variant, build: str | None, data: bytes) -> Key:
+    def evaluation(
+        self, variant: Variant, build: str | None, data: bytes, scored: bytes | None = None
+    ) -> Key:
         """Of a variant's scores on the eval data.
 
         Args:
             variant: to be run inside its `isolated`.
             build: the key that it was built under; None of FP32.
             data: a digest of the eval data, as `Evaluation.passed` is.
+            scored: as `scored` gave it before the evaluation, in which code may come to remember more.
 
         Raises:
             NotKept: says why.
         """
-        shared = self.evaluated(variant.admitted, data)
-        parts = [shared, (build or "").encode(), state_of(variant)]
-        if variant.is_fp32 and variant.subject.slices is not None:  # which FP32's alone holds
-            parts.append(self._told("quant_slices", variant.subject.slices))
-        return _key("evaluation", parts)
+        how = self.scored(variant) if scored is None else scored
+        shared = self.evaluated(variant.admitted, data, how)
+        return _key("evaluation", [shared, (build or "").encode(), state_of(variant)])
 
-    def evaluated(self, admitted: Admitted, data: bytes) -> bytes:
+    def scored(self, variant: Variant) -> bytes:
+        """What scores a variant's outputs.
+
+        Raises:
+            NotKept: says why.
+        """
+        told = self._told("quant_metric", variant.admitted.metrics)
+        if variant.is_fp32 and variant.subject.slices is not None:  # which FP32's alone holds
+            told += self._told("quant_slices", variant.subject.slices)
+        return told
+
+    def evaluated(self, admitted: Admitted, data: bytes, scored: bytes) -> bytes:
         """What the evaluations of all variants of a model depend on.
 
         Raises:
             NotKept: says why.
         """
-        metrics = self._told("quant_metric", admitted.metrics)
-        return b"".join((self._world(), self._model(admitted), data, metrics))
+        return b"".join((self._world(), self._model(admitted), data, scored))
 
     def fp32(self, variant: Variant) -> Key:
         """Of the mark that FP32 was evaluated before, on whatever data.

@@ -12,6 +12,7 @@ from pytest_quant.store.cache.keys import Keys
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.subject import Subject, admit
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.variant import Variant
 
 HELPER = """
 SHIFT = {shift}
@@ -101,7 +102,8 @@ class Repo:
         with isolated(conditions, state=admitted.door.state):
             static = keys.build(admitted, Recipe("static", **self._given("static")))
             qat = keys.build(admitted, Recipe("qat", **self._given("qat")))
-            evaluation = keys.evaluated(admitted, keys.read_eval_data(subject))
+            scored = keys.scored(Variant("fp32", admitted, admitted.module, None))
+        evaluation = keys.evaluated(admitted, keys.read_eval_data(subject), scored)
         return str(static), str(qat), evaluation
 
     def _given(self, kind):

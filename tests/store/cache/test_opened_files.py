@@ -1,5 +1,6 @@
 """Files that code opens when it is called: a changed one is no hit."""
 
+import functools
 import json
 import os
 import time
@@ -9,7 +10,8 @@ import pytest
 import torch
 from builders import ONE_THREAD, batches, toy_subject
 
-from pytest_quant import Recipe, open_store
+from pytest_quant import QuantStageError, Recipe, open_store
+from pytest_quant.machine.conditions import Conditions
 from pytest_quant.store.cache.cache import Cache
 from pytest_quant.variant.kept import BUILD, EVALUATION
 
@@ -197,3 +199,97 @@ def test_eval_files_count_by_their_samples(tmp_path, old):
     with dataset.paths[3].open("ab") as file:
         file.write(b" ")  # another file, the same sample
     assert old(Recipe("dynamic"), eval_data=data) == [True] * 3
+
+
+def by_name(outputs, targets):
+    by = float(Path("by").read_text())
+    return torch.nn.functional.cross_entropy(outputs, targets) * by
+
+
+def by_place(outputs, targets):
+    by = float(Path.cwd().joinpath("by").read_text())
+    return torch.nn.functional.cross_entropy(outputs, targets) * by
+
+
+@pytest.mark.parametrize("loss", [by_name, by_place])
+def test_the_files_of_a_second_checkout_that_is_there_beside_the_first(tmp_path, monkeypatch, loss):
+    def run_in(repo):
+        monkeypatch.chdir(repo)
+        conditions = Conditions(threads=1, root=repo)
+        store = open_store(conditions, Cache(tmp_path / "cache", conditions))
+        subject = toy_subject(loss=loss, train_data=batches(seed=3))
+        return store.variant(subject, Recipe("qat", epochs=1)).measured(BUILD).is_old
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    for repo, text in ((one, "1.0"), (two, "0.0")):
+        repo.mkdir()
+        write(repo / "by", text)
+    assert [run_in(one), run_in(one)] == [False, True]
+    assert [run_in(two), run_in(two)] == [False, True]
+    (two / "by").unlink()
+    with pytest.raises(QuantStageError, match="No such file"):
+        run_in(two)
+
+
+def test_another_folder_of_the_same_checkout_costs_no_hit(tmp_path, monkeypatch):
+    path = tmp_path / "by"
+
+    def metric(outputs, targets):
+        return (outputs.argmax(1) == targets).float() * float(path.read_text())
+
+    def run_in(folder):
+        monkeypatch.chdir(folder)
+        conditions = Conditions(threads=1, root=tmp_path)
+        store = open_store(conditions, Cache(tmp_path / "cache", conditions))
+        fp32 = store.fp32(toy_subject(metric=metric))
+        assert fp32.evaluation
+        return fp32.measured(EVALUATION).is_old
+
+    write(path, "1.0")
+    (tmp_path / "tests").mkdir()
+    assert [run_in(tmp_path), run_in(tmp_path / "tests")] == [False, True]
+
+
+def remembering(path, cache):
+    """A metric that reads a file when it is first called, as one that many tests share."""
+
+    @cache
+    def by(name):
+        return json.loads(path.read_text())[name]
+
+    def metric(outputs, targets):
+        return ((outputs.argmax(1) == targets).float() * by("by")).tolist()
+
+    return metric, by
+
+
+@pytest.mark.parametrize("cache", [functools.cache, functools.lru_cache(maxsize=4)])
+def test_a_file_that_a_function_has_read_before_and_remembers(table, old, cache):
+    path, _ = table
+
+    def run():
+        metric, by = remembering(path, cache)
+        by("by")  # as a test of the repo's own does
+        return old(Recipe("dynamic"), metric=metric)
+
+    assert run() == [False] * 3
+    assert run() == [True] * 3
+    write(path, json.dumps({"by": 0.5}))
+    assert run() == [False, True, False]
+
+
+def test_what_a_function_remembers_of_each_batch_costs_no_hit_for_long(old):
+    def run():
+        @functools.cache
+        def scored(*classes):
+            return sum(classes)
+
+        def metric(outputs, targets):
+            assert scored(*outputs.argmax(1).tolist()) is not None
+            return (outputs.argmax(1) == targets).float()
+
+        return old(Recipe("dynamic"), metric=metric)
+
+    assert run() == [False] * 3
+    assert run()[0] is True
+    assert run() == [True] * 3
