@@ -3,6 +3,7 @@
 A name that is made while the code runs cannot be told; what it may mean is then all there is.
 """
 
+import builtins
 import dis
 import functools
 import importlib.util
@@ -70,6 +71,11 @@ def named_by(function: Any) -> Iterator[Any]:
             yield from _used_of(value, names, 0)
         else:
             yield value
+    for name in sorted((names - scope.keys()) & vars(builtins).keys()):
+        part = vars(builtins)[name]  # which somebody may have put there
+        if type(part) in PLAIN or is_foreign(part):
+            yield name
+            yield part
     for module in _imported(steps, texts, names, scope):
         yield module.__name__
         yield from _used_of(module, names, 0)
@@ -115,11 +121,20 @@ def _used_of(module: types.ModuleType, names: set[str], depth: int) -> Iterator[
         elif is_own or _may_be_put_there(part):
             yield name
             yield part
+        elif isinstance(part, types.FunctionType | types.BuiltinFunctionType):
+            yield name
+            yield f"{part.__module__}.{part.__qualname__}"  # which may be another one of its own
 
 
 def _may_be_put_there(part: Any) -> bool:
     is_simple = type(part) in PLAIN or isinstance(part, type | functools.partial)
-    return is_simple or is_foreign(part)
+    return is_simple or is_foreign(part) or not is_of_package(type(part))
+
+
+def is_of_package(cls: type) -> bool:
+    """Whether Python or an installed package has brought a class."""
+    module = sys.modules.get(cls.__module__)
+    return module is not None and is_installed(file_of(module))
 
 
 def _imported(

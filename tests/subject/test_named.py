@@ -1,16 +1,27 @@
 """Named: what code reads by whatever way to a name is a part of its fingerprint, and no more than that."""
 
+import builtins
 import dataclasses
 import functools
 import random
 import sys
 import types
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pytest_quant.subject.fingerprint import known_fingerprint
+
+
+class Scaling:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return x * self.by
 
 
 @pytest.fixture
@@ -54,6 +65,15 @@ def test_a_global_by_whatever_way(module, what):
     assert found[0] != found[2]
 
 
+def test_a_name_that_was_put_among_pythons_own(module, monkeypatch):
+    found = []
+    for value in (1.0, 1.0, 2.0):
+        monkeypatch.setattr(builtins, "PUT_HERE", value, raising=False)
+        found.append(known_fingerprint(module("def f(): return PUT_HERE * max(1, 2)").f))
+    assert found[0] == found[1] is not None
+    assert found[0] != found[2]
+
+
 OF_ENVIRONMENT = {
     "subscript": "import os\ndef f(): return os.environ['NAMED']",
     "get": "import os\ndef f(): return os.environ.get('NAMED', 'no')",
@@ -92,6 +112,9 @@ PUT = {
         torch.nn.functional.leaky_relu, negative_slope=value
     ),
     "a class": lambda value: type("Put", (), {"by": value}),
+    "an object of the user's": lambda value: Scaling(value),
+    "another one of its own": lambda value: F.relu if value == 1 else F.relu6,
+    "another one of its own in C": lambda value: torch.relu if value == 1 else torch.sigmoid,
 }
 
 
@@ -170,6 +193,22 @@ def lazy(by):
     return Lazy()
 
 
+def remembering(by, cache):
+    @cache
+    def same(x):
+        return x
+
+    same(by)
+    same(3)
+    return same
+
+
+def added(by):
+    made = torch.zeros(2)
+    made.by = by
+    return made
+
+
 def fields(by):
     names = ("a", "b") if by == 1 else ("b", "a")
     return np.zeros(2, dtype=[(name, "f4") for name in names])
@@ -188,6 +227,10 @@ HIDDEN = {
     "a hook on gradients": hooked,
     "one of several functions": dispatched,
     "a cached property": lazy,
+    "what a function remembers": lambda by: remembering(by, functools.cache),
+    "the last that a function remembers": lambda by: remembering(by, functools.lru_cache(2)),
+    "how many a deque holds": lambda by: deque([1], maxlen=by),
+    "an attribute of a tensor": added,
 }
 
 

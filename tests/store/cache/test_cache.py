@@ -1,6 +1,7 @@
 """Cache: a second run builds and evaluates nothing, gives the same bits, and never what is not so."""
 
 import copy
+import functools
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_quant.store.cache.cache import Cache
 from pytest_quant.variant.kept import BUILD, EVALUATION
 
 TRAIN = {"train_data": batches(seed=3)}
+RELU = torch.nn.functional.relu
 
 
 @pytest.fixture
@@ -333,3 +335,33 @@ def test_training_inputs_of_another_kind_are_told_in_each_run(run, shift):
             assert found.measured(BUILD).is_old
             assert found.measured("shift")
             assert "raining inputs" in " ".join(found.notes)
+
+
+class Clipped:
+    """Called as an activation is."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def __call__(self, x, inplace=False):
+        return x.clamp(0, self.most)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda most: functools.partial(torch.nn.functional.hardtanh, min_val=0.0, max_val=most),
+        Clipped,
+        lambda most: RELU if most == 1e3 else torch.nn.functional.relu6,
+    ],
+)
+def test_an_activation_of_pytorchs_that_was_put_there(run, monkeypatch, other):
+    far = [*batches(seed=1), *((1e6 * x, y) for x, y in batches(seed=5))]
+
+    def old(most):
+        monkeypatch.setattr(torch.nn.functional, "relu", other(most))
+        variant = run(Recipe("dynamic"), eval_data=far)
+        assert variant.fp32.evaluation
+        return variant.fp32.measured(EVALUATION).is_old
+
+    assert [old(1e3), old(1e3), old(2e3)] == [False, True, False]
