@@ -17,7 +17,13 @@ NO_INT8 = 90.0
 
 def why_refused(variant: Variant) -> str | None:
     """Why this variant must not pass any gate, or None: it gives something else than its model, or was not
-    quantized."""
+    quantized.
+
+    Raises:
+        QuantStageError: it is a file that is another one by now.
+    """
+    if isinstance(variant.model, Artefact):
+        variant.model.refuse_changed()
     other = other_outputs(variant)
     if other is None:
         return not_quantized(variant)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_quant.errors import QuantStageError, terminal_safe
+from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import Answer, model_answers
@@ -24,6 +24,7 @@ from pytest_quant.variant.variant import Variant
 
 NAME = "model"  # of each file, without its suffix
 STAGED, ASIDE, KEY = ".judging", ".before", "key.json"
+LONGEST = 200  # bytes of the name of a folder
 UNSAFE = re.compile(r"[^\w.+=-]+")  # in the name of a folder
 
 
@@ -84,9 +85,12 @@ class Exports:
                 export(variant, self._staged[key])
                 if not is_evaluated:
                     self._unscored.add(key)
-            except (QuantStageError, OSError) as error:
-                told["error"] = str(error)
-            write_atomically(place / KEY, json.dumps(told))
+            except Exception as error:  # of a repo's forward too; other variants go on
+                told["error"] = (
+                    str(error) if isinstance(error, QuantStageError) else in_brief(error)
+                )
+            with suppress(OSError):  # which is told when it is looked for
+                write_atomically(place / KEY, json.dumps(told))
 
     def finish(self, report: Report) -> list[str]:
         """Put what may ship in its place, and forget the rest; lines that say which is which."""
@@ -99,21 +103,24 @@ class Exports:
     def _finished(self, report: Report) -> Iterator[str]:
         answers, names = model_answers(report), report.model_names()
         variants, verdicts = report.variant_names(), report.verdicts_by_row()
-        found, taken, modules = self._found(), set[str](), list[str]()
+        found, modules = self._found(), list[str]()
         for row in report.rows:
             key, passed = row.key, [v for v in verdicts.get(row.key, ()) if v["outcome"] == "PASS"]
             if row.variant == "fp32":
                 continue
             name = f"{names.get(key.of_model, key.model)} {variants.get(key, key.variant)}"
             answer = answers.get(key.of_model)
-            if key not in found:
+            if key not in found and key in self._staged:
+                self.failed = True
+                yield f"ERROR: {name} was not exported: nothing could be written to {self.folder}"
+            elif key not in found:
                 modules += [name] if passed and row.error is None else []
             elif answer is None or answer.answer is not Answer.YES:
                 yield f"not exported: {name}, since its model may not ship"
             elif not passed:
                 yield f"not exported: {name}, since no gate has judged it"
             else:
-                yield self._put(name, found[key], verdicts[key], taken)
+                yield self._put(name, found[key], verdicts[key])
         if modules:
             yield (
                 f"not exported: {', '.join(modules)}: PyTorch modules, which nothing loads without this "
@@ -128,9 +135,7 @@ class Exports:
             found.setdefault(key, []).append(path.parent)
         return found
 
-    def _put(
-        self, name: str, places: list[Path], verdicts: list[dict[str, Any]], taken: set[str]
-    ) -> str:
+    def _put(self, name: str, places: list[Path], verdicts: list[dict[str, Any]]) -> str:
         told = [json.loads((place / KEY).read_text(encoding="utf-8")) for place in places]
         errors = [each["error"] for each in told if "error" in each]
         pages = [] if errors else [_page_in(place) for place in places]
@@ -143,16 +148,24 @@ class Exports:
             self.failed = True
             return f"ERROR: {name} may ship and was not exported: {errors[0]}"
         page = max(pages, key=lambda each: each["eval_samples"] or 0)
-        place, label = places[pages.index(page)], _label(name, taken)
+        place, target = places[pages.index(page)], self.folder / self._label(name)
         (place / KEY).unlink()
         page["verdicts"] = verdicts
         main = place / next(iter(page["files"]))
         write_atomically(page_path(main), f"{json.dumps(page, indent=2)}\n")
-        target = self.folder / label
-        shutil.rmtree(target, ignore_errors=True)
         os.replace(place, target)
         files = ", ".join(page["files"])
         return f"exported: {name}: {files} in {terminal_safe(str(target))}"
+
+    def _label(self, name: str) -> str:
+        """A folder's name that nothing has, neither another export of the run nor what is the user's."""
+        safe = UNSAFE.sub("-", name).encode()[:LONGEST].decode(errors="ignore")
+        label = safe = safe.strip("-.") or "model"
+        taken = {each.name.lower() for each in self.folder.iterdir()}
+        number = 2
+        while label.lower() in taken:
+            label, number = f"{safe}-{number}", number + 1
+        return label
 
 
 def _exports_in(folder: Path) -> list[Path]:
@@ -171,13 +184,3 @@ def _page_in(place: Path) -> Any:
     """The page in the folder of one export."""
     page = next(place.glob(f"{NAME}.*.json"))
     return json.loads(page.read_text(encoding="utf-8"))
-
-
-def _label(name: str, taken: set[str]) -> str:
-    """A folder's name that no other export of the run has."""
-    label = UNSAFE.sub("-", name).strip("-.") or "model"
-    number = 2
-    while label.lower() in taken:
-        label, number = f"{label.rstrip('0123456789').rstrip('-')}-{number}", number + 1
-    taken.add(label.lower())
-    return label

@@ -45,6 +45,7 @@ class Artefact(torch.nn.Module):
         super().__init__()
         self.path, self.files = files[0], list(files)
         self.size_bytes = sum(each.stat().st_size for each in self.files)
+        self._written = _written(self.files)
         self.runtime = named(runtime_of(self.path))
         self.told = told
         self.folder: Any = None  # a temporary one, which is gone with the last copy
@@ -108,13 +109,33 @@ class Artefact(torch.nn.Module):
             QuantStageError: when the file is another one by now.
         """
         if threads not in self._sessions:
-            if digest_of(self.files) != bytes(self.contents.tolist()):
-                raise QuantStageError(
-                    "load", f"{self.path} is another file than when it was first read; run again"
-                )
+            self._refuse_other_contents()
             self._sessions.clear()  # of which one at a time is enough
             self._sessions[threads] = runtime_of(self.path).load(self.path, threads)
         return self._sessions[threads]
+
+    def refuse_changed(self) -> None:
+        """What is there now must be what was first read; it is read again where it was written since.
+
+        Raises:
+            QuantStageError: it is not.
+        """
+        if (written := _written(self.files)) != self._written:
+            self._refuse_other_contents()
+            self._written = written
+
+    def _refuse_other_contents(self) -> None:
+        if not self.is_of(self.files):
+            raise QuantStageError(
+                "load", f"{self.path} is another file than when it was first read; run again"
+            )
+
+    def is_of(self, files: Sequence[Path]) -> bool:
+        """Whether these files have the contents of those that were first read."""
+        try:
+            return digest_of(files) == bytes(self.contents.tolist())
+        except OSError:  # one is gone
+            return False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Artefact":
         made = copy.copy(self)
@@ -124,6 +145,15 @@ class Artefact(torch.nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_sessions": {}}
+
+
+def _written(files: Sequence[Path]) -> list[tuple[int, ...]]:
+    """When each was written, and which it is; empty where one is gone."""
+    try:
+        known = [each.stat() for each in files]
+    except OSError:
+        return []
+    return [(each.st_mtime_ns, each.st_size, each.st_ino) for each in known]
 
 
 def artefact_of(path: Path, admitted: Admitted, threads: int) -> Artefact:

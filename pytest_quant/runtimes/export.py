@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.file_shipment import FileShipment
@@ -47,21 +47,54 @@ def export(variant: Variant, path: str | Path) -> Path:
             f"{path.name} was asked for, and {variant.name} is run by {shipment.runtime}; give it the "
             f"suffix {shipment.suffix}.",
         )
-    with variant.isolated():
-        variant.refuse_moved_fp32()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-            written = shipment.write(Path(folder, path.name))
-            if why := shipment.fault(written[0]):
+    try:
+        with variant.isolated():
+            variant.refuse_moved_fp32()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _put(shipment, path)
+        write_page(variant, shipment, path)
+    except OSError as error:
+        raise QuantStageError("export", f"{path} cannot be written: {in_brief(error)}.") from error
+    return path
+
+
+def _put(shipment: Shipment, path: Path) -> None:
+    """Write the files, try them in a folder of their own, and put them in their places."""
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        written = shipment.write(Path(folder, path.name))
+        if why := shipment.fault(written[0]):
+            raise QuantStageError(
+                "export",
+                f"{path.name} was loaded by {shipment.runtime} alone, in a process of its own, and is "
+                f"not what was judged: {why}. Nothing is kept.",
+            )
+        _refuse_to_change_others(path, written)
+        for source, target in zip(written, shipment.names(path), strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+
+
+def _refuse_to_change_others(path: Path, written: list[Path]) -> None:
+    """What lies beside the file that is written may be there for another one that was exported before."""
+    for page in sorted(path.parent.glob("*.json")):
+        files = {} if page == page_path(path) else _files_of(page)
+        for each in written[1:]:
+            name = _beside(each, written[0])
+            if files.get(name, (new := _sha256(each))) != new:
                 raise QuantStageError(
                     "export",
-                    f"{path.name} was loaded by {shipment.runtime} alone, in a process of its own, and is "
-                    f"not what was judged: {why}. Nothing is kept.",
+                    f"{path.name} needs a file {name} beside it, and so does {next(iter(files))}, which "
+                    f"was exported to {path.parent} with another one. Give each a folder of its own.",
                 )
-            for each in written:
-                os.replace(each, path.parent / each.name)
-    write_page(variant, shipment, path)
-    return path
+
+
+def _files_of(page: Path) -> dict[str, str]:
+    """The files with their digests of a page of ours; none of what else it may be."""
+    try:
+        told = json.loads(page.read_text(encoding="utf-8"))
+        return dict(told["files"]) if told["form"] == FORM else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def page_path(path: Path) -> Path:
@@ -88,7 +121,7 @@ def _page(variant: Variant, shipment: Shipment, written: list[Path]) -> dict[str
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "pytest_quant": version("pytest-quant"),
         "runtime": shipment.runtime,
-        "files": {each.name: _sha256(each) for each in written},
+        "files": {_beside(each, written[0]): _sha256(each) for each in written},
         "model": variant.subject.label,
         "variant": variant.name,
         "recipe": None if variant.recipe is None else variant.recipe.to_dict(),
@@ -102,6 +135,11 @@ def _page(variant: Variant, shipment: Shipment, written: list[Path]) -> dict[str
         "metrics": {} if evaluation is None else dict(evaluation.values),
         "verdicts": variant.verdicts,
     }
+
+
+def _beside(path: Path, main: Path) -> str:
+    """A file's name as the main one asks for it."""
+    return path.relative_to(main.parent).as_posix()
 
 
 def _port(port: Port) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_quant.errors import QuantStageError
 from pytest_quant.runtimes import without_us
 from pytest_quant.runtimes.artefact import Artefact, named_tensors
 from pytest_quant.runtimes.only_call import only_call
@@ -36,16 +37,26 @@ class FileShipment:
 
     def names(self, path: Path) -> list[Path]:
         """As the protocol says; those beside the main one keep the names by which it asks for them."""
-        others = [source for source in self._model.files if source != self._model.path]
+        source, *others = self._model.files
         if self.suffix == ".xml":  # which asks for its own name
-            return [path, *(path.with_suffix(source.suffix) for source in others)]
-        return [path, *(path.with_name(source.name) for source in others)]
+            return [path, *(path.with_suffix(each.suffix) for each in others)]
+        return [path, *(path.parent / each.relative_to(source.parent) for each in others)]
 
     def write(self, path: Path) -> list[Path]:
-        """As the protocol says."""
+        """As the protocol says.
+
+        Raises:
+            QuantStageError: when the files are others than those that were judged.
+        """
         copied = self.names(path)
+        self._model.refuse_changed()
         for source, target in zip(self._model.files, copied, strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        if not self._model.is_of(copied):  # as of two that go to one place
+            raise QuantStageError(
+                "export", f"{self._model.path} could not be copied to {path.name} as it was judged."
+            )
         return copied
 
     def fault(self, path: Path) -> str | None:

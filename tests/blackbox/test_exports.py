@@ -112,6 +112,34 @@ def test_files_of_others_stay(repo):
     assert exported(repo) == [*BOTH, "model.onnx", "notes/model.card.json"]
 
 
+def test_a_folder_or_file_of_the_users_stays_where_an_export_would_go(repo):
+    (repo.path / "dist" / "Cnn-one").mkdir(parents=True)
+    (repo.path / "dist" / "Cnn-one" / "thesis.tex").write_text("mine")
+    (repo.path / "dist" / "cnn-two").write_text("mine too")
+    for _ in range(2):
+        result = repo.runpytest_inprocess(*OURS)
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines(["exported: Cnn one: model.onnx in *Cnn-one-2"])
+        files = [name.replace("Cnn-one", "Cnn-one-2").replace("two", "two-2") for name in BOTH]
+        assert exported(repo) == sorted(["Cnn-one/thesis.tex", *files, "cnn-two"])
+
+
+def test_a_name_that_is_too_long_for_a_folder_is_cut(repo):
+    name = "one" + 300 * "e"
+    (repo.path / "build" / "one.onnx").rename(repo.path / "build" / f"{name[:200]}.onnx")
+    repo.makeconftest(
+        CONFTEST
+        + RECIPES.replace(
+            'for name in ("one", "two")', f'for name in ("two",)}} | {{"{name}": Recipe("artefact", '
+            f'path="build/{name[:200]}.onnx")'
+        )
+    )  # fmt: skip
+    repo.makepyfile(test_ships=TESTS.replace("MB", "1").replace('"one"', f'"{name}"'))
+    repo.runpytest_inprocess(*OURS).assert_outcomes(passed=3)
+    folders = sorted(each.name for each in (repo.path / "dist").iterdir())
+    assert [len(each) for each in folders] == [200, len("Cnn-two")]
+
+
 def test_a_variant_without_a_gate_is_not_exported(repo):
     (repo.path / "test_ships.py").write_text(
         TESTS.replace("MB", "1").replace('@of("one", "two")', '@of("one")')

@@ -9,7 +9,8 @@ import onnx
 import pytest
 import torch
 from builders import ONE_THREAD
-from exported import Cnn, as_openvino, fp32_onnx, images, made_int8
+from exported import Cnn, as_openvino, fp32_onnx, images, made_int8, with_noise
+from onnx import TensorProto, helper
 from tflite import linear_file
 from torch import nn
 
@@ -165,3 +166,78 @@ def test_a_file_may_be_exported_onto_itself_and_stays_when_that_fails(tmp_path, 
     with pytest.raises(QuantStageError, match="ended with 3"):
         variant.export(path)
     assert path.read_bytes() == before
+
+
+def embedding(path, rare=0.0):
+    """Words to four classes; of the last word the row is `rare`."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 4)).eval()
+    with torch.no_grad():
+        model[0].weight[19] = rare
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [onnx.numpy_helper.from_array(model[0].weight.detach().numpy(), "table")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, path)
+    return model
+
+
+def test_a_file_that_is_another_one_by_now_is_not_exported(tmp_path):
+    model = embedding(tmp_path / "words.onnx")
+    words = torch.arange(18)
+    data = [(words[:9], words[:9] % 4), (words[9:], words[9:] % 4)]
+    store = open_store(Conditions(threads=1, root=tmp_path))
+    recipe = Recipe("artefact", path="words.onnx", quantized=False)
+    variant = store.variant(Subject(model, eval_data=data), recipe, "ours")
+    assert variant.evaluation
+    embedding(tmp_path / "words.onnx", rare=5.0)  # gives the same bits for the first batch
+    with pytest.raises(QuantStageError, match="is another file than when it was first read"):
+        variant.export(tmp_path / "dist" / "words.onnx")
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+def in_parts(path, location, model=None):
+    """A file with its weights in another one."""
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / location).parent.mkdir(exist_ok=True)
+    made = onnx.load(fp32_onnx(path.with_name("whole.onnx"), model))
+    how = {"save_as_external_data": True, "location": location, "size_threshold": 0}
+    onnx.save(made, path, **how)
+    return Recipe("artefact", path=f"{path.parent.name}/{path.name}", quantized=False)
+
+
+def test_what_lies_in_a_folder_beside_it_lies_there_again(tmp_path):
+    parts = variant_of(in_parts(tmp_path / "a" / "cnn.onnx", "weights/all.bin"), tmp_path)
+    path = parts.export(tmp_path / "dist" / "cnn.onnx")
+    assert list(page_of(path)["files"]) == ["cnn.onnx", "weights/all.bin"]
+    assert (tmp_path / "dist" / "weights" / "all.bin").is_file()
+
+
+def test_the_weights_of_another_export_are_not_written_over(tmp_path):
+    one = variant_of(in_parts(tmp_path / "a" / "cnn.onnx", "all.bin"), tmp_path)
+    recipe = in_parts(tmp_path / "b" / "cnn.onnx", "all.bin", with_noise(0.1))
+    two = variant_of(recipe, tmp_path)
+    first = one.export(tmp_path / "dist" / "one.onnx")
+    before = first.with_name("all.bin").read_bytes()
+    with pytest.raises(QuantStageError, match=r"so does one\.onnx.* a folder of its own"):
+        two.export(tmp_path / "dist" / "two.onnx")
+    assert first.with_name("all.bin").read_bytes() == before
+    assert not first.with_name("two.onnx").exists()
+    one.export(first)
+    one.export(tmp_path / "dist" / "again.onnx")
+    two.export(tmp_path / "other" / "two.onnx")
+
+
+@pytest.mark.parametrize("taken", ["dist", "dist/cnn.onnx"])
+def test_where_nothing_can_be_written_is_one_sentence(tmp_path, taken):
+    variant = variant_of(Recipe("artefact", path=made_int8(tmp_path).name), tmp_path)
+    if taken == "dist":
+        (tmp_path / "dist").write_text("a file")
+    else:
+        (tmp_path / "dist" / "cnn.onnx").mkdir(parents=True)
+    with pytest.raises(QuantStageError, match=r"export ERROR: .*cnn\.onnx cannot be written: "):
+        variant.export(tmp_path / "dist" / "cnn.onnx")
