@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from pytest_quant.runtimes.naming import by_name, ways
 from pytest_quant.runtimes.runtime import Array, Port, Session
 
 
@@ -62,7 +64,9 @@ class Fit:
             Unfit: when they do not fit.
         """
         values = self.values(arrays)
-        outputs = session.run(values) if self.batch is None else self._in_parts(session, values)
+        outputs: Any = (
+            session.run(values) if self.batch is None else self._in_parts(session, values)
+        )
         found = []
         last = self.results_last or (False,) * len(self.results)
         for place, moved in zip(self.results, last, strict=True):
@@ -99,21 +103,24 @@ class Fit:
             return values, 1.0
         return [_part(v, 0, self.batch) for v in values], values[0].shape[0] / self.batch
 
-    def _in_parts(self, session: Session, values: list[Array]) -> list[Array]:
-        """As many calls as it takes, the last one filled up with the last sample."""
+    def _in_parts(self, session: Session, values: list[Array]) -> dict[int, Array]:
+        """The results of as many calls as it takes, the last one filled up with the last sample."""
         assert self.batch is not None
-        samples, parts = values[0].shape[0], list[list[Array]]()
+        samples, parts = values[0].shape[0], dict[int, list[Array]]()
         for start in range(0, samples, self.batch):
             outputs = session.run([_part(value, start, self.batch) for value in values])
-            parts.append([each[: samples - start] for each in outputs])
-        return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+            for place in self.results:
+                if not outputs[place].ndim:
+                    raise Unfit(f"its output {self.outputs[place]} is one number for all samples")
+                parts.setdefault(place, []).append(outputs[place][: samples - start])
+        return {place: np.concatenate(pieces) for place, pieces in parts.items()}
 
 
 def fitted(session: Session, given: Sequence[Given], wanted: Sequence[Given]) -> Fit:
     """How a file is called as a model is.
 
-    Its inputs are found by name, else by order; its layout by its sizes and, where both would do, by
-    which gives what the model gives.
+    Its inputs are found by name, else by order; its layout by its sizes. Where several ways would do, it
+    is the one that gives what is nearest to what the model gives.
 
     Args:
         given: what goes into the model's call, on the first batch.
@@ -122,43 +129,44 @@ def fitted(session: Session, given: Sequence[Given], wanted: Sequence[Given]) ->
     Raises:
         Unfit: when it takes or gives something else.
     """
-    order, notes = _order(session.inputs, given)
+    orders, notes = _orders(session.inputs, given)
     arrays = [each.array for each in given]
-    batch = _batch(session.inputs, [arrays[place] for place in order])
+    batch = _batch(session.inputs, [arrays[place] for place in orders[0]])
     if batch is not None:
         notes.append(f"takes {batch} sample{'s' * (batch > 1)} at a time")
-    places, more = _results(session.outputs, wanted)
-    notes += more
+    choices, more = _results(session.outputs, wanted)
+    layouts = (False, True) if any(array.ndim > 2 for array in arrays) else (False,)
     found, errors = list[tuple[float, Fit]](), list[Exception]()
-    for last in (False, True):
-        if last and not any(array.ndim > 2 for array in arrays):
-            continue
+    for last, order, places in product(layouts, orders, choices):
         fit = Fit(session.inputs, session.outputs, order, places, last, batch=batch)
         try:
             outputs = fit.run(session, arrays)
             moved = tuple(_is_moved(*pair) for pair in zip(wanted, outputs, strict=True))
+            results = [_channels_first(*pair) for pair in zip(outputs, moved, strict=True)]
+            near = likeness(wanted, results)
         except Exception as error:  # of ours, or of the runtime, to whom the layout is wrong
             errors.append(error)
             continue
         told = [f"takes its inputs channels last ({_letters(arrays)})"] if last else []
-        whole = replace(fit, results_last=moved, notes=(*told, *notes))
-        results = [_channels_first(*pair) for pair in zip(outputs, moved, strict=True)]
-        found.append((likeness(wanted, results), whole))
+        whole = replace(fit, results_last=moved, notes=(*told, *notes, *more))
+        found.append((near, whole))
     if not found:
         raise errors[0]
-    return max(found, key=lambda pair: (pair[0], not pair[1].last))[1]
+    return max(found, key=lambda pair: pair[0])[1]  # of equals the first
 
 
 def likeness(wanted: Sequence[Given], outputs: Sequence[Array]) -> float:
-    """How near the first results of floats are to the model's, in dB; minus infinity for none."""
+    """How near those results of floats are to the model's that are the farthest, in dB; minus infinity for
+    none."""
+    found = []
     for each, output in zip(wanted, outputs, strict=True):
         if each.array.dtype.kind == "f":
             noise = np.square(each.array.astype(float) - output).sum()
             signal = np.square(each.array.astype(float)).sum()
             if not np.isfinite(noise) or not signal:
-                break
-            return float("inf") if not noise else float(10 * np.log10(signal / noise))
-    return -float("inf")
+                continue
+            found.append(float("inf") if not noise else float(10 * np.log10(signal / noise)))
+    return min(found, default=-float("inf"))
 
 
 def real(array: Array, port: Port) -> Array:
@@ -207,35 +215,33 @@ def refuse_other_sizes(port: Port, array: Array, batch: int | None) -> None:
         raise Unfit(f"its input is {port}, and the model is given {list(array.shape)}")
 
 
-def _order(ports: tuple[Port, ...], given: Sequence[Given]) -> tuple[tuple[int, ...], list[str]]:
-    """For each input, which tensor of the call: by name, else by order."""
-    names = {_plain(each.name): place for place, each in enumerate(given) if each.name}
-    wanted = [_plain(port.name) for port in ports]
-    if all(name in names for name in wanted):
-        order = tuple(names[name] for name in wanted)
-        left = [str(given[place].name) for place in range(len(given)) if place not in order]
-        said = f"does not take {', '.join(left)}, which the model is called with"
-        return order, [said] if left else []
-    if len(ports) == len(given):
-        return tuple(range(len(given))), []
-    raise Unfit(
-        f"it takes {_all(ports)}, and the model is called with {_all(given)}; export it with the names of "
-        "the model's arguments"
-    )
+def _orders(
+    ports: tuple[Port, ...], given: Sequence[Given]
+) -> tuple[list[tuple[int, ...]], list[str]]:
+    """For each input, which tensor of the call: by name. Where only some have one, the others in order, or
+    all in order."""
+    named = by_name([port.name for port in ports], [each.name for each in given])
+    if None in named and len(ports) != len(given):
+        raise Unfit(
+            f"it takes {_all(ports)}, and the model is called with {_all(given)}; export it with the names "
+            "of the model's arguments"
+        )
+    left = [str(each.name) for place, each in enumerate(given) if place not in named]
+    said = f"does not take {', '.join(left)}, which the model is called with"
+    return ways(named, len(given)), [said] if len(ports) < len(given) else []
 
 
 def _results(
     outputs: tuple[Port, ...], wanted: Sequence[Given]
-) -> tuple[tuple[int, ...], list[str]]:
-    """For each of the model's results, which output: by name, else by order."""
-    names = {_plain(port.name): place for place, port in enumerate(outputs)}
-    if all(each.name and _plain(each.name) in names for each in wanted):
-        return tuple(names[_plain(each.name)] for each in wanted), []
+) -> tuple[list[tuple[int, ...]], list[str]]:
+    """For each of the model's results, which output; as `_orders`."""
     if len(outputs) < len(wanted):
         raise Unfit(f"it gives {_all(outputs)}, and the model gives {_all(wanted)}")
-    left = [port.name for port in outputs[len(wanted) :]]
+    named = by_name([each.name for each in wanted], [port.name for port in outputs])
+    choices = ways(named, len(outputs))
+    left = [port.name for place, port in enumerate(outputs) if place not in choices[0]]
     said = f"gives {', '.join(left)} beside what the model gives"
-    return tuple(range(len(wanted))), [said] if left else []
+    return choices, [said] if left and None in named else []
 
 
 def _batch(ports: tuple[Port, ...], arrays: Sequence[Array]) -> int | None:
@@ -267,11 +273,6 @@ def _part(value: Array, start: int, batch: int) -> Array:
     if len(part) < batch:
         part = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
     return np.ascontiguousarray(part)
-
-
-def _plain(name: str | None) -> str:
-    """A name without what exporters put around it: ``serving_default_x:0`` is ``x``."""
-    return (name or "").split(":")[0].removeprefix("serving_default_").lower()
 
 
 def _all(items: Sequence[Any]) -> str:

@@ -3,7 +3,8 @@
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,11 @@ PRODUCTS = {
     "QLinearMatMul": 3, "QGemm": 3, "Attention": 1, "QAttention": 1,
 }  # fmt: skip
 RECURRENT = {"LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2), "DynamicQuantizeLSTM": (1, 2)}
+LOOPS = ("Loop", "Scan")
+INNER = (*LOOPS, "If")  # which have graphs in them
 TABLES = {"Gather": 0, "GatherBlockQuantized": 0}
 WHOLE = {"float": 32, "float16": 16, "bfloat16": 16, "double": 64}
+Sizes = tuple[int, ...]
 TYPES = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
     "tensor(string)": "str", "tensor(bool)": "bool",
@@ -60,7 +64,8 @@ def files(path: Path) -> list[Path]:
     if not model.HasField("graph") or not model.opset_import:
         raise ValueError("it is no ONNX model: it has no graph")
     found = {path}
-    for tensor in _tensors(model.graph):
+    inner = (node for function in model.functions for node in function.node)
+    for tensor in (*_tensors(model.graph), *_tensors_of(inner)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             found.update(path.parent / e.value for e in tensor.external_data if e.key == "location")
     return sorted(found, key=lambda each: (each != path, each))
@@ -69,11 +74,19 @@ def files(path: Path) -> list[Path]:
 def _tensors(graph: Any) -> Iterator[Any]:
     """All constants of a graph and of the graphs in it."""
     yield from graph.initializer
-    for node in graph.node:
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors_of(graph.node)
+
+
+def _tensors_of(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
                 yield from _tensors(inner)
 
@@ -117,12 +130,42 @@ def kernels(path: Path, threads: int, arrays: Sequence[Array]) -> list[Kernel]:
         session = OnnxSession(path, options)
         session.run(arrays)
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
-    found = []
-    for event in events:
-        if event.get("cat") == "Node" and str(event["name"]).endswith("_kernel_time"):
-            kernel = _kernel(event["name"].removesuffix("_kernel_time"), event["args"])
-            found += [] if kernel is None else [kernel]
-    return found
+    run = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+    ops = {each["args"]["op_name"] for each in run}
+    outer = _taken_from_around(path) if ops.intersection(INNER) else frozenset[Sizes]()
+    made = (_kernel(e["name"].removesuffix("_kernel_time"), e["args"], outer) for e in run)
+    found = [kernel for kernel in made if kernel is not None]
+    return _once_each(found) if ops.intersection(LOOPS) else found
+
+
+def _taken_from_around(path: Path) -> frozenset[Sizes]:
+    """Sizes, sorted, of the constants of a graph that loops and branches in it use, which a profile does
+    not tell from what is computed."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    inner = (a.g for node in graph.node for a in node.attribute if a.HasField("g"))
+    used = {name for each in inner for name in _names_in(each)}
+    return frozenset(tuple(sorted(each.dims)) for each in graph.initializer if each.name in used)
+
+
+def _names_in(graph: Any) -> Iterator[str]:
+    """What the nodes of a graph and of the graphs in it take."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _names_in(attribute.g)
+
+
+def _once_each(run: list[Kernel]) -> list[Kernel]:
+    """Of kernels that a loop runs again and again one each, whose weights are there once."""
+    found = dict[tuple[str, int, int], Kernel]()
+    for kernel in run:
+        key = (kernel.name, kernel.weights, kernel.bits)
+        before = found[key].macs if key in found else 0
+        found[key] = replace(kernel, macs=before + kernel.macs)
+    return list(found.values())
 
 
 def _options(threads: int) -> Any:
@@ -143,7 +186,7 @@ def _port(value: Any) -> Port:
     return Port(value.name, shape, dtype)
 
 
-def _kernel(name: str, args: dict[str, Any]) -> Kernel | None:
+def _kernel(name: str, args: dict[str, Any], outer: frozenset[Sizes]) -> Kernel | None:
     op = str(args["op_name"])
     given = [_operand(each) for each in args["input_type_shape"]]
     out = [_operand(each) for each in args["output_type_shape"]]
@@ -155,19 +198,24 @@ def _kernel(name: str, args: dict[str, Any]) -> Kernel | None:
         bits = round(8 * given[1].count / (inner * columns))
         return Kernel(name, op, out[0].count * inner, inner * columns, bits)
     if op in PRODUCTS:
-        is_constant = int(args.get("parameter_size") or 0) >= given[PRODUCTS[op]].bytes
-        return product(name, op, given[0], given[PRODUCTS[op]], out[0], is_constant=is_constant)
+        right = given[PRODUCTS[op]]
+        return product(
+            name, op, given[0], right, out[0], is_constant=_is_constant(right, args, outer)
+        )
     if op in RECURRENT:
         steps = math.prod(given[0].shape[:-1])
         return recurrent(name, op, steps, [given[place] for place in RECURRENT[op]])
     if op in TABLES:
         table = given[TABLES[op]]
-        is_constant = int(args.get("parameter_size") or 0) >= table.bytes > 0
         is_of_sizes = "int64" in args["input_type_shape"][TABLES[op]]
-        return (
-            None if is_of_sizes or not is_constant else Kernel(name, op, 0, table.count, table.bits)
-        )
+        if table.count and not is_of_sizes and _is_constant(table, args, outer):
+            return Kernel(name, op, 0, table.count, table.bits)
     return None
+
+
+def _is_constant(operand: Operand, args: dict[str, Any], outer: frozenset[Sizes]) -> bool:
+    own = int(args.get("parameter_size") or 0)
+    return own >= operand.bytes or (not own and tuple(sorted(operand.shape)) in outer)
 
 
 def _operand(told: dict[str, list[int]]) -> Operand:

@@ -1,6 +1,7 @@
 """Registry: which runtime runs which file, and what of it is there."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.runtimes import executorch_pte, lite_rt, onnx_runtime, open_vino
 from pytest_quant.runtimes.runtime import Runtime
 
+POINTER = b"version https://git-lfs.github.com/spec/"
 RUNTIMES: tuple[Runtime, ...] = (onnx_runtime, open_vino, executorch_pte, lite_rt)
 
 
@@ -46,6 +48,7 @@ def files_of(path: Path) -> list[Path]:
             f"{path} {what}; a path is taken from rootdir. Build the file before the tests run.",
         )
     runtime = runtime_of(path)
+    _refuse_pointer(path)
     try:
         found = runtime.files(path)
     except (ValueError, OSError) as error:
@@ -62,10 +65,25 @@ def files_of(path: Path) -> list[Path]:
             f"{path} needs {lost[0].name}, with its weights, which is not beside it; ship and keep the "
             "files together.",
         )
+    for each in found[1:]:
+        _refuse_pointer(each)
     return found
 
 
-def digest_of(files: list[Path]) -> bytes:
+def _refuse_pointer(path: Path) -> None:
+    """Raise for what stands in the place of a file that Git LFS has not fetched."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(POINTER)) == POINTER
+    except OSError:  # which reading it will tell
+        return
+    if is_pointer:
+        raise QuantStageError(
+            "load", f"{path} is a pointer of Git LFS and not yet the file: git lfs pull fetches it."
+        )
+
+
+def digest_of(files: Sequence[Path]) -> bytes:
     """Of the contents of files, in order.
 
     Returns:

@@ -4,6 +4,7 @@ What crashes, hangs or fills the memory there leaves the run as it was.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -68,7 +69,9 @@ def tried(
     with tempfile.TemporaryDirectory(prefix="pytest-quant-") as name:
         folder = Path(name)
         asked = {
-            "path": str(path.resolve()),
+            "path": os.path.abspath(
+                path
+            ),  # not what a link leads to, which may have another suffix
             "threads": threads,
             "given": [each.name for each in given],
             "wanted": [each.name for each in wanted],

@@ -1,13 +1,14 @@
 """Files of other runtimes as variants: what they give, weigh and run, and what cannot be one."""
 
 import copy
+import os
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from builders import threads
-from exported import CLASSES, Cnn, as_openvino, fp32_onnx, images, made_int8
+from exported import CLASSES, Cnn, as_openvino, fp32_onnx, images, made_int8, with_noise
 from onnx import TensorProto, helper
 from tflite import linear_file
 from torch import nn
@@ -34,6 +35,16 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def int8(folder):
     return made_int8(folder)
+
+
+def with_graph(path, nodes, inputs, outputs, constants=(), sparse=()):
+    """A file of these nodes; inputs and outputs are (name, type, sizes)."""
+    values = [[helper.make_tensor_value_info(*each) for each in part] for part in (inputs, outputs)]
+    held = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants]
+    graph = helper.make_graph(nodes, "g", *values, held, sparse_initializer=list(sparse))
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
 
 
 def variant_of(path, subject=None, **more):
@@ -252,8 +263,26 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_what_is_no_model(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr("pytest_quant.runtimes.registry.find_spec", lambda name: True)
     path = tmp_path / f"text{suffix}"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:123\nsize 4\n")
+    path.write_text("oid sha256:123\nsize 4\n")
     assert "it is no" in refused(path)
+
+
+def test_what_git_lfs_has_not_fetched(folder, int8):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:123\nsize 4\n"
+    (folder / "pointer.onnx").write_text(pointer)
+    assert "pointer.onnx is a pointer of Git LFS" in refused(folder / "pointer.onnx")
+    as_openvino(int8, folder / "pointer.xml")
+    (folder / "pointer.bin").write_text(pointer)
+    assert "pointer.bin is a pointer of Git LFS" in refused(folder / "pointer.xml")
+
+
+def test_a_link_to_what_has_another_name_as_in_a_cache_of_a_hub(folder, int8):
+    (folder / "blobs").mkdir()
+    (folder / "blobs" / "8f3a").write_bytes(int8.read_bytes())
+    (folder / "link.onnx").symlink_to(folder / "blobs" / "8f3a")
+    variant = variant_of(folder / "link.onnx")
+    assert variant.size.tensor_bytes == int8.stat().st_size
+    assert variant.int8_share.macs == 1.0
 
 
 def test_half_a_file(folder, int8):
@@ -379,3 +408,88 @@ def test_inputs_by_name_may_come_in_any_order():
         for again in ({"left": x, "right": y}, {"right": y, "left": x}):
             torch.testing.assert_close(made(**again), model(x, y))
         torch.testing.assert_close(made(x, right=y), model(x, y))
+
+
+class Repeats(nn.Module):
+    """Three times over a small layer, then a large one."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.small, self.large = nn.Linear(8, 8, bias=False), nn.Linear(8, 40, bias=False)
+
+    def forward(self, x):
+        for _ in range(3):
+            x = self.small(x)
+        return self.large(x)
+
+
+def test_weights_that_a_loop_takes_again_and_again_count_once(folder):
+    model = Repeats().eval()
+    small, large = (each.weight.detach().numpy().T for each in (model.small, model.large))
+    scale = np.float32(np.abs(small).max() / 127)
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("DynamicQuantizeLinear", ["h"], ["q", "s", "z"]),
+            helper.make_node("MatMulInteger", ["q", "w", "z"], ["i"], "small"),
+            helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["s", "scale"], ["by"]),
+            helper.make_node("Mul", ["f", "by"], ["out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("h", TensorProto.FLOAT, ["n", 8]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 8]),
+        ],
+    )
+    path = with_graph(
+        folder / "loop.onnx",
+        [
+            helper.make_node("Loop", ["times", "", "x"], ["last"], body=body),
+            helper.make_node("MatMul", ["last", "large"], ["y"], "large_node"),
+        ],
+        [("x", TensorProto.FLOAT, ["n", 8])],
+        [("y", TensorProto.FLOAT, ["n", 40])],
+        [
+            ("times", np.int64(3)),
+            ("w", np.round(small / scale).astype(np.int8)),
+            ("scale", scale),
+            ("large", large),
+        ],
+    )
+    x = torch.randn(40, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        subject = Subject(model, eval_data=[(x, model(x).argmax(1))])
+    share = variant_of(path, subject).int8_share
+    assert share.parameters == pytest.approx(64 / (64 + 320))
+    assert share.macs == pytest.approx(3 * 64 / (3 * 64 + 320))
+
+
+def test_a_gate_refuses_a_file_that_was_changed_since_it_was_measured(folder):
+    path = made_int8(folder, "between.onnx")
+    variant = variant_of(path)
+    assert why_refused(variant) is None
+    os.utime(path, (1, 1))  # written again, as it was
+    assert why_refused(variant) is None
+    path.write_bytes(made_int8(folder, "next.onnx", model=with_noise(0.1)).read_bytes())
+    with pytest.raises(QuantStageError, match="is another file than when it was first read"):
+        why_refused(variant)
+    path.unlink()
+    with pytest.raises(QuantStageError, match="is another file than when it was first read"):
+        why_refused(variant)
+
+
+def test_a_fixed_batch_beside_an_output_that_is_one_number(folder):
+    model = onnx.load(fp32_onnx(folder / "one_number.onnx"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7
+    model.graph.node.append(helper.make_node("ReduceMax", ["logits"], ["most"], keepdims=0))
+    model.graph.output.append(helper.make_tensor_value_info("most", TensorProto.FLOAT, []))
+    onnx.save(model, folder / "one_number.onnx")
+    variant = variant_of(folder / "one_number.onnx", quantized=False)
+    assert nearness(variant) > 90

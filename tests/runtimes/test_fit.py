@@ -153,3 +153,37 @@ def test_outputs_of_another_size_are_refused():
     session = Session(port("x", None, 3), outputs=(port("y", None, 1000),), run=lambda a: [a[0]])
     with pytest.raises(Unfit, match=r"it gives \[4, 3\] where the model gives a tensor \[4, 7\]"):
         fitted(session, [given("x", X)], [given(None, np.zeros((4, 7), np.float32))])
+
+
+def test_where_some_have_a_name_the_others_are_told_by_what_comes_out():
+    inputs = (port("second", None, 3), port("renamed", None, 3))
+    call = [given("first", X), given("second", Y)]
+    fit = fitted(Session(*inputs), call, [given(None, 10 * Y + X)])
+    assert fit.order == (1, 0)
+    fit = fitted(Session(*inputs), call, [given(None, 10 * X + Y)])  # "second" as it was numbered
+    assert fit.order == (0, 1)
+
+
+def test_names_that_are_the_same_but_for_what_exporters_put_around_them_are_one_tensor_each():
+    session = Session(port("x:0", None, 3), port("x:1", None, 3))
+    fit = fitted(session, [given("x", X), given("y", Y)], [given(None, 10 * X + Y)])
+    assert fit.order == (0, 1)
+    session = Session(port("X", None, 3), port("x", None, 3))
+    fit = fitted(session, [given("x", X), given("X", Y)], [given(None, 10 * Y + X)])
+    assert fit.order == (1, 0)
+
+
+def test_outputs_whose_names_differ_in_case_alone():
+    outputs = (port("A", None, 3), port("a", None, 3))
+    session = Session(port("x", None, 3), outputs=outputs, run=lambda arrays: [arrays[0], Y])
+    fit = fitted(session, [given("x", X)], [given("a", Y), given("A", X)])
+    assert fit.results == (1, 0)
+    assert np.array_equal(fit.run(session, [X])[0], Y)
+
+
+def test_an_output_that_is_one_number_for_all_samples_of_a_part():
+    session = Session(
+        port("x", 2, 3), outputs=(port("y", dtype="float32"),), run=lambda arrays: [arrays[0].sum()]
+    )
+    with pytest.raises(Unfit, match="is one number for all samples"):
+        fitted(session, [given("x", X)], [given(None, X.sum())])
