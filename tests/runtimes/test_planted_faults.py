@@ -1,9 +1,13 @@
 """Faults of the way to a file: each is caught by a gate, or refused, and named."""
 
+import re
+
 import numpy as np
+import onnx
 import pytest
 import torch
 from exported import CLASSES, Cnn, fp32_onnx, images, made_int8, with_noise
+from onnx import TensorProto, helper
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.causes import cause
@@ -11,6 +15,7 @@ from pytest_quant.explain.effort import Effort
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.machine.conditions import Conditions
+from pytest_quant.measure.other_outputs import _what_else
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.subject import Subject
 from pytest_quant.variant.recipe import Recipe
@@ -163,3 +168,86 @@ def test_a_truncated_file(tmp_path):
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(QuantStageError, match="it is no ONNX model"):
         judged(path)
+
+
+@pytest.mark.parametrize("slope", [1.0, 6.0])
+def test_values_that_are_all_moved(tmp_path, slope):
+    after = [("Mul", {}, [np.float32(slope)]), ("Add", {}, [np.float32(3)])]
+    verdict, _ = judged(made_int8(tmp_path, after=after))
+    assert verdict.outcome is Outcome.FAIL
+    assert re.search(r"times what the model gives, and (3|2\.9)", verdict.sentence)
+
+
+class Words(torch.nn.Module):
+    """A class for each of six words, and what is known of the whole text."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.head = torch.nn.Linear(4, CLASSES)
+        self.eval()
+
+    def forward(self, text):
+        return self.head(text), 30 * text.mean(1)
+
+
+def words_int8(path, *kinds):
+    """The model of words, with operators behind its first output."""
+    model, scale = Words(), np.float32(1 / 64)
+    weight = np.round(model.head.weight.detach().numpy().T / scale).astype(np.int8)
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["text"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "weight", "z"], ["i"]),
+        helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["s", "scale"], ["by"]),
+        helper.make_node("Mul", ["f", "by"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["v0"]),
+        *(helper.make_node(k, [f"v{i}"], [f"v{i + 1}"], axis=-1) for i, k in enumerate(kinds)),
+        helper.make_node("Identity", [f"v{len(kinds)}"], ["words"]),
+        helper.make_node("ReduceMean", ["text"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("Mul", ["mean", "thirty"], ["whole"]),
+    ]
+    constants = {
+        "weight": weight, "scale": scale, "bias": model.head.bias.detach().numpy(),
+        "thirty": np.float32(30),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("text", TensorProto.FLOAT, ["n", 6, 4])],
+        [
+            helper.make_tensor_value_info("words", TensorProto.FLOAT, ["n", 6, CLASSES]),
+            helper.make_tensor_value_info("whole", TensorProto.FLOAT, ["n", 4]),
+        ],
+        [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("kinds", [(), ("Softmax",), ("LogSoftmax",)])
+def test_classes_of_each_word_beside_another_output(tmp_path, kinds):
+    model, x = Words(), torch.randn(160, 6, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        labels = model(x)[0].argmax(2)
+    subject = Subject(
+        model,
+        eval_data=[(x[:80], labels[:80]), (x[80:], labels[80:])],
+        metric=lambda outputs, targets: (outputs[0].argmax(2) == targets).float().mean(1),
+    )
+    path = words_int8(tmp_path / "words.onnx", *kinds)
+    recipe = Recipe("artefact", path=path.name)
+    verdict = judge_drop(
+        open_store(Conditions(threads=1, root=tmp_path)).variant(subject, recipe, "file"), 0.1
+    )
+    assert verdict.outcome is (Outcome.FAIL if kinds else Outcome.PASS)
+    said = "softmax of what the model gives, as number 1 of its 2 outputs"
+    assert (said in verdict.sentence) is bool(kinds)
+
+
+def test_the_softmax_of_anything_small_is_no_sign_of_a_missing_one():
+    torch.manual_seed(0)
+    probabilities = torch.full((64, 10), 0.1) + 0.005 * torch.randn(64, 10)
+    inexact = probabilities + 0.04 * torch.randn(64, 10)
+    assert _what_else([probabilities], [inexact]) is None
