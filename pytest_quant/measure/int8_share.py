@@ -4,12 +4,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from pytest_quant.machine import torch_api
+from pytest_quant.measure.held import place_of, places_read, unregistered
 from pytest_quant.measure.kernel_share import share_of_kernels
-from pytest_quant.measure.narrower import is_share_known, narrower, tensors_held
+from pytest_quant.measure.narrower import (
+    alike,
+    is_share_known,
+    is_wide_float,
+    narrower,
+    tensors_held,
+)
 from pytest_quant.measure.one_call import one_call
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import Int8Share
-from pytest_quant.variant.tensors import plain_tensors, state_of, tensors_of, unique
+from pytest_quant.variant.tensors import (
+    packed_in,
+    parts_of,
+    plain_tensors,
+    state_of,
+    tensors_of,
+    unique,
+    unsaved_in,
+)
 from pytest_quant.variant.variant import Variant
 
 
@@ -27,8 +42,15 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     if not isinstance(variant.model, torch.nn.Module):
         return Int8Share(None, None, ())
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
-        fewer_bits = in_fewer_bits(variant.model, module, call.idle)
-        if not (variant.facts.is_known or is_share_known(variant.model, module, fewer_bits)):
+        held = unregistered(variant)
+        given = [t for t in unregistered(variant.fp32) if isinstance(t, torch.nn.Parameter)]
+        used = [p for name, p in module.named_parameters() if not call.is_idle(name)]
+        used += given
+        fewer_bits = in_fewer_bits(variant.model, module, call.idle, held)
+        is_known = variant.facts.is_known or is_share_known(
+            variant.model, module, fewer_bits, held, given
+        )
+        if not is_known:
             return Int8Share(None, None, ())
         functions = functional_int8(variant.model)
         own = getattr(variant.model, "int8_modules", None)  # of a graph, which has no modules left
@@ -43,8 +65,10 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         in_int8.difference_update(place for name in read for place in places[name])
         became = {name for name, known in places.items() if in_int8.issuperset(known)}
         fewer_bits -= _counted_twice(variant.model, module, in_int8)
-    total = sum(p.numel() for name, p in module.named_parameters() if not call.is_idle(name))
-    parameters = min(1.0, fewer_bits / total) if total else 0.0
+        total = sum(tensor.numel() for tensor in used)
+        # what is still read as FP32 has it did not become int8, however often the rest is held in int8
+        gone = total - sum(tensor.numel() for tensor in alike(_wide_read(variant, held), used))
+    parameters = min(fewer_bits, gone) / total if total else 0.0
     macs = sum(call.layers.get(name, 0) for name in became)
     macs += sum(call.functions.get(name, 0) for name in became & functions)
     known = call.total > 0 and (bool(became) or fewer_bits == 0)
@@ -53,6 +77,15 @@ def measure_int8_share(variant: Variant) -> Int8Share:
         macs / call.total if known else None,
         tuple(name for name in owners if name not in became and not _is_norm(module, name)),
     )
+
+
+def _wide_read(variant: Variant, held: list[Any]) -> list[Any]:
+    """The float32 that a variant reads in a call; nothing where that is not seen."""
+    read = places_read(variant) or frozenset()
+    tensors = unique(
+        part for whole in (*tensors_held(variant.model), *held) for part in parts_of(whole)
+    )
+    return [each for each in tensors if is_wide_float(each) and place_of(each) in read]
 
 
 def _counted_twice(model: Any, fp32: Any, in_int8: set[str]) -> int:
@@ -86,7 +119,9 @@ def functional_int8(model: Any) -> set[str]:
     }
 
 
-def in_fewer_bits(model: Any, fp32: Any = None, idle: tuple[str, ...] = ()) -> int:
+def in_fewer_bits(
+    model: Any, fp32: Any = None, idle: tuple[str, ...] = (), held: Iterable[Any] | None = None
+) -> int:
     """How many parameters a module stores in fewer bits than FP32, or than float32.
 
     They are counted as elements of tensors. A submodule whose tensors hold more or fewer elements
@@ -96,6 +131,7 @@ def in_fewer_bits(model: Any, fp32: Any = None, idle: tuple[str, ...] = ()) -> i
         model: a variant's.
         fp32: its FP32's, whose own narrow tensors do not count.
         idle: names of modules that no call uses, which are left out.
+        held: the tensors that it reads beside parameters and buffers; None for its plain attributes.
     """
     packed, inside = dict[int, int](), tuple(f"{name}." for name in idle)
     for name, child in model.named_modules(remove_duplicate=False):
@@ -106,7 +142,11 @@ def in_fewer_bits(model: Any, fp32: Any = None, idle: tuple[str, ...] = ()) -> i
             inside += (f"{name}." if name else "",)
     state = {key: value for key, value in state_of(model).items() if not key.startswith(inside)}
     tensors = [*tensors_of(state)]
-    tensors += [tensor for name, tensor in plain_tensors(model) if not name.startswith(inside)]
+    plain = [*plain_tensors(model)]
+    packs = {place_of(tensor) for name, tensor in plain if name.startswith(inside)} - {0}
+    beside = [tensor for _, tensor in plain] if held is None else held
+    tensors += [tensor for tensor in beside if place_of(tensor) not in packs]
+    tensors += [tensor for name, tensor in unsaved_in(model) if not name.startswith(inside)]
     counted = sum(tensor.numel() for tensor in narrower(unique(tensors), fp32))
     return sum(packed.values()) + int(counted)
 
@@ -138,7 +178,16 @@ def _became_int8(module: Any, fp32: Any, name: str, owners: Iterable[str]) -> bo
     )
     state = {key: value for key, value in module.state_dict().items() if not key.startswith(inner)}
     own = [*tensors_of(state), *(t for n, t in plain_tensors(module) if not n.startswith(inner))]
-    return bool(narrower(own, fp32.get_submodule(name)))
+    own += [part for value in vars(module).values() for part in packed_in(value)]
+    before = fp32.get_submodule(name)
+    if not narrower(own, before):
+        return False
+    given = list(before.parameters(recurse=False))
+    stayed = alike(
+        [each for whole in own for each in parts_of(whole) if is_wide_float(each)], given
+    )
+    # beside a weight that stayed, what is narrow is a mask or a table
+    return bool(2 * sum(t.numel() for t in stayed) <= sum(t.numel() for t in given))
 
 
 def _is_norm(module: Any, name: str) -> bool:

@@ -34,7 +34,9 @@ def narrower(tensors: Iterable[Any], fp32: Any) -> list[Any]:
     return _beyond([tensor for tensor in tensors if is_narrow(tensor)], kept)
 
 
-def is_share_known(model: Any, fp32: Any, narrow: int) -> bool:
+def is_share_known(
+    model: Any, fp32: Any, narrow: int, held: Iterable[Any] = (), given: Iterable[Any] = ()
+) -> bool:
     """Whether a module of somebody else's making shows by its tensors how much of it is int8.
 
     It does not where it holds none, as one round another runtime's session; where weights may be packed
@@ -45,15 +47,18 @@ def is_share_known(model: Any, fp32: Any, narrow: int) -> bool:
         model: the variant's module.
         fp32: FP32's.
         narrow: elements that the model holds in fewer bits than FP32.
+        held: tensors that the model reads beside parameters and buffers.
+        given: parameters that FP32 reads and has not registered.
     """
     if any(hasattr(child, "packed_parameters") for child in model.modules()):
         return True  # it says so itself
-    tensors, parameters = tensors_held(model), list(fp32.parameters())
+    tensors = unique([*tensors_held(model), *held])
+    parameters = [*fp32.parameters(), *given]
     total = sum(parameter.numel() for parameter in parameters)
     if not tensors:
         return not total
     parts = [part for tensor in tensors for part in parts_of(tensor)]
-    stayed, _ = _split([part for part in parts if _is_wide_float(part)], parameters)
+    stayed = alike([part for part in parts if is_wide_float(part)], parameters)
     gone = total - sum(int(tensor.numel()) for tensor in stayed)
     if narrow:
         return bool(narrow <= BACKED * gone)
@@ -67,6 +72,11 @@ def tensors_held(module: Any) -> list[Any]:
     return unique([*tensors_of(state_of(module)), *unregistered])
 
 
+def alike(tensors: list[Any], known: list[Any]) -> list[Any]:
+    """The tensors that are as known ones by type and shape, one for each."""
+    return _split(tensors, known)[0]
+
+
 def _beyond(tensors: list[Any], known: list[Any]) -> list[Any]:
     """The tensors but for one of its type and shape for each known one."""
     return _split(tensors, known)[1]
@@ -74,15 +84,16 @@ def _beyond(tensors: list[Any], known: list[Any]) -> list[Any]:
 
 def _split(tensors: list[Any], known: list[Any]) -> tuple[list[Any], list[Any]]:
     left = Counter((tensor.dtype, tensor.shape) for tensor in known)
-    alike, other = list[Any](), list[Any]()
+    same, other = list[Any](), list[Any]()
     for tensor in tensors:
         form = tensor.dtype, tensor.shape
-        (alike if left[form] > 0 else other).append(tensor)
+        (same if left[form] > 0 else other).append(tensor)
         left[form] -= 1
-    return alike, other
+    return same, other
 
 
-def _is_wide_float(tensor: Any) -> bool:
+def is_wide_float(tensor: Any) -> bool:
+    """Whether it holds floats in 32 bits or more."""
     return bool(tensor.is_floating_point() and tensor.element_size() >= 4)
 
 

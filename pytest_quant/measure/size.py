@@ -3,10 +3,11 @@
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, listed
+from pytest_quant.measure.held import places_read, unregistered
 from pytest_quant.measure.one_call import one_call
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import MB, Size
-from pytest_quant.variant.tensors import bytes_of, plain_tensors, state_of, tensors_of
+from pytest_quant.variant.tensors import bytes_of, state_of, tensors_of, unsaved_in
 from pytest_quant.variant.variant import Variant
 
 # Of FP32's bytes: a bit for each parameter. Fewer hold no weights that could compute the same.
@@ -28,7 +29,7 @@ def measure_size(variant: Variant) -> Size:
     if isinstance(model, Artefact):
         return Size(model.size_bytes, model.size_bytes)
     said = getattr(model, "size_bytes", None) if is_own else None
-    if isinstance(said, int) and not isinstance(said, bool):
+    if isinstance(said, int) and not isinstance(said, bool) and said > 0:
         return Size(said, None)
     if not isinstance(model, torch.nn.Module):
         raise _unknown(
@@ -38,11 +39,11 @@ def measure_size(variant: Variant) -> Size:
         raise _unknown(
             variant, "its build returned a TorchScript model, which hides packed weights"
         )
-    idle = one_call(variant).idle
+    idle, held = one_call(variant).idle, unregistered(variant)
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
         file: Any = _Counted()
         torch.save(model.state_dict(), file)
-        total = bytes_of(_used(model, idle))
+        total = bytes_of([*_used(model, idle), *held])
     if is_own and total < LEAST * bytes_of(_used(variant.fp32.model, idle)):
         raise _unknown(
             variant,
@@ -51,14 +52,16 @@ def measure_size(variant: Variant) -> Size:
         )
     if idle and variant.is_fp32:
         _tell_idle(variant, idle)
+    if variant.is_fp32:
+        _tell_unregistered(variant, held, total)
     return Size(total, file.bytes)
 
 
 def _used(model: Any, idle: tuple[str, ...]) -> list[Any]:
     left_out = tuple(f"{name}." for name in idle)
     state = {k: v for k, v in state_of(model).items() if not k.startswith(left_out)}
-    plain = [value for name, value in plain_tensors(model) if not name.startswith(left_out)]
-    return [*tensors_of(state), *plain]
+    unsaved = [value for name, value in unsaved_in(model) if not name.startswith(left_out)]
+    return [*tensors_of(state), *unsaved]
 
 
 def _tell_idle(fp32: Variant, idle: tuple[str, ...]) -> None:
@@ -67,6 +70,19 @@ def _tell_idle(fp32: Variant, idle: tuple[str, ...]) -> None:
     note = (
         f"no call uses {listed(idle, 3, counted=True)}: {needed / MB:.2f} MB that are left out of sizes "
         "and shares here; delete what does not ship"
+    )
+    if note not in fp32.notes:
+        fp32.notes.append(note)
+
+
+def _tell_unregistered(fp32: Variant, held: list[Any], total: int) -> None:
+    needed = bytes_of(held)
+    if places_read(fp32) is None or needed < LEAST * total:  # as a table of positions
+        return
+    note = (
+        f"quant_model computes with {needed / MB:.2f} MB that are neither its parameters nor its buffers, "
+        "such as layers in a plain list: they count in sizes and shares, but state_dict(), eval() and most "
+        "flows do not reach them; put layers into torch.nn.ModuleList, tensors into buffers or parameters"
     )
     if note not in fp32.notes:
         fp32.notes.append(note)

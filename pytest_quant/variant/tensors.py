@@ -33,7 +33,13 @@ def tensors_of(value: Any) -> Iterator[Any]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from tensors_of(item)
-    elif isinstance(value, tuple(torch_api.packed_classes())):
+    else:
+        yield from packed_in(value)
+
+
+def packed_in(value: Any) -> Iterator[Any]:
+    """The tensors of packed weights; nothing of another value."""
+    if isinstance(value, tuple(torch_api.packed_classes())):
         yield from tensors_of(value.__getstate__())
 
 
@@ -45,6 +51,12 @@ def plain_tensors(model: Any) -> Iterator[tuple[str, Any]]:
         for attribute, value in vars(module).items():
             if isinstance(value, torch.Tensor):
                 yield f"{name}.{attribute}", value
+    yield from unsaved_in(model)
+
+
+def unsaved_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """The buffers of a module and of those in it that are not saved."""
+    for name, module in model.named_modules():
         for attribute, value in torch_api.unsaved_buffers(module):
             yield f"{name}.{attribute}", value
 

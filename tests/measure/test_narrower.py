@@ -98,10 +98,12 @@ def test_a_module_without_tensors_tells_nothing():
     class Session(nn.Module):
         def __init__(self, module):
             super().__init__()
-            self.run = lambda x: module(x).round(decimals=1)
+            self.weights = [parameter.detach().numpy() for parameter in module.parameters()]
 
-        def forward(self, x):
-            return self.run(x)
+        def forward(self, x):  # in which PyTorch sees nothing
+            first, bias, last, last_bias = self.weights
+            hidden = (x.numpy() @ first.T + bias).clip(0)
+            return torch.from_numpy((hidden @ last.T + last_bias).round(1))
 
     assert share_of(Session).parameters is None
 

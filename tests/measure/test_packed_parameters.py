@@ -44,8 +44,24 @@ def share_of(build):
 
 
 def test_a_module_says_how_many_parameters_it_packs():
+    class First(torch.nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.weight, self.bias = Nibbles(16, 8, says=True), linear.bias
+
+        def forward(self, x):
+            return torch.nn.functional.linear(x, self.weight(), self.bias)
+
+    def build(module):
+        module[0] = First(module[0])
+        return module
+
     assert in_fewer_bits(Packed(torch.nn.ReLU())) == FIRST
-    assert share_of(Packed) == FIRST / (FIRST + SECOND + BIASES)
+    assert share_of(build) == FIRST / (FIRST + SECOND + BIASES)
+
+
+def test_what_is_packed_beside_weights_that_are_still_read_replaces_none():
+    assert share_of(Packed) == 0.0
 
 
 def test_a_module_that_does_not_say_it_is_counted_by_its_elements():

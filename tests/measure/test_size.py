@@ -29,7 +29,7 @@ class Tied(torch.nn.Module):
         self.plain = torch.zeros(8, dtype=torch.float32)
 
     def forward(self, x):
-        return self.second(self.first(x))[:, :3]
+        return self.second(self.first(x))[:, :3] + self.plain[0]
 
 
 def custom(build, model=None):
@@ -125,3 +125,16 @@ def test_asking_for_the_size_evaluates_nothing():
     variant = toy_variant()
     _ = variant.size
     assert variant.measured("evaluation") is None
+
+
+@pytest.mark.parametrize("said", [0, -1])
+def test_a_size_of_nothing_is_no_size(said):
+    def build(module):
+        def session(x):
+            return module(x)
+
+        session.size_bytes = said
+        return session
+
+    with pytest.raises(QuantStageError, match="size of mine is unknown"):
+        _ = custom(build).size
