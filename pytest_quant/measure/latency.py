@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -110,6 +111,7 @@ def _pair(
             alone_on_this_machine(conditions.tell) as beside,
             variant.isolated(),
             _no_garbage_collection(),
+            _untraced(),
             variant.timed("time"),
             conditions.progress(step, None, "rounds") as pair.advance,
         ):
@@ -194,6 +196,20 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Without tracing and profiling of Python, as by coverage or a debugger: it slows the user's own
+    forward, and not what was traced or compiled of it."""
+    found = sys.gettrace(), sys.getprofile()
+    sys.settrace(None)
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.settrace(found[0])
+        sys.setprofile(found[1])
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from pytest_quant.subject.door import MOVED, distance
 
 STEP = 2.0**-22  # relative; the values are others, and what the model makes of them is not
 STEPS = 2**16  # until they come again, when they are 1.6 % larger
+CHECKED = STEPS // 2
+COLUMNS = 16  # of integers that are exchanged between samples
 MOST_BYTES = 64 * 10**6  # of a block's inputs; in 20 ms hardly any model reads more
 PLACES = 4  # at which an input is tried, some of which a model that goes by places has not seen
 ROOM = 2**20  # elements round each, so that none lies where small inputs come and go
@@ -52,7 +54,20 @@ class TimedCall:
             self._seen += 1
             self._fill(slot, self._seen)
         model, own, given = self.model, self.own, itertools.cycle(slots)
-        return lambda: run(model, next(given), own)
+
+        def call() -> Any:
+            inputs = next(given)
+            try:
+                return run(model, inputs, own)
+            except Exception:
+                if not self._varies:
+                    raise
+            self._varies = False  # values have a meaning, as ids that another column has not
+            for slot in slots:
+                self._fill(slot, 0)
+            return run(model, inputs, own)
+
+        return call
 
     def check(self) -> str | None:
         """Why its times would say nothing, in half a sentence; None where they would.
@@ -66,7 +81,7 @@ class TimedCall:
         slot = _placed(self._inputs, 0)
         before = self._outputs(slot)
         try:
-            self._fill(slot, STEPS // 2, scale=0.5)
+            self._fill(slot, CHECKED, scale=0.5)
             after = self._outputs(slot)
         except Exception:  # rows belong to their places, or values have a meaning
             self._varies = False
@@ -76,7 +91,7 @@ class TimedCall:
         others = []  # all alive, so that they lie apart
         for place in range(1, PLACES):
             others.append(other := _placed(self._inputs, place))
-            self._fill(other, STEPS // 2, scale=0.5)
+            self._fill(other, CHECKED, scale=0.5)
             if distance(after, self._outputs(other)) > MOVED:
                 return (
                     "for an input that was changed in place it gives the outputs of before, which it "
@@ -104,9 +119,10 @@ class TimedCall:
         for given, own in pairs:
             values = given
             if order is not None and given.ndim and given.shape[0] == size:
-                values = given[order]
-            elif not has_floats and size == 1 and given.ndim > 1:
-                values = given.roll(number, dims=-1)
+                values = given[order] if has_floats else _exchanged(given, order, number)
+            elif not has_floats and size == 1 and number and given.ndim > 1:
+                generator = torch.Generator().manual_seed(number)
+                values = given[..., torch.randperm(given.shape[-1], generator=generator)]
             if given.is_floating_point():
                 torch.mul(values, factor, out=own)
                 if not given.any():
@@ -115,8 +131,24 @@ class TimedCall:
                 own.copy_(values)
 
 
+def _exchanged(given: Any, order: Any, number: int) -> Any:
+    """Integers in another order of samples, which besides exchange some columns, so that each sample is one
+    that was never seen; every column keeps its values, and mask and ids stay together."""
+    import torch
+
+    values = given[order]
+    if given.ndim < 2:
+        return values
+    generator = torch.Generator().manual_seed(number)
+    columns = torch.randperm(given.shape[1], generator=generator)[:COLUMNS]
+    for column in columns[columns > 0].tolist():  # the first goes with numbers of the whole sample
+        others = torch.randperm(len(order), generator=generator)
+        values[:, column] = given[others, column]
+    return values
+
+
 def _copied(inputs: Any) -> Any:
-    return mapped(inputs, lambda tensor: tensor.clone())
+    return mapped(inputs, lambda tensor: tensor.clone(), objects=True)
 
 
 def _placed(inputs: Any, place: int) -> Any:
@@ -130,4 +162,4 @@ def _placed(inputs: Any, place: int) -> Any:
         own = room.as_strided(dense.shape, dense.stride(), ROOM // PLACES * place)
         return own.copy_(dense)
 
-    return mapped(inputs, put)
+    return mapped(inputs, put, objects=True)

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.opened import unnoticed
 from pytest_quant.subject.samples import arrays_in as arrays_in
-from pytest_quant.subject.samples import is_packed
+from pytest_quant.subject.samples import is_packed, with_parts
 from pytest_quant.subject.samples import size_of as size_of
 from pytest_quant.subject.samples import taken as taken
 from pytest_quant.subject.samples import tensors_in as tensors_in
@@ -180,7 +180,7 @@ def call(model: Any, inputs: Any, own: Forward | None = None) -> Any:
 
     It is given a copy of the inputs, since a model may write into them, and others are to see them too.
     """
-    return run(model, mapped(inputs, lambda tensor: tensor.clone()), own)
+    return run(model, mapped(inputs, lambda tensor: tensor.clone(), objects=True), own)
 
 
 def run(model: Any, inputs: Any, own: Forward | None = None) -> Any:
@@ -194,18 +194,29 @@ def run(model: Any, inputs: Any, own: Forward | None = None) -> Any:
     return model(inputs)
 
 
-def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nest with each tensor changed."""
+def mapped(value: Any, change: Callable[[Any], Any], *, objects: bool = False) -> Any:
+    """The same nest with each tensor changed.
+
+    Args:
+        change: of one tensor.
+        objects: whether objects that hold tensors, such as a dataclass of images and masks, are copied
+            with theirs changed; else they stay as they are.
+    """
     import torch
+
+    def again(item: Any) -> Any:
+        return mapped(item, change, objects=objects)
 
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: mapped(item, change) for key, item in value.items()}
+        return {key: again(item) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(item, change) for item in value))
+        return type(value)(*map(again, value))
     if isinstance(value, list | tuple):
-        return type(value)(mapped(item, change) for item in value)
+        return type(value)(map(again, value))
+    if objects and next(tensors_in(value), None) is not None:
+        return with_parts(value, again)
     return value
 
 
@@ -216,7 +227,7 @@ def on_cpu(value: Any) -> Any:
     def move(tensor: Any) -> Any:
         return tensor.detach().to("cpu", torch.float32 if other_float(tensor) else None)
 
-    return mapped(value, move)
+    return mapped(value, move, objects=True)
 
 
 def other_float(tensor: Any) -> str | None:

@@ -53,11 +53,11 @@ class Door:
             inputs: of the first eval batch.
             own: the user's `quant_forward`.
         """
-        kept = mapped(taken(inputs, min(SAMPLES, size_of(inputs))), lambda tensor: tensor.clone())
+        kept = _copied(taken(inputs, min(SAMPLES, size_of(inputs))))
         try:
             outputs = _outputs(module, kept, own)
         except Exception:  # the batch's size is a part of the model
-            kept = mapped(inputs, lambda tensor: tensor.clone())
+            kept = _copied(inputs)
             outputs = _outputs(module, kept, own)
         return cls(
             GlobalState.now().without_hooks(),
@@ -164,6 +164,10 @@ def _largest(tensor: Any) -> float:
     values = tensor.abs().double()
     values = values[torch.isfinite(values)]
     return float(values.max()) if values.numel() else 0.0
+
+
+def _copied(inputs: Any) -> Any:
+    return mapped(inputs, lambda tensor: tensor.clone(), objects=True)
 
 
 def _outputs(module: Any, inputs: Any, own: Forward | None) -> list[Any]:

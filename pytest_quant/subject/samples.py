@@ -157,11 +157,16 @@ def rebuilt(
             entries[key] = again(value[key])
         return entries
     if hasattr(value, "__dict__") and not isinstance(value, type | torch.nn.Module):
-        copied = copy.copy(value)
-        for name, part in vars(value).items():
-            object.__setattr__(copied, name, again(part))
-        return copied
+        return with_parts(value, again)
     return value
+
+
+def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of an object with each of its attributes changed."""
+    copied = copy.copy(value)
+    for name, part in vars(value).items():
+        object.__setattr__(copied, name, change(part))
+    return copied
 
 
 def is_packed(value: Any) -> bool:

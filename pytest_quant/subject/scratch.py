@@ -33,7 +33,7 @@ class Scratch:
 
     def copied(self, inputs: Any) -> Any:
         """The same nest with a copy of each tensor."""
-        return mapped(inputs, self._copy)
+        return mapped(inputs, self._copy, objects=True)
 
     def _copy(self, tensor: Any) -> Any:
         import torch

@@ -1,10 +1,12 @@
 """Latency in a cell: both models run with its threads and on its samples, and the gate names it."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from pytest_quant import assert_min_speedup
+from pytest_quant import Metric, assert_min_speedup
 from pytest_quant.explain.causes import cause
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
@@ -102,3 +104,35 @@ def test_the_cause_of_a_breach_in_a_cell_says_for_what_it_was_looked(dynamic):
     (verdict,) = recorder.current().verdicts
     told = cause(verdict, dynamic)
     assert told.startswith("With the run's own threads and batch: dynamic takes ")
+
+
+def test_nothing_is_timed_while_python_is_traced():
+    """Coverage and debuggers slow what the user wrote in Python, and not what was compiled of it."""
+    seen = []
+
+    class Looking(Watched):
+        def forward(self, x):
+            seen.append((sys.gettrace(), sys.getprofile()))
+            return super().forward(x)
+
+    data = [(torch.ones(6, 8), torch.zeros(6, dtype=torch.long))]
+    metric = Metric(lambda o, y: o[:, 0] * 0 + 1.0 * (o[:, 0] > -9), "any", higher_is_better=True)
+    fp32 = open_store(Conditions(threads=1)).fp32(Subject(Looking(), eval_data=data, metric=metric))
+    pair = fp32.pair("best")
+
+    def tracer(frame, event, argument):
+        return None
+
+    before = sys.gettrace(), sys.getprofile()
+    try:
+        sys.settrace(tracer)
+        sys.setprofile(tracer)
+        seen.clear()
+        pair.add_rounds(3, 0.1)
+        found = sys.gettrace(), sys.getprofile()
+    finally:
+        sys.settrace(before[0])
+        sys.setprofile(before[1])
+    assert found == (tracer, tracer)
+    assert (None, None) in seen[5:]
+    assert seen[-1] == (None, None)

@@ -148,3 +148,68 @@ def test_the_users_inputs_stay_as_they_were():
     )
     variant.pair().add_rounds(3, 0.1)
     assert torch.equal(data[0][0], batches()[0][0])
+
+
+class Columns(nn.Module):
+    """Embeds each column of ids by a table of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(count, 3) for count in (2, 50, 7, 100))
+
+    def forward(self, ids):
+        return sum(table(ids[:, i]) for i, table in enumerate(self.tables))
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_ids_of_columns_with_a_meaning_stay_in_their_columns(samples):
+    ids = torch.tensor([[1, 49, 6, 99], [0, 3, 2, 98], [1, 7, 5, 0], [0, 48, 1, 3]])[:samples]
+    with torch.inference_mode():
+        timed = TimedCall(Columns(), ids, None)
+        assert timed.check() is None
+        for _ in range(3):
+            call = timed.fresh(5)
+            for _ in range(7):
+                call()
+    assert torch.equal(ids[0], torch.tensor([1, 49, 6, 99]))
+
+
+def test_a_failure_of_the_model_itself_is_no_matter_of_values():
+    class Fails(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls > 2:
+                raise RuntimeError("broken")
+            return x
+
+    timed = TimedCall(Fails(), torch.arange(6).reshape(2, 3), None)
+    timed.check()
+    with pytest.raises(RuntimeError, match="broken"):
+        timed.fresh(4)()
+
+
+def test_each_sample_of_ids_is_one_that_was_never_seen():
+    """So that what remembers samples, and not batches, is timed at its work."""
+    model, ids = Notes(), torch.randint(1000, (8, 32))
+    call = TimedCall(model, {"ids": ids, "mask": ids % 2}, None).fresh(6)
+    for _ in range(6):
+        call()
+    rows = {row.numpy().tobytes() for given, _ in model.seen for row in given}
+    assert len(rows) == 6 * 8
+    assert all(torch.equal(given % 2, mask) for given, mask in model.seen)
+
+
+def test_inputs_in_an_object_are_nobodys_but_the_users():
+    class Pair:
+        def __init__(self):
+            self.pixels, self.mask = torch.ones(4, 3), torch.ones(4, 3)
+
+    given = Pair()
+    timed = TimedCall(lambda pair: pair.pixels * pair.mask, given, None)
+    assert timed.check() is None
+    for _ in range(5):
+        timed.fresh(3)()
+    assert torch.equal(given.pixels, torch.ones(4, 3))
+    assert torch.equal(given.mask, torch.ones(4, 3))

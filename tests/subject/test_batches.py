@@ -241,3 +241,20 @@ def test_a_batch_is_described_by_type_and_parts():
     assert described({"b": 1, "a": 2}) == "a dict with ['a', 'b']"
     assert described([1, 2, 3]) == "a list of 3"
     assert described(None) == "a NoneType"
+
+
+def test_an_object_with_tensors_is_copied_and_cast_as_other_inputs_are():
+    given = SimpleNamespace(pixels=X.double(), mask=[X > 3], name="one")
+    inputs = on_cpu(given)
+    assert inputs.pixels.dtype == torch.float32
+    call(lambda value: value.pixels.zero_(), inputs)
+    assert torch.equal(inputs.pixels, X)
+    assert torch.equal(given.pixels, X.double())
+    assert inputs.name == "one"
+    assert inputs is not given
+
+
+def test_an_object_without_tensors_stays_the_same_object():
+    given = SimpleNamespace(name="one")
+    assert mapped([given], torch.clone, objects=True)[0] is given
+    assert mapped([SimpleNamespace(x=X)], torch.neg)[0].x is X
