@@ -178,7 +178,7 @@ def assert_min_sqnr(variant: Variant, db: float | None = None) -> Verdict:
     Args:
         variant: what a fixture such as `quant_static` gave.
         db: decibels, 20 log10(||x|| / ||x - y||) of FP32's outputs x and the variant's y on the first
-            eval batch.
+            eval batch; of several output tensors, such as boxes and scores, each has to keep as much.
 
     Raises:
         AssertionError: they keep less.

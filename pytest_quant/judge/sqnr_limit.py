@@ -13,8 +13,9 @@ GATE = "min_sqnr"
 def judge_sqnr(variant: Variant, db: float) -> Verdict:
     """Whether the signal-to-quantization-noise ratio of the outputs is at least `db`.
 
-    It is 20 log10(||x|| / ||x - y||) of FP32's outputs x and the variant's y on the first eval batch. A
-    metric may be lucky: a variant whose calibration is wrong can gain some of it.
+    It is 20 log10(||x|| / ||x - y||) of FP32's outputs x and the variant's y on the first eval batch; of
+    several output tensors that which keeps least. A metric may be lucky: a variant whose calibration is
+    wrong can gain some of it.
 
     Raises:
         QuantStageError: when either cannot run.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import toy_variant
 
-from pytest_quant import Recipe, assert_gates, assert_min_sqnr
+from pytest_quant import Metric, Recipe, assert_gates, assert_min_sqnr
 from pytest_quant.judge.verdict import Outcome
 
 
@@ -57,3 +57,28 @@ def test_fp32_itself_keeps_all():
     verdict = assert_min_sqnr(toy_variant("dynamic").fp32, 100)
     assert verdict.observed is None
     assert math.isinf(float(verdict.sentence.split("keeps ")[1].split(" dB")[0]))
+
+
+def test_each_of_several_outputs_has_to_keep_as_much():
+    """Boxes in pixels would drown scores that are lost."""
+
+    class Detector(torch.nn.Module):
+        def __init__(self, scale=1.0):
+            super().__init__()
+            torch.manual_seed(0)
+            self.boxes, self.scores = torch.nn.Linear(8, 4), torch.nn.Linear(8, 3)
+            self.scale = scale
+
+        def forward(self, x):
+            return self.boxes(x) * 600, self.scores(x) * self.scale
+
+    def build(module):
+        return torch.ao.quantization.quantize_dynamic(Detector(0.5), {torch.nn.Linear})
+
+    metric = Metric(
+        lambda outputs, targets: outputs[1].argmax(1) == targets, "hits", higher_is_better=True
+    )
+    recipe = Recipe("custom", build=build)
+    variant = toy_variant(recipe, model=Detector().eval(), name="lost", metric=metric)
+    with pytest.raises(AssertionError, match=r"lost keeps 6\.\d dB"):
+        assert_min_sqnr(variant, 20)
