@@ -12,9 +12,13 @@ from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.probe import Probe, Scored
 from pytest_quant.subject.samples import rows
 
+FEWEST = 4  # samples in a batch that is cut in two
 MOST = 8  # samples that are scored alone
 MOST_CHANGE = 1e-2  # of the scores
 SAME = 1e-4  # of a number for a batch, whose targets have changed places
+MEAN = (
+    1e-3  # of a number for a batch, which as a mean is that of its halves, but for half precision
+)
 
 
 def refuse_company(metric: Metric, probe: Probe) -> None:
@@ -45,6 +49,28 @@ def refuse_company(metric: Metric, probe: Probe) -> None:
     place = int(np.abs(singly - together.each).argmax())
     scores = f"{singly[place]:.4g} alone and {together.each[place]:.4g} in a batch of {len(some)}"
     raise _refused(metric, f"gives a sample {scores}", probe)
+
+
+def told_of_batches(metric: Metric, probe: Probe) -> list[str]:
+    """A note on one number for a batch that is no mean over samples, as F1, a correlation or the root of a
+    mean: then the mean over batches is not the metric of the whole set."""
+    size = probe.sizes[0]
+    if metric.is_accumulator or metric.is_ours or size < FEWEST:
+        return []
+    halves = [range(size // 2), range(size // 2, size)]
+    whole, *parts = [_part(probe, each).tried(metric) for each in (range(size), *halves)]
+    if whole is None or len(whole.each) > 1 or not all(parts):
+        return []
+    mean = (
+        sum(part.value * len(half) for part, half in zip(parts, halves, strict=True) if part) / size
+    )
+    if abs(mean - whole.value) <= MEAN * abs(whole.value):
+        return []
+    return [
+        f"{metric.name} gives one number for a batch, and is no mean over samples: FP32 has "
+        f"{whole.value:.4g} on a batch of {size}, and {mean:.4g} where that is cut in two. What is judged "
+        "is the mean over batches; for the whole set give an object with update, compute and reset"
+    ]
 
 
 def _part(probe: Probe, places: Sequence[int]) -> Probe:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_quant.subject.argument_order import refuse_targets_first
 from pytest_quant.subject.perplexity import Nll, perplexity_of, rise_of
 from pytest_quant.subject.positives import Naming, Precision, Recall
 from pytest_quant.subject.top_k import TopK
@@ -51,6 +52,7 @@ class Metric:
             raise TypeError(
                 f"Metric: name is {self.name!r}; a text is meant, as in Metric(fn, 'top-5')"
             )
+        refuse_targets_first(self.fn, self.name)
         if self.unit not in (*UNITS, None):
             raise ValueError(f"Metric: unit is {self.unit!r}; allowed: {', '.join(UNITS)}")
         if self.higher_is_better not in (True, False, None):

@@ -34,10 +34,9 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
         targets = as_tensor(targets)
     with _naming(metric):
         given = metric.fn(own(outputs), own(targets))
-    if not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape:
-        given = torch.as_tensor(given)
-    if isinstance(given, list | tuple) and len(given) == size:
-        given = torch.as_tensor(given)
+    is_array = not isinstance(given, torch.Tensor) and hasattr(given, "shape") and given.shape
+    if is_array or (isinstance(given, list | tuple) and len(given) == size):
+        given = _as_scores(metric, given)
     if isinstance(given, torch.Tensor) and given.ndim:
         if given.shape != (size,):
             raise QuantStageError(
@@ -56,6 +55,21 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
             )
         return scores
     return as_number(metric, given)
+
+
+def _as_scores(metric: Metric, given: Any) -> Any:
+    """A list, an array or a column of a table as a tensor."""
+    import numpy
+    import torch
+
+    try:
+        return torch.as_tensor(given if isinstance(given, list | tuple) else numpy.asarray(given))
+    except (TypeError, ValueError, RuntimeError):
+        raise QuantStageError(
+            "evaluate",
+            f"metric {metric.name} returned a {type(given).__name__} of other things than numbers; "
+            "expected a number, or a tensor with one score for each sample.",
+        ) from None
 
 
 def own(value: Any) -> Any:

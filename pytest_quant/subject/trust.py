@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.subject.alone import refuse_company
+from pytest_quant.subject.alone import refuse_company, told_of_batches
 from pytest_quant.subject.direction import with_direction_and_unit
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import Nll
@@ -46,7 +46,7 @@ def trusted(metric: Metric, probe: Probe, inputs: Any) -> tuple[Metric, list[str
         metric, notes = with_direction_and_unit(metric, probe, real)
     refuse_memory([metric], probe, [real])
     refuse_company(metric, probe)
-    return metric, notes
+    return metric, [*notes, *told_of_batches(metric, probe)]
 
 
 def enough(probe: Probe, metrics: Iterable[Metric]) -> bool:

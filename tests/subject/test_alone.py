@@ -121,3 +121,40 @@ def test_a_mean_that_is_of_the_whole_batch_is_left_to_its_author():
         return F.cross_entropy(outputs, targets) + outputs.std()
 
     assert known(spread, First(), batches(64)).values["mine"] > 0
+
+
+def f1(outputs, targets):
+    named, are = outputs.argmax(1) == 0, targets == 0
+    return float(2 * (named & are).sum() / (named.sum() + are.sum()))
+
+
+def told(metric):
+    subject = Subject(Softened(), "toy", eval_data=batches(), metric=Metric(metric, "mine"))
+    return [note for note in open_store(ONE_THREAD).fp32(subject).notes if "mean over" in note]
+
+
+class Softened(torch.nn.Module):
+    """Wrong where the class is not clear."""
+
+    def forward(self, x):
+        return x[:, :3] + 0.7 * x[:, 3:6]
+
+
+def test_one_number_for_a_batch_that_is_no_mean_is_told():
+    (note,) = told(f1)
+    assert note.startswith(
+        "mine gives one number for a batch, and is no mean over samples: FP32 has"
+    )
+    assert note.endswith("give an object with update, compute and reset")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda o, y: (o.argmax(1) == y).float().mean(),
+        lambda o, y: (o.argmax(1) == y).half().mean(),
+        lambda o, y: o.argmax(1) == y,
+    ],
+)
+def test_a_mean_over_samples_is_as_good_as_scores(metric):
+    assert told(metric) == []

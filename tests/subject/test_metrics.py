@@ -190,6 +190,8 @@ def test_an_accumulator_is_tried_on_a_copy():
         ([0.5, 0.5], r"returned \[0.5, 0.5\]; expected a number"),
         (torch.tensor([0.0, float("inf"), 0.0, 0.0]), "returned an infinity for a sample"),
         (float("-inf"), "returned an infinity"),
+        ([{"hit": 1.0}] * 4, "returned a list of other things than numbers; expected a number"),
+        (np.array(["a", "b", "c", "d"]), "returned a ndarray of other things than numbers"),
     ],
 )
 def test_what_is_no_score_is_an_error(given, sentence):
