@@ -1,4 +1,4 @@
-"""Shared: does a copy of the user's model still compute with the weights of the original?"""
+"""Shared: does a copy of the user's model compute with its own weights, or still with the original's?"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,24 +9,28 @@ from torch.overrides import TorchFunctionMode
 from pytest_quant.errors import QuantStageError
 
 
-def unshared(original: Any, run: Callable[[], Any]) -> Any:
+def unshared(original: Any, copied: Any, run: Callable[[], Any]) -> Any:
     """What our copy of a model gives, which must not run the original, or changes would have no effect.
 
-    A copy does so whose forward was replaced on the object by a function that holds the original.
+    A copy does so whose forward was replaced on the object by a function that holds the original, and
+    `quant_forward` where it calls another model than the one that it is given.
 
     Args:
         original: the user's model.
+        copied: our copy.
         run: calls the copy once.
 
     Raises:
-        QuantStageError: an operation takes a parameter of the original.
+        QuantStageError: an operation takes a parameter of the original, or nothing of the copy is called
+            and none of its parameters is taken.
     """
     names = {
         pointer: name
         for name, parameter in original.named_parameters()
         if (pointer := _pointer(parameter))
     }
-    with _Takes(names) as takes:
+    own = {pointer for parameter in copied.parameters() if (pointer := _pointer(parameter))}
+    with _Takes(names, own) as takes:
         outputs = run()
     if takes.found is not None:
         raise QuantStageError(
@@ -36,7 +40,30 @@ def unshared(original: Any, run: Callable[[], Any]) -> Any:
             "quantized, the original would run. Define forward in the class, or wrap the module in "
             "another one.",
         )
+    if own and not takes.is_own and not _is_called(copied, run):
+        raise QuantStageError(
+            "fixture",
+            "quant_forward does not run the model that it is given: none of its layers was called and none "
+            "of its weights was read, so that every variant would give what FP32 gives. Let it call its "
+            "first argument, as in lambda model, inputs: model(inputs), and no model of its own.",
+        )
     return outputs
+
+
+def _is_called(module: Any, run: Callable[[], Any]) -> bool:
+    """Whether the module or anything in it is called, also where code in C++ takes its weights."""
+    called, hooks = list[bool](), list[Any]()
+    for each in module.modules():
+        if not isinstance(
+            each, torch.jit.ScriptModule
+        ):  # which takes none, and has no weights here
+            hooks.append(each.register_forward_pre_hook(lambda *_: called.append(True)))
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return bool(called)
 
 
 class _Takes(TorchFunctionMode):
@@ -44,15 +71,19 @@ class _Takes(TorchFunctionMode):
 
     Args:
         names: of the tensors, by where their values are.
+        own: where the values of others are.
 
     Attributes:
         found: the name of the first one.
+        is_own: whether any of the others was taken.
     """
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str], own: set[int]) -> None:
         super().__init__()
         self.names = names
+        self.own = own
         self.found: str | None = None
+        self.is_own = False
 
     def __torch_function__(
         self,
@@ -63,8 +94,9 @@ class _Takes(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if self.found is None and self.names:
-            pointers = (_pointer(tensor) for tensor in _tensors((args, kwargs)))
+            pointers = [_pointer(tensor) for tensor in _tensors((args, kwargs))]
             self.found = next((self.names[each] for each in pointers if each in self.names), None)
+            self.is_own = self.is_own or not self.own.isdisjoint(pointers)
         return func(*args, **kwargs)
 
 

@@ -164,7 +164,9 @@ def admit(subject: Subject) -> Admitted:
     with torch.inference_mode():
         outputs = _first_outputs(subject, module, inputs)
         again = unshared(
-            subject.model, lambda: forward(subject, module, inputs, "quant_model (FP32)")
+            subject.model,
+            module,
+            lambda: forward(subject, module, inputs, "quant_model (FP32)"),
         )
     _check_repeatable(outputs, again, size_of(inputs), notes)
     set_aside(module, lambda: call(module, inputs, subject.forward), outputs, notes)

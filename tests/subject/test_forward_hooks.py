@@ -73,3 +73,22 @@ def test_a_model_whose_copies_run_the_original_is_refused():
         QuantStageError, match="a copy of quant_model computes with the original's 0"
     ):
         admitted(model)
+
+
+def test_a_quant_forward_that_runs_another_model_is_refused():
+    """A pipeline that was loaded beside the model, for example: every variant would give FP32's outputs."""
+    other, model = tiny_linear(), tiny_linear()
+
+    def given(forward):
+        return open_store(ONE_THREAD).fp32(toy_subject(model, forward=forward))
+
+    with pytest.raises(
+        QuantStageError, match="quant_forward does not run the model that it is given"
+    ):
+        given(lambda module, x: other(x))
+    for used in (
+        lambda module, x: module(x),
+        lambda module, x: module[2](other[1](other[0](x))),
+        lambda module, x: torch.nn.functional.linear(other[:2](x), module[2].weight),
+    ):
+        assert len(given(used).evaluation) == 32
