@@ -68,7 +68,7 @@ def evaluate(
             "evaluate",
             f"quant_eval_data yields other samples on each pass: {other} of {len(own)} of "
             f"{variant.name}'s were not among FP32's {len(fp32)}. Remove random augmentation and "
-            "sampling from the eval data; mere shuffling is fine.",
+            f"sampling from the eval data; mere shuffling is fine{_unless_dropped(variant)}.",
         )
     _refuse_unscored(variant, own)
     refuse_overlap(variant, own.inputs)
@@ -127,6 +127,13 @@ def _one_pass(
     if variant.is_fp32:
         _refuse_values(variant, whole)
     return whole
+
+
+def _unless_dropped(variant: Variant) -> str:
+    """Of a loader that leaves out its last batch, which is another one after each shuffling."""
+    if not getattr(variant.subject.eval_data, "drop_last", False):
+        return ""
+    return ", but not together with drop_last=True, which leaves out other samples each time"
 
 
 def here(variant: Variant, model: Any, who: str) -> Iterator[ScoredBatch]:

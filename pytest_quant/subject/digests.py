@@ -1,14 +1,17 @@
 """Digests: what tells samples apart, so that two passes are paired by sample and not by order."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xxhash
 
+from pytest_quant.subject.fingerprint import known_fingerprint
 from pytest_quant.subject.samples import arrays_in, is_by_sample, unpacked
 from pytest_quant.subject.weights_digest import tensor_bytes
 
+ADDRESS = re.compile(" at 0x[0-9a-f]+")  # in the text of an object that says nothing else of itself
 END = b"\0"  # after a text, which unlike a tensor does not say how long it is
 DIGEST_BYTES = 16  # 2**-64 for a collision among 2**32 samples
 
@@ -59,14 +62,38 @@ def _add(hashes: list[Any], item: Any) -> None:
             if has_arrays:
                 _add([digest], part)
             else:
-                digest.update(repr(part).encode() + END)
+                _add_plain(digest, part)
     elif isinstance(item, list | tuple):
         for part in item:
             _add(hashes, part)
+    elif hasattr(item, "__array_interface__"):
+        for digest in hashes:
+            _add_plain(digest, item)
     elif hasattr(item, "__dict__") and not isinstance(item, type):
         for name, part in vars(item).items():
             _add(hashes, name)
             _add(hashes, part)
     else:
         for digest in hashes:
-            digest.update(repr(item).encode() + END)
+            _add_plain(digest, item)
+
+
+def _add_plain(digest: Any, item: Any) -> None:
+    """A text, a number or another object, by what it holds and not by where it lies: an image of PIL's is
+    another object each time that it is opened."""
+    text = "" if isinstance(item, str | bytes) else repr(item)
+    if not ADDRESS.search(text):
+        digest.update((text or repr(item)).encode() + END)
+    elif hasattr(item, "__array_interface__"):
+        array = np.asarray(item)
+        digest.update(f"{array.dtype}{list(array.shape)}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    elif isinstance(item, Mapping):
+        for key in sorted(item, key=str):
+            _add_plain(digest, str(key))
+            _add_plain(digest, item[key])
+    elif isinstance(item, list | tuple):
+        for part in item:
+            _add_plain(digest, part)
+    else:
+        digest.update((known_fingerprint(item) or text.encode()) + END)

@@ -185,3 +185,39 @@ def test_digests_are_those_that_committed_baselines_have():
         "214a8bb87c396b35509bc9c40a2838fa",
         "d82b5ae0f1dc511cdcc5edd4e3e05ec4",
     ]
+
+
+class Picture:
+    """As an image of PIL's: its text is its address, and its values are an array's."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __repr__(self):
+        return f"<Picture at {id(self):#x}>"
+
+    @property
+    def __array_interface__(self):
+        return np.array(self.values).__array_interface__
+
+
+class Point:
+    """Has no text of its own."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x):
+        self.x = x
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: {"one": x}, lambda x: [x, "name"]])
+@pytest.mark.parametrize("kind", [Picture, Point])
+def test_objects_are_known_by_what_they_hold(kind, form):
+    first, again, other = ([form(kind([i, n])) for i in range(3)] for n in (1, 1, 2))
+    assert digests(first, 3) == digests(again, 3)
+    assert not set(digests(first, 3)) & set(digests(other, 3))
+
+
+def test_the_text_of_an_address_is_a_text():
+    assert digests(["a at 0x1f", "b at 0x1f"], 2) == digests(["a at 0x1f", "b at 0x1f"], 2)
+    assert len(set(digests(["a at 0x1f", "b at 0x1f"], 2))) == 2

@@ -188,6 +188,28 @@ def test_samples_that_change_between_passes_are_an_error():
         _ = variant.evaluation
 
 
+def test_a_loader_that_drops_another_last_batch_each_time_is_told_so():
+    class Shuffled(torch.utils.data.Sampler):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            order = torch.Generator().manual_seed(self.passes)
+            return iter(torch.randperm(40, generator=order).tolist())
+
+        def __len__(self):
+            return 40
+
+    (inputs, targets) = batches(40, size=40)[0]
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(inputs, targets), 16, sampler=Shuffled(), drop_last=True
+    )
+    with pytest.raises(
+        QuantStageError, match="shuffling is fine, but not together with drop_last=T"
+    ):
+        _ = toy_variant("dynamic", eval_data=loader).evaluation
+
+
 def test_planted_scores_come_out_as_planted():
     variant = planted_variant(right(90, of=100), right(83, of=100))
     assert variant.fp32.evaluation.values == {"top-1": 0.9}
