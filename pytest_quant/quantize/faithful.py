@@ -113,16 +113,17 @@ def refuse_unlike_rehearsal(
         ]
         few = taken(largest, SAMPLES) if SAMPLES in counts else largest
         expected = run(rehearsed, few)
-        kept = sqnr(run(_before_rounding(rehearsed, admitted), few), expected)
+        kept = _sqnr(run(_before_rounding(rehearsed, admitted), few), expected)
         limit = min(kept, ENOUGH + BELOW) - BELOW
         if not math.isfinite(limit):
             return ()
     with running_as_built(converted, recipe, facts):
-        found = {size: sqnr(expected, _rows(run(converted, largest), size_of(few)))}
+        found = {size: _sqnr(expected, _rows(run(converted, largest), size_of(few)))}
         for count in counts:
             alone = run(converted, taken(largest, count))
-            found[count] = sqnr(_rows(expected, count), _rows(alone, count))
-    count, db = min(found.items(), key=lambda item: item[1])
+            found[count] = _sqnr(_rows(expected, count), _rows(alone, count))
+    known = [(count, db) for count, db in found.items() if not math.isnan(db)]
+    count, db = min(known, key=lambda item: item[1], default=(size, math.inf))
     if db >= limit:
         return ()
     if must_reduce_range(str(recipe.engine)):
@@ -170,6 +171,13 @@ def _is_alike(whole: Any, count: int, admitted: Admitted, largest: Any) -> bool:
         return sqnr(_rows(whole, count), _rows(alone, count)) > EQUAL
     except Exception:  # a model that takes but one size
         return False
+
+
+def _sqnr(reference: Any, outputs: Any) -> float:
+    """NaN for tensors of other shapes: of a model that leaves out boxes with low scores, rounding changes
+    how many there are."""
+    shapes = [[tensor.shape for tensor in tensors_in(each)] for each in (reference, outputs)]
+    return sqnr(reference, outputs) if shapes[0] == shapes[1] else math.nan
 
 
 def _rows(outputs: Any, count: int) -> Any:

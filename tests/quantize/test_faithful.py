@@ -9,7 +9,7 @@ from quantizable import Convolutional, Two, built, decibels, images, made, numbe
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from pytest_quant import QuantStageError, Recipe, Subject, load_variant
+from pytest_quant import Metric, QuantStageError, Recipe, Subject, load_variant
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.quantize.flows import fx
 from pytest_quant.store.open import open_store
@@ -298,6 +298,41 @@ def test_a_build_that_differs_from_itself_is_refused():
 
     with pytest.raises(QuantStageError, match="differs from itself: it draws random numbers"):
         toy_variant(Recipe("custom", build=Random))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outputs_whose_number_depends_on_values_are_no_reason_to_refuse(seed):
+    """As of a detector that leaves out what scores low: rounding moves a score over the threshold."""
+
+    class Filter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.body, self.score, self.box = nn.Linear(8, 64), nn.Linear(64, 1), nn.Linear(64, 4)
+
+        def forward(self, x):
+            x = self.body(x).relu()
+            score = self.score(x).flatten()
+            return self.box(x)[score > 0], score[score > 0]
+
+    inputs = torch.randn(512, 8, generator=torch.Generator().manual_seed(seed))
+    variant = toy_variant(
+        Recipe("static", flow="fx"),
+        model=Filter().eval(),
+        eval_data=[(inputs, inputs[:, :3].argmax(1))],
+        metric=Metric(lambda o, y: float(o[1].sum()), "sum", higher_is_better=True, unit="raw"),
+    )
+    assert variant.recipe.flow == "fx"
+
+
+def test_a_layer_that_a_build_has_put_in_is_in_eval_mode_too():
+    def build(module):
+        quantized = torch.ao.quantization.quantize_dynamic(module, {nn.Linear})  # in eval mode
+        quantized[1] = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(16))
+        return quantized
+
+    variant = toy_variant(Recipe("custom", build=build))
+    assert not any(module.training for module in variant.model.modules())
 
 
 def test_a_prepared_model_that_cannot_train_is_a_refusal_and_auto_goes_on(monkeypatch):

@@ -4,6 +4,8 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
@@ -37,7 +39,7 @@ class UsersOwn:
                     f"the recipe's build returned {made!r}; expected the quantized model, a "
                     "callable that takes the FP32 model's inputs.",
                 )
-            if hasattr(made, "eval") and getattr(made, "training", False):
+            if hasattr(made, "eval") and _trains(made):
                 made.eval()
             try:
                 why = differs_from_itself(made, admitted, recipe, self.facts(recipe))
@@ -64,6 +66,12 @@ class UsersOwn:
     def observers(self, recipe: Recipe) -> LayerObservers | None:
         """There are none."""
         return None
+
+
+def _trains(made: Any) -> bool:
+    """Whether it is in train mode, or a part of it, as a layer that the build has put in."""
+    modules = made.modules() if isinstance(made, torch.nn.Module) else [made]
+    return any(getattr(each, "training", False) for each in modules)
 
 
 def _made(module: Any, admitted: Admitted, recipe: Recipe) -> tuple[Any, Tuned]:
