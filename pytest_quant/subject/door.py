@@ -1,5 +1,6 @@
 """Door: what FP32 was when it was admitted, and has to be whenever something is compared with it."""
 
+import inspect
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -192,7 +193,7 @@ def _code(module: Any) -> tuple[dict[str, type], dict[str, Any]]:
     """Of each submodule its type, and the function that it runs, by name."""
     types = {name: type(child) for name, child in module.named_modules()}
     forwards = {
-        name: vars(child).get("forward", type(child).forward)
+        name: vars(child).get("forward", inspect.getattr_static(type(child), "forward", None))
         for name, child in module.named_modules()
     }
     return types, forwards

@@ -162,3 +162,22 @@ def test_integers_have_to_be_equal_and_each_tensor_counts_by_itself():
     boxes, scores = torch.tensor([640.0]), torch.tensor([0.5])
     assert distance([boxes, scores], [boxes, scores + 0.05]) == pytest.approx(0.1)
     assert distance([boxes], []) == math.inf
+
+
+class WithScript(nn.Module):
+    """Holds what was scripted, without weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.clip = tiny_linear(), torch.jit.script(nn.Hardtanh(-2.0, 2.0))
+
+    def forward(self, x):
+        return self.clip(self.body(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_a_scripted_activation_inside_is_no_obstacle(store, kind):
+    variant = store.variant(toy_subject(WithScript().eval()), Recipe(kind))
+    assert variant.int8_share.macs == 1.0
+    assert len(variant.evaluation) == 32

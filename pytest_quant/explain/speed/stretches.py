@@ -155,6 +155,8 @@ def _changes(model: Any) -> bool:
 
 def _order_of(model: Any, call: Callable[[], Any]) -> list[tuple[str, Any]]:
     """The layers that one call reaches, by name: PyTorch's own, modules without children, traced parts."""
+    import torch
+
     order: list[tuple[str, Any]] = []
 
     def record(name: str) -> Callable[..., None]:
@@ -164,7 +166,7 @@ def _order_of(model: Any, call: Callable[[], Any]) -> list[tuple[str, Any]]:
     for name, child in model.named_modules():
         if name.startswith(inside):
             continue
-        if _is_whole(child):
+        if _is_whole(child) and not isinstance(child, torch.jit.ScriptModule):  # takes no hooks
             hooks.append(child.register_forward_hook(record(name)))
             inside += (f"{name}.",)
     try:

@@ -80,6 +80,7 @@ def calls_of(
     hooks = [
         child.register_forward_hook(catch(name), with_kwargs=True)
         for name, child in modules.items()
+        if not isinstance(child, torch.jit.ScriptModule)  # which takes no hooks
     ]
     try:
         with torch.no_grad():
