@@ -62,7 +62,7 @@ def set_aside(module: Any, run: Callable[[], Any], outputs: Any, notes: list[str
             hooks.update(items)
     notes.append(
         f"quant_model has forward hooks ({who}) on {where} that change its outputs; FP32 is measured "
-        "with them"
+        "with them, and flow fx leaves layers that have one FP32"
     )
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from builders import ONE_THREAD, open_store, tiny_linear, toy_subject
+from builders import ONE_THREAD, batches, open_store, tiny_linear, toy_subject
 from torch.nn.utils import prune
 
+from pytest_quant import Recipe
 from pytest_quant.errors import QuantStageError
 
 
@@ -92,3 +93,15 @@ def test_a_quant_forward_that_runs_another_model_is_refused():
         lambda module, x: torch.nn.functional.linear(other[:2](x), module[2].weight),
     ):
         assert len(given(used).evaluation) == 32
+
+
+@pytest.mark.parametrize("kind", ["static", "qat"])
+@pytest.mark.parametrize("flow", ["fx", "parts"])
+def test_a_layer_with_a_hook_that_is_a_part_of_it_stays_fp32(kind, flow):
+    """An int8 layer would have no hook, and be another one."""
+    model = tiny_linear()
+    model[0].register_forward_hook(doubles)
+    subject = toy_subject(model, train_data=batches(seed=3))
+    variant = open_store(ONE_THREAD).variant(subject, Recipe(kind, flow=flow))
+    assert variant.int8_share.stayed_fp32 == ("0",)
+    assert not [note for note in variant.notes if "kernel" in note]

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.lookups import has_embedding_kernel
 from pytest_quant.quantize.layer_types import WEIGHTED
 
@@ -19,12 +20,21 @@ WRONG_IN_INT8 = (
 
 
 def wrong_in_int8(module: Any) -> list[str]:
-    """Names of the layers whose int8 kernels in PyTorch compute something else."""
+    """Names of the layers whose int8 kernels in PyTorch compute something else, or that have forward hooks,
+    which the int8 layer in their place does not."""
     return [
         name
         for name, child in module.named_modules()
-        if type(child) in WRONG_IN_INT8 or not has_embedding_kernel(child)
+        if type(child) in WRONG_IN_INT8
+        or not has_embedding_kernel(child)
+        or _has_hooks(name, child)
     ]
+
+
+def _has_hooks(name: str, child: Any) -> bool:
+    """Whether a layer of PyTorch's own, which FX replaces as a whole, has hooks that are a part of it."""
+    is_layer = bool(name) and type(child).__name__ in WEIGHTED
+    return is_layer and any(map(len, torch_api.hooks_of(child)[:2]))
 
 
 def hide(module: Any, names: Iterable[str]) -> None:

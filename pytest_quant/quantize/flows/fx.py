@@ -28,6 +28,7 @@ from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
 from pytest_quant.quantize.flows.tail import free_tail
 from pytest_quant.quantize.flows.traced import users_line
+from pytest_quant.quantize.flows.unfoldable import unfoldable
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.qconfigs import facts_of_mapped, layer_observers, qconfig_mapping
@@ -81,14 +82,15 @@ def _traced(
 ) -> Any:
     fx = torch_api.module(torch_api.FX)
     mapping = qconfig_mapping(recipe, engine)
+    values = example.by_name(module)
+    rebuild = narrow(module, example)
     fp32_names = {*fp32_names, *wrong_in_int8(module)}
+    fp32_names.update(unfoldable(module, fp32_names, recipe.kind == "qat"))
     for name in (*fp32_names, *_sealed(module)):
         mapping.set_module_name(name, None)
     whole = list(roots_of(fp32_names))
     hide(module, whole)
     custom = _custom_config(whole)
-    values = example.by_name(module)
-    rebuild = narrow(module, example)
     given = (*example.args, *example.kwargs.values()) if values is None else values.values()
     inputs = tuple(given)
     paddings = set_aside(module)

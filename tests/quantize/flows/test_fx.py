@@ -172,3 +172,25 @@ def test_eval_mode_is_no_reason_to_rewrite_a_graph():
     code = module.code
     fx.set_dropout(module, False)
     assert module.code == code
+
+
+class Decoding(nn.Module):
+    """A transposed convolution with a BatchNorm behind it, as in decoders."""
+
+    def __init__(self, groups=1):
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, padding=1)
+        self.up = nn.ConvTranspose2d(8, 8, 2, 2, groups=groups)
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.up(torch.relu(self.down(x)))))
+        return self.last(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("qat", 1), ("qat", 4), ("static", 4)])
+def test_a_batchnorm_that_cannot_be_folded_stays_behind_its_transposed_convolution(kind, groups):
+    variant = built(made(Decoding, groups), Recipe(kind, flow="fx"), images)
+    assert type(variant.model.norm) is nn.BatchNorm2d
+    assert decibels(variant) > 20
+    assert "down" not in variant.int8_share.stayed_fp32
