@@ -46,7 +46,9 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
         )
 
 
-def told_of_saturation(rehearsed: Any, run: Callable[[Any], Any]) -> tuple[str, ...]:
+def told_of_saturation(
+    rehearsed: Any, run: Callable[[Any], Any], trains: bool = False
+) -> tuple[str, ...]:
     """A note where much of what a model is evaluated on lies outside the ranges it was calibrated to.
 
     Each such value becomes the range's end, which a forgiving metric may not show. Calibration data of
@@ -55,6 +57,7 @@ def told_of_saturation(rehearsed: Any, run: Callable[[Any], Any]) -> tuple[str, 
     Args:
         rehearsed: rounds in float as the converted model does; left as it is.
         run: calls a model with eval samples.
+        trains: whether the ranges were found by training, in which they follow the activations slowly.
     """
     roundings = {n: child for n, child in rehearsed.named_modules() if isinstance(child, Rounding)}
     shares = _clipped(roundings | torch_api.observing_modules(rehearsed), lambda: run(rehearsed))
@@ -63,10 +66,15 @@ def told_of_saturation(rehearsed: Any, run: Callable[[Any], Any]) -> tuple[str, 
         return ()
     most = max(over, key=over.__getitem__)
     others = f", as more than {100 * SATURATED:.0f} % are elsewhere" if len(over) > 1 else ""
+    remedy = "Calibrate on inputs that are scaled like those that the model is evaluated on"
+    if trains:
+        remedy = (
+            "Train for more steps, which the ranges follow slowly, and on inputs that are scaled like "
+            "those that the model is evaluated on"
+        )
     return (
         f"its int8 ranges hold too little of the eval data: {100 * over[most]:.0f} % of the values of "
-        f"{_source(rehearsed, most)} lie outside and are clipped{others}. Calibrate on inputs that are "
-        "scaled like those that the model is evaluated on",
+        f"{_source(rehearsed, most)} lie outside and are clipped{others}. {remedy}",
     )
 
 

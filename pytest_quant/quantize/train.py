@@ -7,11 +7,19 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.calibrate import refuse_eval_data
+from pytest_quant.quantize.dense_gradients import with_dense_gradients
 from pytest_quant.quantize.device import moved, on_device
 from pytest_quant.quantize.own_loop import train_by_own_loop
 from pytest_quant.quantize.trained_elsewhere import take_state
 from pytest_quant.quantize.tuned import Tuned
-from pytest_quant.subject.batches import count_of, each_batch, on_cpu, size_of, unpack
+from pytest_quant.subject.batches import (
+    count_of,
+    each_batch,
+    on_cpu,
+    size_of,
+    tensors_in,
+    unpack,
+)
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.logits import logits_of
 from pytest_quant.subject.subject import Admitted, Subject, forward
@@ -37,6 +45,7 @@ def train(prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress:
     subject = admitted.subject
     if subject.qat_state is not None:
         return take_state(prepared, subject.qat_state, recipe.flow)
+    _refuse_frozen(prepared)
     if subject.train is not None:
         return train_by_own_loop(prepared, admitted)
     if subject.train_data is None:
@@ -47,8 +56,19 @@ def train(prepared: Any, admitted: Admitted, recipe: Recipe, who: str, progress:
             "model that was trained elsewhere by quant_qat_state.",
         )
     refuse_eval_data("train", "quant_train_data", subject.train_data, subject)
+    with_dense_gradients(prepared)
     with on_device(prepared, recipe.device):
         return _loop(prepared, subject, recipe, who, progress)
+
+
+def _refuse_frozen(prepared: Any) -> None:
+    """A model that was loaded to be run may have all its parameters frozen."""
+    if not any(parameter.requires_grad for parameter in prepared.parameters()):
+        raise QuantStageError(
+            "train",
+            "all parameters of quant_model are frozen (requires_grad=False), so that QAT has nothing to "
+            "train. Call model.requires_grad_(True) in quant_model; a copy of it is trained.",
+        )
 
 
 def _loop(prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: Progress) -> Tuned:
@@ -120,6 +140,13 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
             f"the loss raised: {in_brief(error)}. Override the fixture quant_loss with a "
             "callable(outputs, targets) that fits the model.",
         ) from error
+    if not any(tensor.requires_grad for tensor in tensors_in(outputs)):
+        raise QuantStageError(
+            "train",
+            "the outputs of quant_model carry no gradient: its forward runs under torch.no_grad or "
+            "torch.inference_mode, or detaches what it computes (detach, .data, .numpy()). Leave that to "
+            "those who call the model.",
+        )
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
         raise QuantStageError(
             "train", f"quant_loss returned {loss!r}; expected a scalar tensor with a gradient."

@@ -1,9 +1,12 @@
-"""Loss: the default cross-entropy is refused where it would train nonsense without a word."""
+"""Loss: the default cross-entropy is refused where it would train nonsense without a word, and what keeps
+a loss from having a gradient is named."""
 
 import pytest
 import torch
+from builders import batches, toy_variant
 from torch import nn
 
+from pytest_quant import Recipe
 from pytest_quant.errors import QuantStageError
 from pytest_quant.quantize.train import _cross_entropy
 
@@ -42,3 +45,33 @@ def test_what_has_no_classes_is_refused_with_quant_loss(outputs, targets, why):
 def test_what_has_classes_is_trained(outputs, targets):
     expected = nn.functional.cross_entropy(outputs, targets)
     assert torch.equal(_cross_entropy(outputs, targets), expected)
+
+
+class Running(nn.Module):
+    """Computes as if it were only ever run."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+        self.way = way
+
+    def forward(self, x):
+        x = self.body(x)
+        if float(x.detach().sum()) > 1e9:  # which flow fx cannot trace
+            return x * 2
+        return self.way(x)
+
+
+@pytest.mark.parametrize("own", [None, lambda model: None], ids=["built-in loop", "own loop"])
+@pytest.mark.parametrize("flow", ["fx", "pt2e"])
+def test_frozen_parameters_are_named_and_not_the_loss(flow, own):
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    data = {"train_data": batches(64, seed=3)} if own is None else {"train": own}
+    with pytest.raises(QuantStageError, match=r"are frozen .* Call model.requires_grad_\(True\)"):
+        toy_variant(Recipe("qat", flow=flow), model=model.requires_grad_(False), **data)
+
+
+def test_outputs_without_a_gradient_are_named_and_not_the_loss():
+    model = Running(lambda x: x.detach()).eval()
+    with pytest.raises(QuantStageError, match="outputs of quant_model carry no gradient"):
+        toy_variant(Recipe("qat", flow="parts"), model=model, train_data=batches(64, seed=3))

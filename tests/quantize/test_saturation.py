@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from pytest_quant import Conditions, Metric, Recipe, Subject, open_store
+from pytest_quant.quantize.clipping import told_of_saturation
+from pytest_quant.quantize.rounding import Rounding
 
 TOLD = "its int8 ranges hold too little of the eval data"
 
@@ -70,3 +72,15 @@ def test_the_layer_that_sees_other_values_is_named():
 def test_other_samples_of_the_same_kind_are_no_news(fields, seed):
     assert not told(static(list(inputs(seed).split(32)), flow="fx", **fields))
     assert not told(static(list(inputs(seed, 20.0).split(32)), flow="fx", **fields))
+
+
+def test_ranges_that_training_found_are_not_to_be_calibrated():
+    observer = torch.ao.quantization.MinMaxObserver()
+    observer(torch.linspace(-1, 1, 8))
+    rehearsed = torch.nn.Sequential(Rounding(observer))
+    x = torch.linspace(-9, 9, 64)
+    (usual,) = told_of_saturation(rehearsed, lambda model: model(x))
+    (note,) = told_of_saturation(rehearsed, lambda model: model(x), trains=True)
+    assert "Calibrate on inputs" in usual
+    assert "Train for more steps" in note
+    assert "Calibrate" not in note

@@ -54,3 +54,27 @@ def test_a_loop_of_ones_own_takes_neither(settings, flow):
     with pytest.raises(QuantStageError, match=f"{name}=.* has no effect: quant_train is a loop of"):
         built(made(Two), Recipe("qat", flow=flow, **settings), numbers, train=called.append)
     assert not called
+
+
+class Words(torch.nn.Module):
+    def __init__(self, sparse):
+        super().__init__()
+        self.words = torch.nn.Embedding(50, 8, sparse=sparse)
+        self.last = torch.nn.Linear(8, 4)
+
+    def forward(self, ids):
+        return self.last(self.words(ids).mean(1))
+
+
+@pytest.mark.parametrize("flow", ["fx", "parts", "pt2e"])
+def test_an_embedding_with_sparse_gradients_is_trained_as_any_other(flow):
+    def texts(seed, sizes=(32,)):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = [torch.randint(0, 50, (size, 6), generator=generator) for size in sizes]
+        return [(ids, (ids % 4).mode(1).values) for ids in drawn]
+
+    one, other = (
+        built(made(Words, sparse), Recipe("qat", flow=flow), texts) for sparse in (True, False)
+    )
+    inputs = texts(1)[0][0]
+    assert torch.equal(one(inputs), other(inputs))

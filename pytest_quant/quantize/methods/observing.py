@@ -145,7 +145,9 @@ class Observing:
             largest = largest_inputs(admitted, conditions)
             if rehearsal is not None:
                 own = admitted.subject.forward
-                notes += told_of_saturation(rehearsal, lambda model: call(model, largest, own))
+                notes += told_of_saturation(
+                    rehearsal, lambda model: call(model, largest, own), self.trains
+                )
             if rehearsal is not None and self.flow.OBSERVES_ALL:
                 notes += refuse_unlike_rehearsal(
                     converted, rehearsal, admitted, recipe, facts, largest
