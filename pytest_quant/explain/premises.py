@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.lessons import wrong_lesson
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.explain.stand_in import why_unlike
 from pytest_quant.judge.accuracy_drop import metric_named
@@ -53,12 +54,17 @@ def shifted(variant: Variant) -> Premise | None:
     if found is None:
         return None
     what, told = "Trained" if variant.facts.trains else "Calibrated", found.sentence
+    remedy = f"prepare {_what_of(found.given_by)} and quant_eval_data alike, as FP32's training did"
+    if found.first:
+        remedy = (
+            f"{found.given_by} as a whole is like quant_eval_data, its first {found.first} samples are "
+            "not, so shuffle it, or calibrate on more of it (calibration_samples of the Recipe)"
+        )
     return Premise(
         (
             told if told.endswith((".", "?")) else f"{told}.",
-            f"{what} on such inputs a model is tuned for something else than it is judged by: prepare "
-            f"{_what_of(found.given_by)} as quant_eval_data is, then look again. No remedy is looked for "
-            f"before ({OFF}).",
+            f"{what} on such inputs a model is tuned for something else than it is judged by: {remedy}; "
+            f"then look again. No remedy is looked for before ({OFF}).",
         )
     )
 
@@ -112,13 +118,14 @@ def _of_training(
     if effort.explain_seconds:
         trained = _without_rounding(variant).values[metric.name]
         if _is_enough(sign * (before - trained), lost, verdict, metric):
+            wrong = wrong_lesson(variant, metric)
             yield Premise(
                 (
                     f"Training lost it, not int8: with all rounding switched off the trained model is at "
                     f"{metric.shown(trained)} of {metric.name}, FP32 was at {metric.shown(before)}.",
-                    _on_training(variant, recipe),
+                    wrong or _on_training(variant, recipe),
                 ),
-                _gentler(variant, recipe),
+                None if wrong else _gentler(variant, recipe),
             )
     if own.fake_quantized is None and not effort.explain_seconds:
         return

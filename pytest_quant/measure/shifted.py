@@ -1,5 +1,6 @@
 """Shifted: are the inputs that a variant is calibrated or trained on like those that judge it?"""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,10 +26,13 @@ class Shifted(NamedTuple):
     Args:
         told: what they look like beside the eval inputs.
         given_by: the fixture, or whose code.
+        first: how many samples calibrated, where they are unlike the rest of the data, so that its order is
+            at fault; 0 where it is not.
     """
 
     told: str
     given_by: str
+    first: int = 0
 
     @property
     def sentence(self) -> str:
@@ -57,14 +61,30 @@ def shifted(fp32: Variant, subject: Subject, recipe: Recipe) -> Shifted | None:
 def shifted_in(
     fp32: Variant, subject: Subject, recipe: Recipe, seen: Seen | None
 ) -> Shifted | None:
-    """The same of inputs that code of the user's was seen to give the model; as `shifted`, but later."""
+    """The same of inputs that calibrated it, or that code of the user's was seen to give the model; as
+    `shifted`, but later.
+
+    Calibration takes the first samples. Of sorted data these may be other ones than the whole of it.
+    """
     is_off = fp32.conditions.calibration_shift == "off"
     if is_off or seen is None or seen.samples < FEWEST:  # an example to trace with is no data
         return None
+    own, first = seen.traits(SAMPLES), 0
     name, who = ("training inputs", "quant_train")
     if recipe.build is not None:
         name, who = ("the inputs that its build gave the model", "its build")
-    return _compared(fp32, subject, recipe, seen.traits(SAMPLES), name, who)
+    elif (source := _source(fp32, subject, recipe)) is not None:
+        name, who, data = source
+        if _are_apart(own, _known(fp32, subject, data, who)):
+            name, first = f"the first {seen.samples} {name}", seen.samples
+    return _compared(fp32, subject, recipe, own, name, who, first)
+
+
+def _are_apart(own: Mapping[str, Traits], whole: Known) -> bool:
+    """Whether some inputs are of another kind than the data that they are the first of; a single sample
+    that holds NaN is no matter of order."""
+    shift = None if whole is None else shift_between(own, whole)
+    return shift is not None and math.isfinite(shift.effect)
 
 
 def _compared(
@@ -74,6 +94,7 @@ def _compared(
     tuned: Mapping[str, Traits],
     name: str,
     given_by: str,
+    first: int = 0,
 ) -> Shifted | None:
     judged = _judged(fp32, subject)
     shift = None if judged is None else shift_between(tuned, judged)
@@ -81,12 +102,14 @@ def _compared(
         return None
     told = likeness(shift, name)
     if fp32.conditions.calibration_shift == "error":
+        remedy = f"Give {given_by} what quant_eval_data is given"
+        if first:
+            remedy = f"Shuffle {given_by}, whose other samples are like the eval inputs"
         raise QuantStageError(
             "train" if fp32.facts_of(recipe).trains else "calibrate",
-            f"{told} Give {given_by} what quant_eval_data is given, or say quant_calibration_shift = "
-            '"warn" where it is meant.',
+            f'{told} {remedy}, or say quant_calibration_shift = "warn" where it is meant.',
         )
-    return Shifted(told, given_by)
+    return Shifted(told, given_by, first)
 
 
 def _judged(fp32: Variant, subject: Subject) -> Known:

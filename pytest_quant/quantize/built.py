@@ -21,7 +21,8 @@ class Built:
         seconds: of each stage.
         notes: which flow was taken where another one could not, and why.
         refused: the flows that could not.
-        seen: the first inputs that code of the user's gave it; None where our own did.
+        seen: the inputs that calibrated it, or the first that code of the user's gave it; None where our
+            own loop trained it, and where nothing did.
         kept: whether it came from the cache, and under which key.
     """
 

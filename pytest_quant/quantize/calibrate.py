@@ -1,5 +1,6 @@
 """Calibration: let the observers of a prepared model see samples."""
 
+from contextlib import suppress
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
@@ -7,8 +8,16 @@ from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.quantize.wishes import refuse_too_few
-from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of, taken
+from pytest_quant.subject.batches import (
+    each_batch,
+    inputs_only,
+    on_cpu,
+    size_of,
+    taken,
+    tensors_in,
+)
 from pytest_quant.subject.digests import digests
+from pytest_quant.subject.shift.traits import Seen
 from pytest_quant.subject.subject import Admitted, Subject, forward
 from pytest_quant.variant.recipe import Recipe
 
@@ -19,7 +28,8 @@ def calibrate(
     """Run about as many samples of the calibration data through the prepared model as the recipe says.
 
     Returns:
-        With the inputs seen, so that a sample of the eval data among them is found.
+        With the inputs seen, so that a sample of the eval data among them is found, and that they are of
+        another kind.
 
     Raises:
         FlowRefusal: when the prepared model cannot run what FP32 can.
@@ -30,7 +40,7 @@ def calibrate(
 
     subject, samples = admitted.subject, recipe.calibration_samples
     fixture, data = calibration_source(subject)
-    seen: set[bytes] = set()
+    seen, looked_at = set[bytes](), Seen()
     done, first = 0, None
 
     def run(model: Any, whose: str, inputs: Any) -> None:
@@ -46,9 +56,12 @@ def calibrate(
                 run(prepared, "the prepared model", inputs)
             except QuantStageError as error:
                 run(admitted.module, "FP32", inputs)
+                _refuse_broken(inputs, fixture, done)
                 reason = f"prepared what cannot run: {error.sentence.rstrip('.')}"
                 raise FlowRefusal("calibrate", recipe.flow, reason) from error
             seen.update(digests(inputs, count))
+            with suppress(Exception):  # what cannot be looked at is not compared
+                looked_at.add(inputs, count)
             advance(count)
             done += count
             if done >= samples:
@@ -60,7 +73,20 @@ def calibrate(
             "(about 200 samples are usually enough). Override the fixture quant_calibration_data.",
         )
     refuse_too_few(recipe, done, fixture)
-    return Tuned(frozenset(seen), inputs=first)
+    return Tuned(frozenset(seen), inputs=first, seen=looked_at)
+
+
+def _refuse_broken(inputs: Any, fixture: str, done: int) -> None:
+    """Of values that are no numbers no range can be found, by whatever flow."""
+    import torch
+
+    floats = [tensor for tensor in tensors_in(inputs) if tensor.is_floating_point()]
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in floats):
+        raise QuantStageError(
+            "calibrate",
+            f"{fixture} holds NaN or infinity among the {size_of(inputs)} samples after the first {done}, "
+            "of which no range can be found. Leave such samples out.",
+        )
 
 
 def calibration_source(subject: Subject) -> tuple[str, Any]:

@@ -14,7 +14,8 @@ class Tuned:
         on: digests of the inputs that did it, as far as they were seen.
         notes: what a reader should know.
         inputs: of one batch that calibrated it; None where training did.
-        seen: the first of the inputs that code of the user's gave it; None where our own did.
+        seen: the inputs that calibrated it, or the first that code of the user's gave it; None where our
+            own loop trained it.
     """
 
     on: frozenset[bytes] = frozenset()

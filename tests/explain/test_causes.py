@@ -69,6 +69,23 @@ def trained(change_inputs=lambda x: x, change_targets=lambda y: y, **how):
     return replace(subject, train_data=data), Recipe("qat", **how)
 
 
+def dark_at_first(count=200):
+    """Calibration data of which just the samples that calibrate are small."""
+    model = planted.net(SEED)
+    with torch.no_grad():
+        x = planted.images(256, SEED + 1)
+        y = model(x).argmax(1)
+    given = planted.images(4096, SEED + 2)
+    given[:count] *= 0.05
+    data = list(zip(x.split(64), y.split(64), strict=True))
+    return Subject(model, "net", eval_data=data, calibration_data=list(given.split(64)))
+
+
+def with_loss(loss):
+    subject, recipe = trained(lr=0.01, epochs=6)
+    return replace(subject, loss=loss), recipe
+
+
 def joined_scales():
     """Boxes in pixels beside scores, which the head alone looks at."""
 
@@ -197,6 +214,26 @@ CASES = {
         lambda m, f: told(built(*trained(change_targets=lambda y: 0 * y, lr=0.1, epochs=9), "off")),
         "Training lost it, not int8",
     ),
+    "wrong labels, whatever the rate": (
+        lambda m, f: told(
+            built(*trained(change_targets=lambda y: (y + 1) % 10, lr=0.02, epochs=9), "off")
+        ),
+        "Training lost it, not int8",
+    ),
+    "a loss of the wrong sign": (
+        lambda m, f: told(
+            built(*with_loss(lambda o, y: -nn.functional.cross_entropy(o, y)), "off")
+        ),
+        "Training lost it, not int8",
+    ),
+    "a loss that forgets the targets": (
+        lambda m, f: told(built(*with_loss(lambda o, y: o.square().mean()), "off")),
+        "Training lost it, not int8",
+    ),
+    "calibration data that begins in the dark": (
+        lambda m, f: told(built(dark_at_first())),
+        "The first 200 calibration inputs",
+    ),
     "another model by conversion": (
         lambda m, f: told(out_of_step(m, Recipe("static", flow="fx"))),
         "It is not rounding alone that costs",
@@ -233,6 +270,16 @@ def test_the_first_sentence_names_the_cause(name, monkeypatch, tmp_path):
     if name.startswith(OF_DATA):
         assert "Recipe(" not in found.text
         assert "QAT" not in found.text
+    if "labels" in name:
+        assert (
+            "The targets of quant_train_data are not those that FP32 was trained on" in found.text
+        )
+        assert "Recipe(" not in found.text
+    if "a loss" in name:
+        assert "quant_loss does not ask for what is judged" in found.text
+        assert "Recipe(" not in found.text
+    if name.endswith("in the dark"):
+        assert "shuffle it" in found.text
     if "learning rate" in name or "labels" in name:
         assert "rain longer" not in found.text
         assert "rounding of" not in found.text

@@ -66,6 +66,34 @@ def test_other_data_of_a_second_recipe_is_looked_at_anew():
     assert shifted.given_by == "quant_calibration_data"
 
 
+def test_the_samples_that_calibrated_are_looked_at_and_not_just_all_of_the_data():
+    few = [(0.01 * x if place < 16 else x, y) for place, (x, y) in enumerate(batches(1024, seed=4))]
+    subject = toy_subject(calibration_data=few, eval_data=batches(256))
+    shift = open_store(ONE_THREAD).variant(subject, Recipe("static", flow="fx")).measured("shift")
+    assert shift.told.startswith("the first 200 calibration inputs span")
+    assert (shift.first, shift.given_by) == (200, "quant_calibration_data")
+    with pytest.raises(
+        QuantStageError, match=r"Shuffle quant_calibration_data, whose other samples"
+    ):
+        open_store(replace(ONE_THREAD, calibration_shift="error")).variant(
+            subject, Recipe("static", flow="fx")
+        )
+    more = Recipe("static", flow="fx", calibration_samples=1024)
+    assert open_store(ONE_THREAD).variant(subject, more).measured("shift") is None
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_value_that_is_no_number_is_named_and_no_flow_is_blamed(value):
+    given = batches(1024, seed=4)
+    given[3][0][5, 2] = float(value)
+    subject = toy_subject(calibration_data=given, eval_data=batches(256))
+    with pytest.raises(QuantStageError) as caught:
+        open_store(ONE_THREAD).variant(subject, Recipe("static"))
+    assert caught.value.stage == "calibrate"
+    assert "NaN or infinity among the 16 samples after the first 48" in caught.value.sentence
+    assert "flow" not in caught.value.sentence
+
+
 def test_an_error_of_a_stage_tells_the_inputs_first():
     zeros = [(0 * x, y) for x, y in batches(256, seed=4)]
     subject = toy_subject(calibration_data=zeros, eval_data=batches(256))

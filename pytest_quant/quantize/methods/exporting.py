@@ -70,7 +70,7 @@ class Exporting:
             made = self.exporter.convert(module, recipe, example_of(module, admitted), calls)
             refuse_what_cannot_run(made, admitted, recipe, facts)
         notes = (*tuned.notes, *told_of_mates(made, admitted, recipe, facts))
-        return Built(made, recipe, tuned_on=tuned.on, seconds=seconds, notes=notes)
+        return Built(made, recipe, tuned_on=tuned.on, seconds=seconds, notes=notes, seen=tuned.seen)
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
         """As the protocol says; ranges are those of the example."""

@@ -1,6 +1,7 @@
-"""Kept seen: what a training loop of the user's gave the model, as a part of an entry, and back again.
+"""Kept seen: what calibrated the model, or a loop of the user's gave it, as a part of an entry, and back
+again.
 
-A build from the cache trains nothing; whether its inputs were like the eval inputs is asked again.
+A build from the cache tunes nothing; whether its inputs were like the eval inputs is asked again.
 """
 
 from collections.abc import Mapping

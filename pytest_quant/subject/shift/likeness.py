@@ -45,7 +45,7 @@ def likeness(shift: Shift, tuned: str, judged: str = "eval inputs") -> str:
         )
     if one.distinct < FEW_DISTINCT < other.distinct:
         return (
-            f"only {round(one.distinct * one.count)} of {one.count} {tuned} are distinct, of {judged} "
+            f"of {tuned} only {round(one.distinct * one.count)} of {one.count} are distinct, of {judged} "
             f"{round(other.distinct * other.count)} of {other.count}: the same ones again and again?"
         )
     if shift.reordered:

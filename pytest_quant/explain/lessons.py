@@ -1,0 +1,90 @@
+"""Lessons: whether what QAT was trained on, and by, asks for what FP32 has learned; its outputs tell."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from pytest_quant.subject.batches import each_batch, on_cpu, size_of, unpack
+from pytest_quant.subject.metrics import Metric
+from pytest_quant.subject.samples import rows
+from pytest_quant.subject.scoring import score
+from pytest_quant.subject.shift.unmoved import unmoved
+from pytest_quant.subject.subject import forward
+from pytest_quant.variant.variant import Variant
+
+SAMPLES = 256  # of the training data that FP32 is asked about
+FEWEST = 32
+FAR_BELOW = 0.5  # of FP32's value on the eval data; augmentation costs less
+Lesson = tuple[Any, Any, int]  # FP32's outputs, the targets, and how many samples
+
+
+def wrong_lesson(variant: Variant, metric: Metric) -> str | None:
+    """What is wrong with labels or loss, as a sentence with what to do; None where nothing is known to be.
+
+    Of a loop of the user's own neither is seen.
+    """
+    subject = variant.subject
+    if subject.train is not None or subject.train_data is None:
+        return None
+    try:
+        with variant.isolated((subject.train_data,)), unmoved(subject.train_data):
+            lessons = list(_lessons(variant))
+            if sum(size for *_, size in lessons) < FEWEST:
+                return None
+            return _wrong_labels(variant, metric, lessons) or _wrong_loss(variant, lessons)
+    except (
+        Exception
+    ):  # data that cannot be read so, a loss that wants something else: nothing is known
+        return None
+
+
+def _lessons(variant: Variant) -> Iterator[Lesson]:
+    subject, seen = variant.subject, 0
+    for batch in each_batch(subject.train_data, "quant_train_data", subject.batch):
+        raw, targets = unpack(batch, "quant_train_data", subject.batch)
+        inputs, size = on_cpu(raw), size_of(raw)
+        with variant.fp32.running():
+            outputs = forward(subject, variant.fp32.model, inputs, "FP32")
+        yield outputs, targets, size
+        seen += size
+        if seen >= SAMPLES:
+            return
+
+
+def _wrong_labels(variant: Variant, metric: Metric, lessons: list[Lesson]) -> str | None:
+    """FP32 is right where it is judged, and wrong where it is to learn."""
+    before = variant.fp32.evaluation.values[metric.name]
+    if metric.is_accumulator or metric.unit != "fraction" or not metric.higher_is_better:
+        return None
+    scores = [np.nanmean(score(metric, *lesson)) for lesson in lessons]
+    sizes = [size for *_, size in lessons]
+    value = float(np.average(scores, weights=sizes))
+    if not value < FAR_BELOW * before:
+        return None
+    return (
+        f"The targets of quant_train_data are not those that FP32 was trained on: on {sum(sizes)} of its "
+        f"samples FP32 itself has {metric.shown(value)} of {metric.name}, on quant_eval_data "
+        f"{metric.shown(before)}. Look at its labels (their order and offset) and at its preprocessing."
+    )
+
+
+def _wrong_loss(variant: Variant, lessons: list[Lesson]) -> str | None:
+    """A loss that is no lower for the targets of FP32's outputs than for those of other samples."""
+    loss = variant.subject.loss
+    if loss is None:
+        return None
+    own, others = [], []
+    for outputs, targets, size in lessons:
+        moved = rows(targets, [(place + 1) % size for place in range(size)], size)
+        if size < 2:
+            continue
+        own.append(float(loss(outputs, targets)))
+        others.append(float(loss(outputs, moved)))
+    if not own or not np.mean(own) >= np.mean(others):
+        return None
+    return (
+        f"quant_loss does not ask for what is judged: of FP32's outputs it is {np.mean(own):.3g} for their "
+        f"own targets, and {np.mean(others):.3g} for those of other samples, where the first should be "
+        "lower. Look at its sign, at the order of its arguments and at what it makes of the targets."
+    )
