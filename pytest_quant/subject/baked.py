@@ -12,7 +12,8 @@ SHOWN = 3  # names in a note
 def copies_of_computed(model: Any) -> dict[int, Any]:
     """What `copy.deepcopy` is to put in the place of tensors with a history, which it does not copy.
 
-    ``torch.nn.utils.weight_norm`` leaves such on its layers.
+    ``torch.nn.utils.weight_norm`` leaves such on its layers, and a model that keeps what it computed (in a
+    list or dict of features, say) has them too.
 
     Returns:
         A memo: id of a tensor -> its copy. It holds the tensors themselves too, so that ids stay theirs.
@@ -60,6 +61,8 @@ def _computed(model: Any) -> Iterator[Any]:
         elif isinstance(value, list | tuple):
             for item in value:
                 yield from within(item)
+        elif isinstance(value, dict):
+            yield from within(list(value.values()))
 
     for child in model.modules():
         for value in vars(child).values():

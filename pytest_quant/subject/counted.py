@@ -55,12 +55,29 @@ def check_samples(inputs: Any, targets: Any) -> None:
             "counted; expected tensors of shape [batch, ...], or a list with an item for each sample. "
             "Override the fixture quant_batch to say how such a batch is taken apart.",
         )
+    _refuse_sparse(inputs, size)
     for count in _other_counts(targets, size):
         raise QuantStageError(
             "evaluate",
             f"quant_eval_data gave {size} inputs with {count} targets in one batch; expected one target "
             f"for each input.{_remedy(inputs, size, count)}",
         )
+
+
+def _refuse_sparse(inputs: Any, size: int) -> None:
+    """Of sparse tensors no single samples can be taken."""
+    import torch
+
+    for each in arrays_in(inputs):
+        is_dense = not isinstance(each, torch.Tensor) or each.layout is torch.strided
+        if not is_dense and each.ndim and each.shape[0] == size:
+            raise QuantStageError(
+                "evaluate",
+                f"quant_eval_data gave sparse inputs ({str(each.layout).removeprefix('torch.')}), of "
+                "which no samples can be taken. Let quant_batch return (inputs.to_dense(), targets), and "
+                "say with quant_forward how the model takes them, as in lambda model, x: "
+                "model(x.to_sparse()).",
+            )
 
 
 def _other_counts(targets: Any, size: int) -> Iterator[int]:

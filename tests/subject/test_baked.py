@@ -159,3 +159,14 @@ def test_what_is_random_stays_as_it_is():
 
 def test_a_model_without_any_is_copied_without_a_word():
     assert fp32_copy(Layers(lambda layer: layer).eval())[1] == []
+
+
+KEPT = {"in a list": lambda output: [output], "in a dict": lambda output: {"first": output}}
+
+
+@pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
+def test_a_model_that_keeps_what_it_computed_can_be_copied(kept):
+    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU())
+    model.features = kept(model(torch.ones(2, 8)))
+    copied, _ = fp32_copy(model)
+    assert torch.equal(copied[0].weight, model[0].weight)

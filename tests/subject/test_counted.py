@@ -198,3 +198,17 @@ def test_columns_in_a_batch_of_two_are_no_samples():
     assert not is_by_sample((torch.zeros(2, 3), table), 2)
     assert not is_by_sample([torch.zeros(2, 3), torch.zeros(2)], 2)
     assert is_by_sample([torch.zeros(4, 3), torch.zeros(5, 3)], 2)
+
+
+def test_sparse_samples_are_refused_with_what_to_write():
+    x = drawn(SIZE, 4)
+    data = [(x.relu().to_sparse(), LABELS[0])]
+    with pytest.raises(QuantStageError, match=r"sparse inputs \(sparse_coo\).*\.to_dense\(\)"):
+        open_store(ONE_THREAD).fp32(Subject(Linear(), eval_data=data))
+    subject = Subject(
+        Linear(),
+        eval_data=data,
+        batch=lambda batch: (batch[0].to_dense(), batch[1]),
+        forward=lambda model, x: model(x.to_sparse().to_dense()),
+    )
+    assert len(open_store(ONE_THREAD).fp32(subject).evaluation) == SIZE

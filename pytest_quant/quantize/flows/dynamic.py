@@ -1,7 +1,7 @@
 """Dynamic quantization: int8 weights, activations quantized as they come (`quantize_dynamic`)."""
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -85,8 +85,8 @@ def convert(
         raise NothingToQuantizeError(
             "prepare",
             f"nothing to quantize: dynamic quantization has kernels for {COVERED}, and "
-            f"quant_model has none of them{' outside keep_fp32' if fp32_names else ''}. Static "
-            "quantization also covers convolutions.",
+            f"quant_model has none of them{' outside keep_fp32' if fp32_names else ''}"
+            f"{_but(module, by_type)}. Static quantization also covers convolutions.",
         )
     if "" in chosen:  # the model is itself such a layer, and quantize_dynamic only swaps children
         return take_any_ids(convert_alone(module, chosen[""]))
@@ -107,6 +107,15 @@ def convert(
     if run:
         answer_for_parameters(converted, owners, lambda: _run_as_built(converted, recipe, run))
     return converted
+
+
+def _but(module: Any, by_type: Mapping[type, Any]) -> str:
+    """That there are layers with code of their own, as the end of a sentence."""
+    kinds = {type(child) for child in module.modules() if isinstance(child, tuple(by_type))}
+    theirs = sorted(kind.__name__ for kind in kinds if kind.__module__.split(".")[0] != "torch")
+    if not theirs:
+        return ""
+    return f" but subclasses with code of their own, which no kernel runs ({listed(theirs, 3)})"
 
 
 def _refuse_none(chosen: Collection[str], read: Collection[str]) -> None:
