@@ -1,5 +1,6 @@
 """Closing: what a run leaves when all tests are over: files, the repo's hook, the summary."""
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,9 +42,10 @@ class Closing:
 
         try:
             self.config.hook.pytest_quant_report(
-                report=self.report.to_dict(), frame=frame_of(self.report)
+                report=copy.deepcopy(self.report.to_dict()), frame=frame_of(self.report)
             )
-        except Exception as error:  # of a repo; table, files and answer do not depend on it
+        # of a repo; table, files and answer do not depend on it, nor on what it does to what it is given
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             self.lines.append(f"the hook pytest_quant_report raised {in_brief(error)}")
 
     def write(self, exitstatus: int) -> None:
@@ -62,7 +64,9 @@ class Closing:
 
     def summarize(self, terminalreporter: Any, exitstatus: int) -> None:
         """Print the table and the answer, and let pytest say the rest in brief."""
-        self._print(terminalreporter, exitstatus)
+        only_told = (self.config.getoption(name, False) for name in ("collectonly", "setupplan"))
+        if not any(only_told):
+            self._print(terminalreporter, exitstatus)
         shorten(terminalreporter)
 
     def _print(self, terminalreporter: Any, exitstatus: int) -> None:
@@ -73,12 +77,8 @@ class Closing:
         terminalreporter.ensure_newline()
         terminalreporter.section("quantization")
         if not self.report.rows:
-            if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                write_line("nothing was judged (see the errors)")
-            else:
-                write_line(
-                    "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
-                )
+            for line in fitted(self._why_nothing(exitstatus)):
+                write_line(line)
         else:
             for line in summary_lines(self.report, self.settings.format, self.once.told):
                 write_line(line)
@@ -92,3 +92,16 @@ class Closing:
             write_line(line)
         for line in self.lines:
             write_line(line)
+
+    def _why_nothing(self, exitstatus: int) -> str:
+        """What to say in place of a table."""
+        if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return "nothing was judged (see the errors)"
+        if self.report.tests:
+            return "nothing was judged: no variant was built"
+        if self.report.deselected:
+            from pytest_quant.report.part_of_tests import lacking_in
+            from pytest_quant.report.text import printable
+
+            return f"nothing was judged: {'; '.join(map(printable, lacking_in(self.report)))}"
+        return "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"

@@ -1,5 +1,7 @@
 """When gates run, which of them, and that their switch disturbs nobody."""
 
+import json
+
 import pytest
 from toyrepo import CONFTEST, GATES
 
@@ -156,3 +158,41 @@ def pytest_quant_report(report, frame):
     result = repo.runpytest("--quant", "-s")
     expected = "variants ['fp32', 'dynamic', 'static', 'qat'] ['dynamic', 'fp32', 'qat', 'static']"
     assert expected in result.stdout.str()
+
+
+MUTATES = """
+
+def pytest_quant_report(report, frame):
+    report["tests"].clear()
+    for verdict in report["verdicts"]:
+        verdict["outcome"] = "PASS"
+        del verdict["sentence"]
+    {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        ("frame.drop(frame.index, inplace=True)", "written: *report.json"),
+        ("pytest.fail('not on our dashboard')", "*pytest_quant_report raised Failed: not on our *"),
+        ("pytest.skip('no dashboard')", "*pytest_quant_report raised Skipped: no dashboard"),
+    ],
+)
+def test_whatever_the_report_hook_does_the_answer_and_the_files_are_the_runs(repo, end, line):
+    repo.makeconftest(CONFTEST + MUTATES.format(end=end))
+    repo.makepyfile(
+        test_gates="""
+        from pytest_quant import assert_max_size
+
+        def test_fails(quant_dynamic):
+            assert_max_size(quant_dynamic, ratio=0.001)
+        """
+    )
+    result = repo.runpytest("--quant", "--quant-report=out")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["may ship: no: *size FAIL*", line])
+    report = json.loads((repo.path / "out" / "report.json").read_text())
+    assert report["may_ship"]["answer"] == "no"
+    assert [verdict["outcome"] for verdict in report["verdicts"]] == ["FAIL"]
+    assert len(report["tests"]) == 1
