@@ -30,6 +30,7 @@ from pytest_quant.plugin.outcomes import is_tried_again, mark, take_in, uncollec
 from pytest_quant.plugin.outside_rootdir import OutsideRootdir
 from pytest_quant.plugin.payload import causes_of, explain_all, payload_of
 from pytest_quant.plugin.recipes import artefacts
+from pytest_quant.plugin.removed import Removed
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.plugin.terminal_progress import shown_by
@@ -74,6 +75,7 @@ class Run:
         self.lookup = Lookup(self.conditions, settings.all, settings.variants, cache, spread)
         config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
         config.pluginmanager.register(OutsideRootdir(), "quant-outside-rootdir")
+        config.pluginmanager.register(Removed(), "quant-removed")
         if artefacts(config):
             config.pluginmanager.register(Unasked(config), "quant-unasked")
         self.commit = commit_of(config.rootpath)  # before any test may change a file
@@ -213,8 +215,7 @@ class Run:
             self.config.workeroutput["quant_deselected"] = self.report.deselected  # type: ignore[attr-defined]
             return
         self.report.created = datetime.now(UTC).isoformat(timespec="seconds")
-        if self.pending and (session.shouldstop or session.shouldfail):  # as after -x
-            self.report.interrupted = True
+        self._take_in_what_did_not_run(session, exitstatus)
         self.report.notes += remarks_on_namesakes(self.report)
         if self.exports is not None:
             self.closing.lines += self.exports.finish(self.report)
@@ -222,6 +223,15 @@ class Run:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self.closing.tell_hook()
         self.closing.write(exitstatus)
+
+    def _take_in_what_did_not_run(self, session: pytest.Session, exitstatus: int) -> None:
+        """Tests that were collected, and that nothing has run, whatever the reason."""
+        if self.pending and (session.shouldstop or session.shouldfail):  # as after -x
+            self.report.interrupted = True
+        elif exitstatus in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+            self.report.interrupted |= bool(self.report.rows or self.report.tests)
+        elif not (self.report.interrupted or self.config.getoption("collectonly")):
+            self.report.deselected += [each.nodeid for each in self.pending if variants_of(each)]
 
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.worker is None:
