@@ -12,7 +12,7 @@ from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.flips import judge_flips
 from pytest_quant.judge.honesty import refusal, why_refused
-from pytest_quant.judge.limits import LIMITS, checked
+from pytest_quant.judge.limits import LIMITS, check_number, checked
 from pytest_quant.judge.size_limit import judge_int8_share, judge_size
 from pytest_quant.judge.slice_drop import MIN_SAMPLES, judge_slices
 from pytest_quant.judge.speed_cell import cell_of
@@ -57,10 +57,8 @@ def assert_max_accuracy_drop(
     __tracebackhide__ = hidden
     check_variant(variant, "assert_max_accuracy_drop")
     limit = _limit("max_accuracy_drop", max_drop, "assert_max_accuracy_drop(variant, 0.01)")
-    if min_baseline is not None and (
-        isinstance(min_baseline, bool) or not isinstance(min_baseline, int | float)
-    ):
-        raise TypeError(f"min_baseline is {min_baseline!r}; expected a value of the metric")
+    if min_baseline is not None:
+        min_baseline = check_number("min_baseline", min_baseline, "a value of the metric")
     return _conclude(
         variant,
         judge_drop(
@@ -293,10 +291,12 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
     for name in (*LIMITS, *test.gates):
         if name in chosen:
             try:
-                verdicts.append(judged(variant, name, chosen[name]))
+                verdict = judged(variant, name, chosen[name])
             except QuantStageError as error:
                 errors.append(error)
-    recorder.record(variant, verdicts)
+            else:  # noted at once: whatever ends the test in the next one, this one was judged
+                recorder.note(verdict, variant)
+                verdicts.append(verdict)
     breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
     if breached:
         raise AssertionError("\n".join([*breached, *map(str, errors)]))
@@ -332,7 +332,7 @@ def judged(variant: Variant, name: str, limit: float) -> Verdict:
 
 def _conclude(variant: Variant, verdict: Verdict) -> Verdict:
     __tracebackhide__ = hidden
-    recorder.record(variant, [verdict])
+    recorder.note(verdict, variant)
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)
     return verdict

@@ -64,6 +64,28 @@ def check_alpha(alpha: Any) -> float:
     return float(alpha)
 
 
+def check_number(name: str, value: Any, means: str) -> float:
+    """A finite number as a float.
+
+    Args:
+        means: what is expected, for errors.
+
+    Raises:
+        TypeError, ValueError: for anything else; says what was given.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        like = "" if isinstance(value, str | bool | None) else f", a {type(value).__name__}"
+        plain = " as a plain int or float" if like else ""
+        raise TypeError(f"{name} is {value!r}{like}; expected {means}{plain}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is a number of more than 300 digits; expected {means}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {value!r}; expected {means}")
+    return number
+
+
 def checked(name: str, value: Any, own: Iterable[str] = ()) -> float:
     """A limit as a float.
 
@@ -84,12 +106,9 @@ def checked(name: str, value: Any, own: Iterable[str] = ()) -> float:
         raise TypeError(f"unknown limit {name!r}{meant}; allowed: {allowed}")
     limit = LIMITS.get(name)
     means = limit.means if limit else "a finite number"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}; expected {means}")
-    if not math.isfinite(value):
+    number = check_number(name, value, means)
+    if limit and (number < 0 or (limit.highest is not None and number > limit.highest)):
         raise ValueError(f"{name} is {value!r}; expected {means}")
-    if limit and (value < 0 or (limit.highest is not None and value > limit.highest)):
-        raise ValueError(f"{name} is {value!r}; expected {means}")
-    if limit and limit.above_zero and value == 0:
+    if limit and limit.above_zero and number == 0:
         raise ValueError(f"{name} is 0, which every model meets; expected {means}")
-    return float(value)
+    return number

@@ -4,7 +4,7 @@ The stack below is the only mutable global of the package. A stack, because a te
 pytest inside pytest. Without pytest it is empty, and the helpers go by their arguments alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,10 +78,10 @@ def looked_at(variant: "Variant") -> bool:
     return variant in new
 
 
-def record(variant: "Variant", verdicts: "Sequence[Verdict]") -> None:
-    """Keep the verdicts on a variant: for the running test, and for the file that it is exported to."""
-    current().verdicts += verdicts
-    variant.verdicts += [verdict.to_dict() for verdict in verdicts]
+def note(verdict: "Verdict", variant: "Variant") -> None:
+    """Note a verdict as soon as there is one: of the running test, and on its variant."""
+    current().verdicts.append(verdict)
+    variant.verdicts.append(verdict.to_dict())
 
 
 @contextmanager

@@ -64,13 +64,13 @@ def assert_no_regression(
     errors: list[QuantStageError] = []
     if reason := why_refused(variant):
         verdicts = [refusal(GATE, "int8 share", variant, 0.0, reason)]
+        recorder.note(verdicts[0], variant)
     elif baseline_name == test.saving:
         _measure(variant)
         return ()
     else:
         stored = stored_in(variant, baseline_name)
         verdicts, errors = _judged(stored, chosen, limit, test.timing_seconds)
-    recorder.record(variant, verdicts)
     breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
     if breached:
         raise AssertionError("\n".join([*breached, *map(str, errors)]))
@@ -176,9 +176,12 @@ def _judged(
     errors: list[QuantStageError] = []
     for judge in _judges(stored, metric, max_drop, budget):
         try:
-            verdicts.append(judge())
+            verdict = judge()
         except QuantStageError as error:
             errors.append(error)
+        else:
+            recorder.note(verdict, stored.variant)
+            verdicts.append(verdict)
     if not verdicts and not errors:
         raise unusable(stored, "it has no number of this variant")
     return verdicts, errors

@@ -1,5 +1,9 @@
 """The assertion helpers outside pytest: what they refuse, say, record and raise."""
 
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from builders import (
@@ -13,6 +17,7 @@ from builders import (
 from fake_clock import fake_pair
 
 from pytest_quant import (
+    Gate,
     Outcome,
     QuantStageError,
     Recipe,
@@ -83,6 +88,19 @@ def test_a_limit_is_a_number(name, given):
         checked(name, given)
 
 
+@pytest.mark.parametrize("given", [Decimal("0.01"), Fraction(1, 100), np.float32(0.01)])
+def test_a_number_of_another_kind_is_asked_for_as_a_plain_one(given):
+    said = f"max_accuracy_drop is .*, a {type(given).__name__}; expected .* as a plain int or float"
+    with pytest.raises(TypeError, match=said):
+        checked("max_accuracy_drop", given)
+    assert checked("max_accuracy_drop", np.float64(0.01)) == 0.01
+
+
+def test_a_number_that_no_float_can_be_is_refused_like_an_infinite_one():
+    with pytest.raises(ValueError, match="max_size_mb is a number of more than 300 digits; expect"):
+        checked("max_size_mb", 10**400)
+
+
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("given", [-0.01, float("nan"), float("inf")])
 def test_a_limit_is_finite_and_not_negative(name, given):
@@ -130,6 +148,8 @@ def test_an_unknown_limit_is_refused_with_those_that_are_known(dynamic):
 def test_min_baseline_is_a_number(dynamic):
     with pytest.raises(TypeError, match="min_baseline is 'high'; expected a value of the metric"):
         assert_max_accuracy_drop(dynamic, 0.5, min_baseline="high")
+    with pytest.raises(ValueError, match="min_baseline is nan; expected a value of the metric"):
+        assert_max_accuracy_drop(dynamic, 0.5, min_baseline=float("nan"))
 
 
 def test_a_refused_argument_is_no_verdict(dynamic):
@@ -360,3 +380,22 @@ def test_a_limit_that_means_nothing_for_the_metric_is_refused_before_anything_is
     with pytest.raises(ValueError, match="a metric in fractions"):
         assert_gates(timed_variant(pair), min_speedup=1.2, max_accuracy_drop=1.5)
     assert pair.seconds_a == []
+
+
+def test_what_ends_the_test_in_one_gate_leaves_the_verdicts_before_it(dynamic):
+    def skips(variant, limit):
+        pytest.skip("no card")
+
+    gates = {"max_watts": Gate("max_watts", 5, skips)}
+    with recorder.running(Running("test", gates=gates)) as running:
+        with pytest.raises(pytest.skip.Exception):
+            assert_gates(dynamic, max_size_ratio=0.001)
+        assert [str(verdict.outcome) for verdict in running.verdicts] == ["FAIL"]
+
+
+def test_a_variant_knows_the_verdicts_of_every_helper_in_a_script_too():
+    variant = toy_variant("dynamic")
+    assert_max_size(variant, ratio=0.9)
+    assert_gates(variant, max_size_ratio=0.9, max_flips=0.9)
+    told = [(verdict["gate"], verdict["outcome"]) for verdict in variant.verdicts]
+    assert told == [("max_size_ratio", "PASS"), ("max_size_ratio", "PASS"), ("max_flips", "PASS")]

@@ -45,6 +45,7 @@ def test_flow_onnx_is_exported_with_all_that_was_judged(tmp_path):
     variant = variant_of(Recipe("static", flow="onnx"), tmp_path)
     with recorder.running(Running("test")):
         assert_max_accuracy_drop(variant, 0.1)
+        assert_gates(variant, max_flips=0.9)
     path = variant.export(tmp_path / "dist" / "cnn.onnx")
     page = page_of(path)
     assert page["files"] == {"cnn.onnx": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -52,8 +53,9 @@ def test_flow_onnx_is_exported_with_all_that_was_judged(tmp_path):
     assert page["inputs"] == [{"name": "image", "shape": [None, 2, 6, 4], "dtype": "float32"}]
     assert page["metrics"]["top-1"] == variant.evaluation.values["top-1"]
     assert page["eval_samples"] == 96
-    (verdict,) = page["verdicts"]
+    verdict, other = page["verdicts"]
     assert verdict["outcome"] == "PASS"
+    assert (other["gate"], other["outcome"]) == ("max_flips", "PASS")
     assert verdict["limit"] == 0.1
     again = variant_of(Recipe("artefact", path="dist/cnn.onnx"), tmp_path)
     x = images(1)[0][0]
