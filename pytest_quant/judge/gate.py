@@ -1,12 +1,12 @@
 """Gate: a limit, and how a variant is judged by it; ours and a repo's own have one form."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.judge.limits import LIMITS, checked
-from pytest_quant.judge.verdict import Verdict
+from pytest_quant.judge.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_quant.variant.variant import Variant
@@ -56,7 +56,8 @@ class Gate:
         """What the repo's own judge says.
 
         Raises:
-            QuantStageError: it raised, or returned something else than a Verdict.
+            QuantStageError: it raised, or returned something else than a Verdict, or one whose outcome is
+                none, or that holds what JSON has not.
         """
         try:
             verdict = self.judge(variant, limit)
@@ -73,7 +74,53 @@ class Gate:
                 f"{self.name!r}, quantity, outcome, sentence, limit=limit, observed=...) makes it",
             )
         unit = {"unit": self.unit} if self.unit else {}
-        return replace(verdict, gate=self.name, evidence={**verdict.evidence, **unit})
+        try:
+            told = _as_ours(verdict)
+        except (TypeError, ValueError) as error:
+            raise QuantStageError("judge", f"gate {self.name} returned a Verdict {error}") from None
+        return replace(told, gate=self.name, evidence={**told.evidence, **unit})
+
+
+def _as_ours(verdict: Verdict) -> Verdict:
+    """A verdict whose outcome decides, and which is made of plain JSON types, as those of ours are.
+
+    Raises:
+        TypeError, ValueError: for what cannot be meant; says what, after "a Verdict".
+    """
+    if not isinstance(verdict.outcome, str) or verdict.outcome not in [*Outcome]:
+        allowed = ", ".join(f"Outcome.{each.name}" for each in Outcome)
+        raise ValueError(f"with outcome={verdict.outcome!r}; allowed: {allowed}")
+    observed = verdict.observed
+    return replace(
+        verdict,
+        outcome=Outcome(verdict.outcome),
+        limit=_number("limit", verdict.limit),
+        observed=None if observed is None else _number("observed", observed),
+        evidence=_plain("evidence", verdict.evidence),
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    plain = _plain(name, value)
+    if isinstance(plain, bool) or not isinstance(plain, int | float):
+        raise TypeError(f"with {name}={value!r}; expected a number")
+    return float(plain)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as JSON has it: arrays and their scalars as lists and numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(f"{name}[{key!r}]", each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(name, each) for each in value]
+    if callable(listed := getattr(value, "tolist", None)):
+        return _plain(name, listed())
+    for kind in (bool, str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
+    raise TypeError(f"with {name}={value!r}, a {type(value).__name__}; expected plain JSON types")
 
 
 def own_gates(given: Iterable[object]) -> dict[str, Gate]:

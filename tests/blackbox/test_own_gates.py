@@ -186,3 +186,57 @@ def test_a_variant_that_was_not_quantized_passes_no_gate_of_ones_own(repo):
     result.stdout.fnmatch_lines(
         ["E *max_peak_kb FAIL: *was not quantized: none of its parameters*"]
     )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (
+            "kb <= limit",
+            "judge ERROR: gate max_peak_kb returned a Verdict with outcome=*; allowed: *",
+        ),
+        (
+            "'fail'",
+            "judge ERROR: gate max_peak_kb returned a Verdict with outcome='fail'; allowed: *",
+        ),
+        ("'FAIL'", "AssertionError: peak memory FAIL: dynamic needs*"),
+    ],
+)
+def test_an_outcome_that_is_none_is_an_error_and_its_word_is_one(repo, outcome, said):
+    gates = PEAK.replace("Outcome.PASS if kb <= limit else Outcome.FAIL", outcome)
+    result, report = run(repo("0.1", gates=gates))
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"E *{said}"])
+    assert report["may_ship"]["answer"] == "no"
+
+
+NUMPY = PEAK.replace("kb = ", "import numpy as np\n    kb = np.float32(1) * ")
+
+
+def test_what_numpy_and_torch_count_crosses_to_the_report_as_plain_numbers(repo):
+    gates = NUMPY.replace(
+        '{"bytes": ', '{"peaks": np.arange(2), "mean": torch.tensor(0.5), (1, 2): "x", "bytes": '
+    )
+    toy = repo(gates=gates)
+    result, report = run(toy, "-n1")
+    result.assert_outcomes(passed=1)
+    evidence = report["verdicts"][-1]["evidence"]
+    assert (evidence["peaks"], evidence["mean"], evidence["(1, 2)"]) == ([0, 1], 0.5, "x")
+    assert isinstance(report["verdicts"][-1]["observed"], float)
+
+
+@pytest.mark.parametrize(
+    ("given", "planted", "said"),
+    [
+        (
+            '"bytes": ',
+            '"b": object(), "bytes": ',
+            "*evidence[[]'b']=<object*, a object; expected plain *",
+        ),
+        ("observed=kb", "observed='9'", "*observed='9'; expected a number"),
+    ],
+)
+def test_what_json_has_not_is_an_error(repo, given, planted, said):
+    result, _ = run(repo(gates=PEAK.replace(given, planted)))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*judge ERROR: gate max_peak_kb returned a Verdict with {said}"])
