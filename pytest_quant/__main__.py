@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_quant.baseline.baseline import FORM, Baseline
@@ -144,9 +145,11 @@ def _as_report(read: Report | Baseline) -> Report:
 
 
 def _as_baseline(read: Report | Baseline, path: Path) -> Baseline:
-    """A report has no name of its own: its file's, or its folder's where that is report.json."""
+    """By the name of its file, or of a report that is called report.json its folder's."""
+    if isinstance(read, Baseline):
+        return replace(read, name=path.stem)
     name = path.stem if path.stem != "report" else path.resolve().parent.name
-    return read if isinstance(read, Baseline) else Gathered().baseline(name, read)
+    return Gathered().baseline(name, read)
 
 
 def _put(report: Report, given: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def load(name: str, folder: Path) -> Baseline:
 
 
 def read(path: Path) -> Baseline:
-    """The baseline in a file.
+    """The baseline in a file, by whose name it is known, whatever it was when it was saved.
 
     Raises:
         BaselineError: when it cannot be read.
@@ -184,7 +184,7 @@ def read(path: Path) -> Baseline:
     except (OSError, ValueError) as error:
         raise BaselineError(f"baseline {path} cannot be read ({error}); {remedy}") from None
     try:
-        return Baseline.from_dict(plain)
+        return replace(Baseline.from_dict(plain), name=path.stem)
     except LaterBaselineError as error:
         raise LaterBaselineError(f"baseline {path} cannot be used: {error}") from None
     except BaselineError as error:

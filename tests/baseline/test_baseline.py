@@ -88,6 +88,11 @@ def test_a_missing_one_says_which_are_there(tmp_path):
         load("main", tmp_path)
 
 
+def test_it_is_known_by_the_name_of_its_file_whatever_it_was_saved_as(tmp_path):
+    (tmp_path / "v1.json").write_text(baseline_of(name="main").to_json())
+    assert load("v1", tmp_path).name == "v1"
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "a\\b", "/etc/x", ".main", "a\n", "a:b", "é" * 200, None, "x."]
 )
