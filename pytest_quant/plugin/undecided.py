@@ -12,8 +12,9 @@ from pytest_quant.judge.verdict import Outcome, Verdict
 def mark_undecided(
     report: Any, item: pytest.Item, call: pytest.CallInfo[None], test: Running
 ) -> None:
-    """Turn a passed test with an INCONCLUSIVE verdict into one that says so."""
-    if call.when != "call" or not (report.passed or _passed_against_xfail(report, item, call)):
+    """Turn a passed test with an INCONCLUSIVE verdict into one that says so; the same of a fixture's gate
+    that is judged when the test is over."""
+    if call.when == "setup" or not (report.passed or _passed_against_xfail(report, item, call)):
         return
     undecided = [v for v in test.verdicts if v.outcome is Outcome.INCONCLUSIVE]
     if not undecided:

@@ -223,3 +223,45 @@ def test_a_model_that_cannot_be_loaded_is_a_no_though_nothing_is_known_of_it(rep
     assert "quant_model raised OSError: gone" in report["may_ship"]["why"][0]
     result.stdout.fnmatch_lines(["nothing was judged*", "may ship: no: *", "written: *report.html"])
     assert "May ship: <strong>no</strong>" in (repo.path / "out" / "report.html").read_text()
+
+
+WHEN_IT_IS_OVER = """
+import pytest
+from pytest_quant import assert_max_accuracy_drop, assert_max_size
+
+
+@pytest.fixture
+def judged(quant_static):
+    yield quant_static
+    assert_max_accuracy_drop(quant_static, 0.01, scope="population")
+
+
+def test_it(judged):
+    assert_max_size(judged, ratio=0.9)
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("auto", 1), ("fail", 1), ("report", 0)])
+def test_a_gate_of_a_fixture_that_is_undecided_after_the_test_is_as_one_within_it(repo, how, code):
+    repo.makepyfile(WHEN_IT_IS_OVER)
+    result, report = report_of(repo, f"--quant-inconclusive={how}")
+    assert result.ret == code
+    assert result.parseoutcomes() == {"passed": 1, ("errors" if code else "inconclusive"): 1}
+    assert report["may_ship"]["answer"] == "undecided"
+    assert [verdict["ended"] for verdict in report["verdicts"]] == ["passed", "inconclusive"]
+
+
+def test_a_strict_mark_that_a_test_passes_against_is_the_reason(repo):
+    repo.makepyfile(
+        """
+        import pytest
+        from pytest_quant import assert_max_size
+
+        @pytest.mark.xfail(strict=True, reason="int8 was too large")
+        def test_size(quant_dynamic):
+            assert_max_size(quant_dynamic, ratio=0.9)
+        """
+    )
+    _, report = report_of(repo)
+    (why,) = report["may_ship"]["why"]
+    assert why.endswith("test_size failed: [XPASS(strict)] int8 was too large")
