@@ -12,6 +12,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.lessons import wrong_lesson
 from pytest_quant.explain.other_flows import other_flows
+from pytest_quant.explain.other_weights import other_weights
 from pytest_quant.explain.stand_in import why_unlike
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.verdict import Verdict
@@ -78,6 +79,8 @@ def _premises(verdict: Verdict, variant: Variant, effort: Effort) -> Iterator[Pr
     metric = metric_named(variant, verdict.metric)
     if (unlike := why_unlike(variant)) is not None:
         yield Premise(unlike)
+    if (others := other_weights(variant)) is not None:
+        yield Premise(others)
     if (found := _without_skill(variant, metric)) is not None:
         yield found
     if (found := shifted(variant)) is not None:

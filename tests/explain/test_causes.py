@@ -86,6 +86,24 @@ def with_loss(loss):
     return replace(subject, loss=loss), recipe
 
 
+def own_build(make):
+    """By a quantizer of one's own."""
+    subject, _, _ = planted.none(SEED)
+    return built(subject, Recipe("custom", build=make, quantized=False))
+
+
+def of_another_checkpoint(module):
+    return planted.net(SEED + 100)
+
+
+def in_three_levels(module):
+    with torch.no_grad():
+        for layer in (module.middle[0], module.last[0], module.head):
+            step = layer.weight.abs().amax() / 1.5
+            layer.weight.copy_((layer.weight / step).round().clamp(-1, 1) * step)
+    return module
+
+
 def joined_scales():
     """Boxes in pixels beside scores, which the head alone looks at."""
 
@@ -233,6 +251,14 @@ CASES = {
     "calibration data that begins in the dark": (
         lambda m, f: told(built(dark_at_first())),
         "The first 200 calibration inputs",
+    ),
+    "a build of another checkpoint": (
+        lambda m, f: told(own_build(of_another_checkpoint)),
+        "are none of quant_model's: in stem.0, middle.0, last.0 and 1 more",
+    ),
+    "a build of three levels": (
+        lambda m, f: told(own_build(in_three_levels)),
+        "of the noise in the outputs",
     ),
     "another model by conversion": (
         lambda m, f: told(out_of_step(m, Recipe("static", flow="fx"))),
