@@ -1,13 +1,18 @@
 """Sentences: what an explanation comes to, for a person who knows pytest and not quantization."""
 
+import copy
 from dataclasses import replace
 
+from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.fault import UNEQUAL, Fault
 from pytest_quant.explain.lost.layer import OPERATION, Layer
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.machine.cpu import has_vnni
 from pytest_quant.machine.engines import must_reduce_range
+from pytest_quant.quantize.equalize import equalize
+from pytest_quant.quantize.flows.example import example_of
+from pytest_quant.quantize.names import kept
 from pytest_quant.variant.variant import Variant
 
 CLEAR = 6.0  # dB, a bit: what counts as more than the rest
@@ -163,11 +168,28 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
         others = "more typical calibration samples, or the worst layers in FP32 (keep_fp32)"
         if not variant.facts.is_settled:
             others = f"other observers, {others}"
-        could_equalize = variant.facts.could_observe_otherwise and not recipe.equalize
-        if could_equalize and is_unequal(explanation):
+        if is_unequal(explanation) and could_equalize(variant):
             others = f"equalize=True, which evens out channels, {others}"
         return [f"It is the rounding of activations that costs ({pair}): {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
+
+
+def could_equalize(variant: Variant) -> bool:
+    """Whether equalizing has not been tried, and there are two layers between which it can scale."""
+    recipe = variant.recipe
+    if recipe is None or recipe.equalize or not variant.facts.could_observe_otherwise:
+        return False
+
+    def tried() -> bool:
+        module = copy.deepcopy(variant.fp32.model)
+        try:
+            kept_fp32 = kept(module, recipe.keep_fp32)
+            equalize(module, example_of(module, variant.admitted), kept_fp32)
+        except QuantStageError:
+            return False
+        return True
+
+    return variant.once("could be equalized", tried)
 
 
 def is_unequal(explanation: Explanation) -> bool:

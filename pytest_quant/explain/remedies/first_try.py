@@ -5,6 +5,7 @@ from dataclasses import replace
 from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.sentences import (
     CLEAR,
+    could_equalize,
     is_another_model,
     is_operation,
     is_unequal,
@@ -30,14 +31,10 @@ def first_try(variant: Variant, explanation: Explanation | None) -> Recipe | Non
         more = 0.0 if weights is None or activations is None else activations - weights
         if more > CLEAR and not recipe.per_channel:
             return replace(recipe, per_channel=True)
-        if more < -CLEAR and _may_equalize(variant, recipe, explanation):
+        if more < -CLEAR and is_unequal(explanation) and could_equalize(variant):
             return replace(recipe, equalize=True)
         if names := tuple(name for name in worst_layers(explanation) if name):
             return replace(recipe, keep_fp32=(*recipe.keep_fp32, *names))
     if variant.facts.trains and variant.subject.train is None:
         return replace(recipe, epochs=LONGER * recipe.epochs)
     return None
-
-
-def _may_equalize(variant: Variant, recipe: Recipe, explanation: Explanation) -> bool:
-    return variant.facts.is_calibrated and not recipe.equalize and is_unequal(explanation)

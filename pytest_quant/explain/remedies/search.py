@@ -8,6 +8,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.explain.lost.sentences import is_another_model, is_operation
 from pytest_quant.explain.other_flows import other_flows
+from pytest_quant.explain.remedies.as_python import as_python
 from pytest_quant.explain.remedies.candidates import cheap_candidates
 from pytest_quant.explain.remedies.hard_samples import HardSamples, hard_samples_of
 from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
@@ -77,6 +78,9 @@ class Search:
                 proposal = self._by_settings()
             if proposal is None:
                 proposal = self._by_layers()
+            if proposal is None and self.variant.recipe not in (None, self.recipe):
+                self.recipe, self.bench = self.variant.recipe, None  # what seemed better was not
+                proposal = self._by_layers()
         except _Expired:
             return self._made(
                 None, [f"Nothing found {self._spent()}, when the time was up; {self._next()}"]
@@ -124,7 +128,7 @@ class Search:
             changed = _changed(self.variant.recipe, recipe)
             trial = self._tried(bench, (), changed)
             if trial.passed:
-                proposal = self._built(recipe, ())
+                proposal = self._built_if_possible(recipe, ())
                 if proposal is not None and self._is_as_fast(proposal, changed):
                     return proposal
             if noise < CLEARLY * usual and recipe.engine == self.recipe.engine:
@@ -181,7 +185,7 @@ class Search:
             if not held:
                 raise
         for kept in _to_build(held, order):
-            if (proposal := self._built(self.recipe, kept)) is not None:
+            if (proposal := self._built_if_possible(self.recipe, kept)) is not None:
                 return proposal
         return None
 
@@ -211,6 +215,14 @@ class Search:
         shown = self.limit.shown(trial.drop)
         seen = f" on {trial.samples:,} samples" if trial.samples else ""
         self.trials.append(f"{what}: {shown}{seen}, {'holds' if trial.passed else 'too much'}")
+
+    def _built_if_possible(self, recipe: Recipe, kept: tuple[str, ...]) -> Proposal | None:
+        """As `_built`; one candidate that cannot be built says nothing of the others."""
+        try:
+            return self._built(recipe, kept)
+        except QuantStageError as error:
+            self.trials.append(f"{as_python(recipe)} could not be built: {error}")
+            return None
 
     def _built(self, recipe: Recipe, kept: tuple[str, ...]) -> Proposal | None:
         """The candidate as its recipe says, if it holds the limit in earnest."""

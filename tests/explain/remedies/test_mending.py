@@ -8,9 +8,12 @@ import torch
 from builders import ONE_THREAD, toy_subject, toy_variant
 
 from pytest_quant import Recipe, Subject, assert_max_accuracy_drop
-from pytest_quant.explain import mend
+from pytest_quant.errors import QuantStageError
+from pytest_quant.explain import explain, mend
+from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.proposal import Proposal
 from pytest_quant.explain.remedies.remedy import Remedy
+from pytest_quant.explain.remedies.search import Search
 from pytest_quant.store.open import open_store
 from pytest_quant.variant.rounds import Pair
 
@@ -207,3 +210,48 @@ def test_wrong_arguments_are_refused():
         mend(toy_variant("static"), 5)
     with pytest.raises(ValueError, match="max_accuracy_drop is -1"):
         mend(toy_variant("static"), -1)
+
+
+class ByFunctions(planted.Net):
+    """Between whose layers there is a function, so that no channels can be evened out."""
+
+    def forward(self, x):
+        x = torch.relu(self.stem[1](self.stem[0](x)))
+        x = torch.nn.functional.max_pool2d(torch.relu(self.middle[1](self.middle[0](x))), 2)
+        return self.head(torch.relu(self.last[1](self.last[0](x))).mean((2, 3)))
+
+
+def test_a_setting_that_cannot_be_built_does_not_end_the_search(monkeypatch):
+    own, _ = variant(planted.outlier_channel)
+    real = Search._built
+
+    def only_layers(self, recipe, kept):
+        if recipe != own.recipe:
+            raise QuantStageError(
+                "calibrate", "flow fx gives a range that does not hold its values."
+            )
+        return real(self, recipe, kept)
+
+    monkeypatch.setattr(Search, "_built", only_layers)
+    remedy = mend(own, LIMIT)
+    assert remedy.found
+    assert remedy.kept
+    assert any("could not be built" in each for each in remedy.trials)
+
+
+def test_equalizing_is_not_proposed_where_no_layers_can_be_equalized():
+    def outlying(kind):
+        torch.manual_seed(0)
+        subject, recipe, _ = planted.outlier_channel(0)
+        model = kind()
+        model.load_state_dict(subject.model.state_dict())
+        own = open_store(ONE_THREAD).variant(replace(subject, model=model.eval()), recipe)
+        explanation = explain(own)
+        return str(explanation), first_try(own, explanation)
+
+    told, recipe = outlying(planted.Net)
+    assert "equalize=True" in told
+    assert recipe.equalize
+    told, recipe = outlying(ByFunctions)
+    assert "equalize=True" not in told
+    assert recipe is None or not recipe.equalize
