@@ -254,7 +254,7 @@ def explanation_cells(*layers, **known):
         "sqnr": {"whole": 13.6, "weights": 14.0, "activations": 33.1}, "samples": 64, "seconds": 1.5,
         "sentences": [
             "features.0 makes 72 % of the noise in the outputs (depthwise, per-tensor).",
-            "It is the rounding of weights that costs (weights alone 14 dB, activations alone 33 dB).",
+            "Rounding the weights costs most (weights alone 14 dB, activations alone 33 dB).",
             "Activations have 7 bits: this CPU has no VNNI.",
         ],
         "notes": ["pooling was left out"], "operations": [],

@@ -47,7 +47,7 @@ def test_show_prints_what_the_run_printed(write, capsys):
     path = write("r.json", report_of(*rows, verdicts=[plain_verdict(rows[1])]))
     assert main(["show", path]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("torch 2.15.0, engine x86, 1 threads, CPU, AVX2, no VNNI\nmodel")
+    assert out.startswith("torch 2.15.0, engine x86, 1 thread, CPU, AVX2, no VNNI\nmodel")
     assert "1 PASS" in out
     assert "may ship: " in out
 
@@ -156,7 +156,7 @@ def test_merge_notes_environments_that_differ_and_shards_that_were_stopped(write
     out = capsys.readouterr().out
     assert "b.json (B) is of another environment: cpu CPU -> other, threads 1 -> 2" in out
     assert "interrupted" in out
-    assert out.startswith("torch 2.15.0, engine x86, 1 threads, CPU")
+    assert out.startswith("torch 2.15.0, engine x86, 1 thread, CPU")
 
 
 def test_merging_one_report_gives_that_report(write, capsys):

@@ -50,7 +50,7 @@ def _of_own(gate: Gate, verdict: Verdict, variant: Variant) -> str | None:
     try:
         return str(gate.cause(variant, verdict))
     except Exception as error:  # a gate that failed stays failed, whatever its cause does
-        return f"The cause could not be looked for: {brief(error)}"
+        return f"The cause could not be determined: {brief(error)}"
 
 
 def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
@@ -83,8 +83,8 @@ def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
         return None
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return (
-            "The limit lies within what this machine's noise leaves open. Set it 5 % or more below "
-            "the usual speed-up, give the gate more time (quant_timing_seconds), or time on a "
+            "The limit is too close to be decided within this machine's noise. Set it 5 % or more below "
+            "the usual speed-up, give the gate more time (--quant-timing-seconds), or time on a "
             "quieter machine."
         )
     if isinstance(variant.model, Artefact):
@@ -114,7 +114,7 @@ def _told(find: Callable[[], _Finding]) -> str:
     try:
         found = find()
     except Exception as error:  # a gate that failed stays failed, whatever its cause does
-        return f"The cause could not be looked for: {brief(error)}"
+        return f"The cause could not be determined: {brief(error)}"
     return "\n".join([*found.sentences, found.table()])
 
 

@@ -96,9 +96,9 @@ def _undecided(verdict: Verdict, variant: Variant) -> list[str]:
         more = f"about {need:,} would decide"
     return [
         *(data.sentences[:1] if data else ()),
-        f"There are too few samples: {seen:,}{alike} leave open whether the limit holds for all "
-        f"inputs; {more}, drawn at random as these were.",
-        "Nothing is known to be wrong with the variant, and a better one is no more certain on so few. "
+        f"There are too few samples: {seen:,}{alike} do not prove whether the limit holds for all "
+        f"inputs; {more}, drawn at random like these.",
+        "There is no sign of a fault in the variant, and a better one would be as hard to prove on so few. "
         "To judge this eval set alone, leave out scope='population'.",
     ]
 
@@ -117,7 +117,7 @@ def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
         )
         variant.keep(asked, remedy)
     except Exception as error:
-        return [f"No remedy could be looked for: {brief(error)}"]
+        return [f"The search for a remedy failed: {brief(error)}"]
     return ["", str(remedy)]
 
 
@@ -129,11 +129,11 @@ def _where(variant: Variant, effort: Effort) -> list[str]:
     needed = OBSERVING * variant.seconds.get("calibrate", 0.0)
     if known is None and effort.explain_seconds < max(needed, 1e-9):
         hint = f" (about {2 * needed:.0f} s)" if needed else ""
-        return [f"--quant-explain says which layers lose it{hint}."]
+        return [f"--quant-explain shows which layers lose accuracy{hint}."]
     try:
         explanation = explain(variant, seconds=max(1.0, effort.explain_seconds - needed))
     except Exception as error:
-        return [f"Which layers lose it could not be found out: {brief(error)}"]
+        return [f"Which layers lose accuracy could not be determined: {brief(error)}"]
     return [*explanation.sentences, explanation.table(TABLE)]
 
 
@@ -147,13 +147,11 @@ def _usual(variant: Variant) -> str:
     ]
     if kind == "dynamic":
         more = f", or try {' or '.join(others)}" if others else ""
-        return f"Keep the most sensitive layers FP32 (keep_fp32){more}."
+        return f"Keep the most sensitive layers in FP32 (keep_fp32){more}."
     if kind == "static":
         more = ", or try QAT" if "QAT" in others else ""
         own = "" if variant.facts.is_settled else " or with another observer"
-        return (
-            f"Keep the worst layers FP32 (keep_fp32), calibrate on more typical samples{own}{more}."
-        )
+        return f"Keep the worst layers in FP32 (keep_fp32), calibrate on more typical samples{own}{more}."
     if kind == "qat" and variant.subject.train is not None:
         return "Train longer or with another learning rate in quant_train."
     remedies = {

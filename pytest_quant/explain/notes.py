@@ -26,7 +26,7 @@ def notes_on(variant: Variant) -> list[str]:
         if main.name == "top-1" and majority is not None and value <= majority:
             notes.append(
                 f"FP32 is no better ({main.shown(value)}) than always naming the commonest class "
-                f"({main.shown(majority)}), so a small drop means nothing; check the weights, or demand "
+                f"({main.shown(majority)}), so a small drop means nothing; check the weights, or set "
                 "min_baseline"
             )
         if samples < FEW_SAMPLES:
@@ -58,7 +58,7 @@ def notes_on(variant: Variant) -> list[str]:
     is_open = variant.measured(WEIGHED) is None
     if recipe and facts.is_observed and not facts.sees_inside and few and is_open:
         notes.append(
-            f"flow {recipe.flow} looks into neither attention nor recurrent layers, so that "
+            f"flow {recipe.flow} does not quantize inside attention or recurrent layers, so that only "
             f"{100 * share.macs:.1f} % of the multiply-adds became int8{_who_takes_more(variant)}"
         )
     if without := getattr(variant.model, "without_kernel", 0):

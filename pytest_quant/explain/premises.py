@@ -25,7 +25,7 @@ from pytest_quant.variant.variant import Variant
 MOST = 0.5  # of what is lost, from which on it is the cause
 NOTABLE = 0.2  # of what is lost
 SLOWER = 0.1  # times the learning rate
-OFF = 'quant_calibration_shift = "off" takes no notice of it'
+OFF = "--quant-calibration-shift=off switches this check off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def shifted(variant: Variant) -> Premise | None:
     if found is None:
         return None
     what, told = "Trained" if variant.facts.trains else "Calibrated", found.sentence
-    remedy = f"prepare {_what_of(found.given_by)} and quant_eval_data alike, as FP32's training did"
+    remedy = f"prepare {_what_of(found.given_by)} like quant_eval_data"
     if found.first:
         remedy = (
             f"{found.given_by} as a whole is like quant_eval_data, its first {found.first} samples are "
@@ -64,8 +64,8 @@ def shifted(variant: Variant) -> Premise | None:
     return Premise(
         (
             told if told.endswith((".", "?")) else f"{told}.",
-            f"{what} on such inputs a model is tuned for something else than it is judged by: {remedy}; "
-            f"then look again. No remedy is looked for before ({OFF}).",
+            f"{what} on such inputs, the model is tuned for other data than it is judged on: {remedy}; then "
+            f"run again. Until then, no other remedy is searched for ({OFF}).",
         )
     )
 

@@ -51,7 +51,7 @@ def not_quantized(variant: Variant) -> str | None:
             return None
         like = f"to {decibels:.0f} dB" if math.isfinite(decibels) else "bit for bit"
         return (
-            f"{variant.name} was not quantized, for all that can be told: it gives FP32's outputs {like}, "
+            f"{variant.name} was not quantized, as far as can be seen: it gives FP32's outputs {like}, "
             f"and int8 lies below {NO_INT8:.0f} dB. {_remedy(variant)}"
         )
     what = "none of its parameters is stored in fewer bits than FP32's"

@@ -59,7 +59,7 @@ def check_alpha(alpha: Any) -> float:
         raise TypeError(f"alpha is {alpha!r}; expected an error probability, as in alpha=0.01")
     if not 0 < alpha <= MOST_ALPHA:
         raise ValueError(
-            f"alpha is {alpha!r}; an error probability above 0 and of at most {MOST_ALPHA:g} is meant"
+            f"alpha is {alpha!r}; expected an error probability above 0 and at most {MOST_ALPHA:g}"
         )
     return float(alpha)
 

@@ -197,7 +197,9 @@ def _needs(pair: Pair, values: list[float], alpha: float) -> str:
     rate = math.log(2) + heads * math.log(heads) + (tails * math.log(tails) if tails else 0)
     rounds = max(1.1 * (math.log(1 / alpha) + math.log(n + 1)) / rate, n + 1)
     seconds = rounds * pair.spent / n
-    return f"{spent}; about {seconds:.0f} s would (quant_timing_seconds), or 5 % of headroom"
+    return (
+        f"{spent}; about {seconds:.0f} s would (--quant-timing-seconds), or leave 5 % of headroom"
+    )
 
 
 def _again(pair: Pair, min_speedup: float, alpha: float, budget: float) -> Timing:

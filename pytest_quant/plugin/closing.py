@@ -104,4 +104,4 @@ class Closing:
             from pytest_quant.report.text import printable
 
             return f"nothing was judged: {'; '.join(map(printable, lacking_in(self.report)))}"
-        return "no test asked for a variant (quant_static, quant_qat, ...), so nothing was judged"
+        return "no test used a variant (quant_static, quant_qat, ...), so nothing was judged"

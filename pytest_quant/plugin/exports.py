@@ -123,8 +123,8 @@ class Exports:
                 yield self._put(name, found[key], verdicts[key])
         if modules:
             yield (
-                f"not exported: {', '.join(modules)}: PyTorch modules, which nothing loads without this "
-                "package; Recipe('static', flow='onnx') builds a file, and so does flow='pt2e'"
+                f"not exported: {', '.join(modules)}: PyTorch modules, which cannot be loaded without "
+                "pytest-quant: use Variant.save, or build a file by flow='onnx' or flow='pt2e'"
             )
 
     def _found(self) -> dict[RowKey, list[Path]]:
@@ -141,7 +141,7 @@ class Exports:
         pages = [] if errors else [_page_in(place) for place in places]
         if not errors and len({page["variant_digest"] for page in pages}) > 1:
             errors.append(
-                "workers built it with other bits each, so that none is what all gates have judged; run "
+                "each worker built a different one, so that none is what all gates have judged; run "
                 "with -n 0, or keep all its tests on one worker"
             )
         if errors:

@@ -22,8 +22,8 @@ def quant_model(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="session")
 def quant_eval_data(request: pytest.FixtureRequest) -> Any:
-    """Override: what accuracy is measured on: a DataLoader, a list of (inputs, targets) batches, a
-    map-style Dataset, or anything that can be iterated again and again.
+    """Override: the data that accuracy is measured on: a DataLoader, a list of (inputs, targets) batches,
+    a map-style Dataset, or anything that can be iterated more than once.
 
     Inputs: a tensor (model(x)), a list or tuple (model(*x)) or a dict (model(**x)). A batch that
     is a dict has its targets in "labels".
@@ -33,8 +33,8 @@ def quant_eval_data(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="session")
 def quant_calibration_data() -> Any:
-    """Override: what static quantization observes, inputs or (inputs, targets); default:
-    quant_train_data. Never the eval data."""
+    """Override: data for the calibration of static quantization, batches of inputs or of (inputs,
+    targets); default: quant_train_data. It must not be the eval data."""
     return None
 
 
@@ -60,7 +60,7 @@ def quant_loss() -> Any:
 @pytest.fixture(scope="session")
 def quant_qat_state() -> Any:
     """Override: the state dict of a fake-quantized model that was trained elsewhere, or a file with one;
-    taken instead of training."""
+    it replaces the training."""
     return None
 
 
@@ -73,13 +73,14 @@ def quant_metric() -> Any:
 
 @pytest.fixture(scope="session")
 def quant_batch() -> Any:
-    """Override: callable(batch) -> (inputs, targets), for loaders that yield something else."""
+    """Override: callable(batch) -> (inputs, targets), for loaders that yield batches of another form."""
     return None
 
 
 @pytest.fixture(scope="session")
 def quant_forward() -> Any:
-    """Override: callable(model, inputs) -> outputs, for models that are called in another way."""
+    """Override: callable(model, inputs) -> outputs, for models that are not called
+    as model(inputs), model(*inputs) or model(**inputs)."""
     return None
 
 
@@ -92,8 +93,8 @@ def quant_latency_inputs() -> Any:
 @pytest.fixture(scope="session")
 def quant_slices() -> Any:
     """Override: callable(inputs, targets) -> a name for each sample of a batch, such as its camera or
-    language, by which losses are told and gated; None for a sample that is in no slice; default: the
-    class, where targets are class numbers."""
+    language, by which losses are reported and gated; None for a sample in no slice; default: the
+    class, if targets are class numbers."""
     return None
 
 
@@ -163,7 +164,7 @@ def quant_dynamic(
     _quant_switch: Any, request: pytest.FixtureRequest, _quant_dynamic_inputs: Any
 ) -> "Variant":
     """Dynamic quantization: int8 weights of Linear, recurrent and embedding layers, activations
-    quantized as they come. Needs no data."""
+    quantized during each call. Needs no data."""
     return _look_up(_quant_switch, request, "dynamic")
 
 

@@ -15,7 +15,7 @@ def tell_properties(item: pytest.Item, test: Running) -> None:
 
 
 def forget_properties(properties: list[tuple[str, object]], told: list[tuple[str, str]]) -> None:
-    """Take back, in place, what a try has told of a test that is then run again."""
+    """Take back, in place, what a try has reported for a test that is then run again."""
     for each in told:
         if each in properties:
             properties.remove(each)

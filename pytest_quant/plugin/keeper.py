@@ -24,7 +24,7 @@ from pytest_quant.plugin.terminal_line import line_writer
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
 
-FORCE = "--quant-force saves it all the same"
+FORCE = "--quant-force saves it anyway"
 
 
 class Keeper:
@@ -155,7 +155,7 @@ class Keeper:
                 if (key := row.key) not in stored and (places(self.config) or key in failed)
             ]
             if lost:
-                yield f"it lacks {', '.join(lost)} of the one there"
+                yield f"it lacks {', '.join(lost)} of the baseline that it would replace"
 
     def _left_out(self) -> str:
         tests = list(self.left_out)
@@ -164,10 +164,10 @@ class Keeper:
 
 def _replaced(old: Baseline | BaselineError | None, made: Baseline) -> Iterator[str]:
     if isinstance(old, BaselineError):
-        yield f"in place of what could not be read: {old}"
+        yield f"it replaces a file that could not be read: {old}"
     elif old is not None:
         changed = since(old, made)
         lines = [f"  {named(c)}: {summary_of(c)}" for c in changed["changes"] if is_change(c)]
         lines += [f"  {remark}" for remark in changed["remarks"]]
-        yield "what changed since the one there:" if lines else "nothing changed"
+        yield "changes since the baseline that it replaces:" if lines else "nothing changed"
         yield from lines

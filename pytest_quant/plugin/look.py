@@ -178,5 +178,5 @@ def _why(report: Any) -> str:
 
 def _head(file: str, has_tests: bool) -> str:
     if has_tests:
-        return f"No test asks for a variant yet. To start with, paste this into {file}:"
-    return "No test asks for a variant yet, and none is worth one as it is:"
+        return f"No test uses a variant yet. To get started, paste this into {file}:"
+    return "No test uses a variant yet, and no variant is worth a gate as it is:"

@@ -164,7 +164,7 @@ class Lookup:
                 raise
             raise QuantStageError(
                 "fixture",
-                f"{name} is parametrized, which quant_variant cannot follow, nor --quant-all, since only "
+                f"{name} is parametrized, which neither quant_variant nor --quant-all supports, since only "
                 "some variants need it. Ask for quant_static or quant_qat instead, or let quant_variant be "
                 "parametrized over Recipes.",
             ) from None

@@ -39,7 +39,7 @@ def misspelt(session: pytest.Session) -> Iterator[tuple[str, str]]:
         near = get_close_matches(name.removeprefix(PREFIX), fields, n=1, cutoff=NEAR)
         if near and name not in asked and fields[near[0]] not in found:
             meant = fields[near[0]]
-            yield meant, f"{file} has {name}, which nobody asks for: is it meant to be {meant}?"
+            yield meant, f"{file} has {name}, which nothing uses: is it meant to be {meant}?"
 
 
 def _is_repos(module: ModuleType, session: pytest.Session) -> bool:

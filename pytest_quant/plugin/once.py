@@ -72,7 +72,7 @@ class Once:
         if not again and sections == report.sections:
             return report
         for sentence, name in again.items():
-            text = text.replace(sentence, f"{name}, as told of {self.told.by(sentence)}")
+            text = text.replace(sentence, f"{name}, as reported for {self.told.by(sentence)}")
         crash = getattr(report.longrepr, "reprcrash", None)
         other = _with(report, Named(text, crash) if again else report.longrepr)
         other.sections = sections
@@ -81,7 +81,7 @@ class Once:
     def _section(self, name: str, text: str, nodeid: str) -> str:
         """The text of a section; of a cause that was told before only where."""
         if name == CAUSE and self.told.once(text, "", nodeid) != text:
-            return f"as told of {self.told.by(text)}"
+            return f"as reported for {self.told.by(text)}"
         return fitted_text(text, terminal_columns()) if name == CAUSE else text
 
 

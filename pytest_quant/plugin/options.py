@@ -32,108 +32,143 @@ OPTIONS = (
     Option(
         "variants",
         "string",
-        "run only tests of these variants: dynamic, static, qat, own recipes; comma-separated",
+        "run only the tests of these variants, such as static,qat or the names of recipes",
         "NAMES",
     ),
     Option(
         "all",
         "bool",
-        "build and measure dynamic, static, QAT and own recipes of each model that a test uses",
+        "build and measure dynamic, static, QAT and your own recipes for each model that a test uses, or, "
+        "without any test of a variant, for each quant_model; then print a test file to start with",
     ),
     Option(
         "report",
         "string",
-        "write report.html, report.json, report.md and report.csv into DIR, which is taken from the "
-        "current folder (in ini from rootdir, as every DIR)",
+        "write report.html, report.json, report.md and report.csv to DIR (every DIR is relative to the "
+        "current folder, in ini to rootdir)",
         "DIR",
     ),
     Option(
         "export",
         "string",
-        "write the files of all variants that may ship into DIR, a folder for each, with a page of what "
-        "was judged; those of an earlier run are removed",
+        "write the files of all variants that may ship to DIR, each in its own folder with a JSON file of "
+        "what was judged; those of an earlier run are removed",
         "DIR",
     ),
-    Option("junit", "bool", "give each verdict to --junit-xml, as properties of its test"),
-    Option("format", "string", "table format of the summary, as tabulate names them", "NAME"),
     Option(
-        "engine", "string", "PyTorch's quantized engine: x86, onednn, ...; auto measures", "NAME"
+        "junit", "bool", "add each verdict to the file of --junit-xml, as properties of its test"
+    ),
+    Option(
+        "format",
+        "string",
+        "format of the table, by its name in tabulate, such as github",
+        "NAME",
+    ),
+    Option(
+        "engine",
+        "string",
+        "PyTorch's quantized engine: x86, onednn, ...; auto: measure them all, take the fastest",
+        "NAME",
     ),
     Option(
         "train_device",
         "string",
-        "where the built-in QAT loop trains, such as cuda; what is judged runs on the CPU",
+        "device on which the built-in QAT loop trains, such as cuda; variants are still judged on the CPU",
         "NAME",
     ),
     Option(
-        "jobs", "int", "processes that evaluate, of --quant-threads each; default 1, this one", "N"
+        "jobs",
+        "int",
+        "number of processes that evaluate, with --quant-threads each; default: 1",
+        "N",
     ),
     Option(
         "jobs_backend",
         "string",
-        "what runs them, by joblib's name: loky (processes on this machine), ray (a cluster); default loky",
+        "joblib backend of --quant-jobs: loky (processes on this machine), ray (a cluster), or one that "
+        "you have registered; default: loky",
         "NAME",
     ),
-    Option("threads", "int", "PyTorch's threads; default min(2, available cores)", "N"),
     Option(
-        "latency_batch", "int", "samples in one timed call; default the first eval batch's", "N"
+        "threads",
+        "int",
+        "PyTorch's threads; default: OMP_NUM_THREADS, else min(2, available cores)",
+        "N",
+    ),
+    Option(
+        "latency_batch",
+        "int",
+        "samples in one timed call; default: the size of the first eval batch",
+        "N",
     ),
     Option(
         "latency_grid",
         "string",
-        "time each variant with these threads x samples too, as in 1x1,1x32,2x1",
+        "also time each variant with these numbers of threads x samples, such as 1x1,1x32,2x1",
         "GRID",
     ),
-    Option("timing_seconds", "float", "what one speed gate may take; default 30", "S"),
+    Option("timing_seconds", "float", "time limit of one speed gate, in seconds; default: 30", "S"),
     Option(
         "calibration_shift",
         "string",
-        "what calibration or training inputs do that are unlike the eval inputs: warn, error, or off; "
-        "default warn",
+        "what to do if calibration or training inputs differ from the eval inputs: warn, error, or off "
+        "(do not compare them); default: warn",
         "warn|error|off",
     ),
     Option(
         "early_stop",
         "bool",
-        "decide accuracy on a random part of a map-style eval set where that is enough",
+        "decide accuracy from a random part of a map-style eval set if that is enough",
     ),
     Option(
         "inconclusive",
         "string",
-        "what a gate that could not decide does: fail, report, or auto (speed is reported, "
-        "accuracy fails); default auto",
+        "what an undecided gate does: fail its test, report only, or auto (an undecided accuracy fails, an "
+        "undecided speed-up is reported); default: auto",
         "auto|fail|report",
     ),
     Option(
         "save",
         "string",
-        "save what was measured as baseline NAME, in place of the one there; needs a whole, green run",
+        "save what was measured as baseline NAME, replacing an older one; needs a complete, green run",
         "NAME",
         in_ini=False,
     ),
-    Option("force", "bool", "--quant-save of a partial or a red run too", in_ini=False),
+    Option(
+        "force", "bool", "let --quant-save save a partial, red or undecided run too", in_ini=False
+    ),
     Option("compare", "string", "show what changed since baseline NAME", "NAME"),
-    Option("baselines", "string", "folder of the baselines; default reports/baselines", "DIR"),
-    Option("explain", "bool", "say of every variant in which layers it loses accuracy"),
+    Option("baselines", "string", "folder of the baselines; default: reports/baselines", "DIR"),
+    Option(
+        "explain",
+        "bool",
+        "show in which layers each variant loses accuracy, even without a failure",
+    ),
     Option(
         "explain_seconds",
         "float",
-        "what a failed accuracy gate may take to say where it is lost; 0 for nothing; default 30",
+        "time limit for finding out where a failed accuracy gate lost it, in seconds; 0: do not look; "
+        "default: 30",
         "S",
     ),
     Option(
         "mend",
         "bool",
-        "after a failed accuracy gate look for a recipe that holds the limit, and measure it",
+        "after a failed accuracy gate, search for a recipe that holds the limit, and measure it",
     ),
-    Option("mend_seconds", "float", "what one such search may take; default 300", "S"),
+    Option(
+        "mend_seconds",
+        "float",
+        "time limit of a search of --quant-mend, in seconds; default: 300",
+        "S",
+    ),
     Option(
         "cache",
         "string",
-        "folder in which builds and evaluations are kept for the next run; default pytest's own cache",
+        "folder that keeps builds and evaluations for the next run; default: pytest's own cache",
         "DIR",
     ),
-    Option("durations", "bool", "show how many seconds each stage of each variant took"),
+    Option("durations", "bool", "show the duration of each stage of each variant"),
     *(Option(name, "float", f"limit: {limit.means}", "X") for name, limit in LIMITS.items()),
 )
 
@@ -143,14 +178,14 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("quant", "quantization gates (pytest-quant)")
     group.addoption("--quant", action="store_true", dest="quant", help="build, measure and judge "
                     "quantized variants; without it, their tests are skipped")  # fmt: skip
-    group.addoption("--no-quant", action="store_true", dest="no_quant", help="as without --quant, "
-                    "whatever ini says")  # fmt: skip
-    group.addoption("--no-quant-cache", action="store_true", dest="no_quant_cache", help="build and "
-                    "evaluate all anew, and keep nothing for the next run")  # fmt: skip
+    group.addoption("--no-quant", action="store_true", dest="no_quant", help="switch "
+                    "--quant off, even if ini has quant = true")  # fmt: skip
+    group.addoption("--no-quant-cache", action="store_true", dest="no_quant_cache", help="neither "
+                    "use nor keep builds and evaluations of other runs")  # fmt: skip
     group.addoption("--quant-artefact", action="append", dest="quant_artefact", metavar="NAME=PATH",
-                    help="judge a file of another runtime (.onnx, .xml, .pte, .tflite) as variant NAME, "
-                    "a parameter of quant_variant; PATH is taken from rootdir")  # fmt: skip
-    parser.addini("quant", "run quantization gates, as --quant does", type="bool", default=False)
+                    help="judge a file of another runtime (.onnx, .xml, .pte, .tflite) as variant NAME in "
+                    "each test of quant_variant; PATH is relative to rootdir; may be repeated")  # fmt: skip
+    parser.addini("quant", "run quantization gates, like --quant", type="bool", default=False)
     types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
     for option in OPTIONS:
         if option.type == "bool":
@@ -183,7 +218,7 @@ def refuse_idle(config: pytest.Config) -> None:
     given += ["--quant-artefact"] if config.getoption("quant_artefact") else []
     if given and not config.getoption("no_quant"):
         raise pytest.UsageError(
-            f"{', '.join(given)} says nothing without --quant (or quant = true)"
+            f"{', '.join(given)} has no effect without --quant (or quant = true)"
         )
 
 

@@ -15,7 +15,7 @@ def note_scopes(origins: Origins, fp32: Variant, variant: Variant) -> None:
         whose = fp32 if each.kinds is None else variant
         what = "variants" if each.kinds is None else variant.name
         cost = (
-            "each test makes it anew, to be compared"
+            "it is created again and compared for each test"
             if origin.is_repeated
             else f"each test builds its own {what}"
         )

@@ -129,7 +129,7 @@ class Settings:
             _check_folder("cache", settings.cache)
         if settings.jobs == 1 and config.getoption("quant_jobs_backend") is not None:
             raise pytest.UsageError(
-                "--quant-jobs-backend says nothing without --quant-jobs=N, N from 2 on"
+                "--quant-jobs-backend has no effect without --quant-jobs=N, N from 2 on"
             )
         _check_save(settings)
         return settings
@@ -185,7 +185,7 @@ def _one_of(name: str, given: str, allowed: tuple[str, ...]) -> str:
 
 def _positive(name: str, given: Any) -> Any:
     if given is not None and not 0 < given < float("inf"):
-        raise pytest.UsageError(f"quant_{name} is {given!r}; a positive number is expected")
+        raise pytest.UsageError(f"quant_{name} is {given!r}; expected a positive number")
     return given
 
 
@@ -231,7 +231,7 @@ def _baseline(name: str | None, folder: Path) -> Baseline | None:
 def _check_save(settings: Settings) -> None:
     if settings.save is None:
         if settings.force:
-            raise pytest.UsageError("--quant-force says nothing without --quant-save=NAME")
+            raise pytest.UsageError("--quant-force has no effect without --quant-save=NAME")
         return
     try:
         path = path_of(settings.save, settings.baselines)

@@ -49,6 +49,6 @@ def said(names: Iterable[str]) -> str:
     """The sentence on them."""
     given = ", ".join(f"--quant-artefact={name}" for name in names)
     return terminal_safe(
-        f"{given}: no test asks for quant_variant, of which it would be a parameter, so it would not be "
-        "judged; write one, as in: def test_ships(quant_variant): assert_gates(quant_variant, ...)"
+        f"{given}: no test uses quant_variant, so it would not be judged; write one, such as: "
+        "def test_ships(quant_variant): assert_gates(quant_variant, ...)"
     )

@@ -67,14 +67,14 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
         raise FlowRefusal(
             "prepare",
             flow.NAME,
-            "makes a random model of quant_model: it draws random numbers in eval mode",
+            "makes a model that is random: it draws random numbers in eval mode",
             "A module that asks self.training was traced in train mode.",
         )
     if not are_alike(expected, outputs):
         raise FlowRefusal(
             "prepare",
             flow.NAME,
-            "makes another model of quant_model: before anything is rounded, its outputs differ from "
+            "computes something else than quant_model: before anything is rounded, its outputs differ from "
             "FP32's",
             "A layer that is used in two ways, or tensors that are changed in place, may be the reason.",
         )
@@ -135,7 +135,7 @@ def refuse_unlike_rehearsal(
     raise AnotherModel(
         "convert",
         recipe.flow,
-        f"makes another model of quant_model{f' at {where}' if where else ''}: in a batch of {count} "
+        f"computes something else than quant_model{f' at {where}' if where else ''}: in a batch of {count} "
         f"the int8 kernels are {db:.0f} dB from the same model rounded in float, which is {kept:.0f} dB "
         "from FP32",
         f"{'Keep that part FP32 with keep_fp32, or t' if where else 'T'}ake another flow.",

@@ -137,7 +137,7 @@ class _PercentileObserver(_ClippingObserver):
     def __init__(self, percentile: float = PERCENTILE, **arguments: Any) -> None:
         super().__init__(**arguments)
         if not 0 < percentile <= 100:
-            raise ValueError(f"percentile is {percentile!r}; above 0 and at most 100 is meant")
+            raise ValueError(f"percentile is {percentile!r}; expected more than 0 and at most 100")
         self.percentile = percentile
 
     def _range(self, bins: Bins) -> Range:

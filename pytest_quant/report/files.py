@@ -34,7 +34,7 @@ def report_written(report: Report, folder: Path) -> Iterator[str]:
     forget(folder)
     yield from said
     for path in paths:
-        yield f"written: {path}" if path.name in NAMES else f"kept, of other variants: {path}"
+        yield f"written: {path}" if path.name in NAMES else f"kept, with other variants: {path}"
     if folder / "report.html" not in paths:
         yield "report.html was not written: pip install 'pytest-quant[html]'"
 

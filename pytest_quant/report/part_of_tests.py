@@ -18,14 +18,14 @@ def lacking_in(report: "Report") -> tuple[str, ...]:
     if left:
         found.append(f"{_counted(left, 'test')} of variants deselected: {_first(left)}")
     if report.selected:
-        found.append(f"only single tests were asked for: {_first(report.selected)}")
+        found.append(f"only single tests were selected: {_first(report.selected)}")
     return tuple(found)
 
 
 def remarks_on(report: "Report") -> Iterator[str]:
     """What a reader must know of the run besides its answer."""
     if report.places:
-        yield f"of {_first(report.places)} alone"
+        yield f"the run was limited to a part of the repo: {_first(report.places)}"
     skipped = {
         test["nodeid"]: test.get("reason") for test in report.tests if test["outcome"] == "skipped"
     }
@@ -35,9 +35,9 @@ def remarks_on(report: "Report") -> Iterator[str]:
     if old := [
         f"{row.variant} ({', '.join(row.from_cache)})" for row in report.rows if row.from_cache
     ]:
-        yield f"from the cache, made by an earlier run: {_first(old, MOST_OLD)}"
+        yield f"from the cache of an earlier run: {_first(old, MOST_OLD)}"
     if failed := report.other_failures:
-        yield f"{_counted(failed, 'failed test')} of no variant: {_first(failed)}"
+        yield f"{_counted(failed, 'failed test')} that used no variant: {_first(failed)}"
 
 
 def _counted(names: list[str], noun: str) -> str:

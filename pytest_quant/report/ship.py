@@ -241,7 +241,7 @@ def _findings(report: "Report", told: Told | None) -> Iterator[_Finding]:
         if row.error and row.key not in looked_at:
             text = f"{row.variant}: {row.error}"
             if told is not None and told.once(row.error, "", f"row {row.key}") == "":
-                text = f"{row.variant} could not be made"
+                text = f"{row.variant} could not be built"
             yield _Finding(row.key.of_model, Answer.NO, text)
 
 
@@ -263,7 +263,7 @@ def _unjudged(report: "Report") -> Iterator[_Finding]:
             yield _Finding(
                 key,
                 Answer.UNDECIDED,
-                f"no gate judged {', '.join(left)}, which marker, command line or ini state: "
+                f"no gate judged {', '.join(left)}, though a marker, the command line or ini states it: "
                 "assert_gates(variant) judges all stated limits",
             )
 

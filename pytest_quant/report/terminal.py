@@ -73,7 +73,7 @@ def header(report: Report) -> str:
         for name, word, unit in (
             ("torch", "torch ", ""),
             ("engine", "engine ", ""),
-            ("threads", "", " threads"),
+            ("threads", "", " thread" if env.get("threads") == 1 else " threads"),
             ("cpu", "", ""),
             ("isa", "", ""),
         )
@@ -145,7 +145,7 @@ def explanations(report: Report) -> Iterator[str]:
             start = "  " if not each.failed else f"{who}: "
             yield from fitted(f"{start}remedy: {remedy_text(each.remedy)}")
     if len(found) > MOST_EXPLAINED:
-        yield f"... and {len(found) - MOST_EXPLAINED} variants more in report.json"
+        yield f"... and {len(found) - MOST_EXPLAINED} more variants in report.json"
 
 
 def choices(report: Report) -> Iterator[str]:
@@ -155,7 +155,7 @@ def choices(report: Report) -> Iterator[str]:
         text = clipped(f"{clipped(model)}: {text}", MOST_CHOICE)
         yield from paragraph([text], _columns(), indent="")
     if len(found) > MOST_CHOICES:
-        yield f"... and {len(found) - MOST_CHOICES} models more in report.json"
+        yield f"... and {len(found) - MOST_CHOICES} more models in report.json"
 
 
 def remedy_text(remedy: Remedy) -> str:

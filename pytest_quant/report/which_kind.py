@@ -24,8 +24,8 @@ NEEDS = {
     "dynamic": "it needs no data",
     "weight_only": "it needs no data",
     "cast": "it needs no data",
-    "static": "it needs calibration data, which was at hand",
-    "qat": "it needs training, which was done",
+    "static": "it needs calibration data",
+    "qat": "it needs training",
 }
 ORDER = (
     "dynamic",
@@ -149,14 +149,14 @@ def _choice(
     if chosen is not None:
         return _take(known[chosen], judged[chosen])
     if all(drop_of(row) is None for row in known):
-        return "Which kind to take is open, since the accuracy of none was measured."
+        return "No kind can be recommended, since no accuracy was measured."
     if all("FAIL" in each for each in judged):
-        return "No kind that was measured holds all its gates on this CPU."
+        return "None of the kinds that were measured holds all its gates on this CPU."
     return _keep(known, judged, for_size)
 
 
 def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) -> str:
-    """Why FP32 stays, and what could be had were it for size."""
+    """Why FP32 stays, and what is possible if only size matters."""
     rest = [(row, each) for row, each in zip(known, judged, strict=True) if "FAIL" not in each]
     lossy = [row for row, each in rest if _loses_much(row, each)]
     slow = [row for row, _ in rest if row not in lossy]
@@ -177,7 +177,7 @@ def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) 
     text = f"Keep FP32 on this CPU: {'; '.join(reasons)}"
     sizes = [size for row in slow if (size := size_of(row)) is not None and size <= SMALLER]
     if sizes and not for_size:
-        text += f". Were it for size, {min(sizes):.2f} of FP32's could be had"
+        text += f". If only size matters, {min(sizes):.2f} of FP32's is possible"
     return f"{text}."
 
 
@@ -209,7 +209,7 @@ def _rejected(row: Row, judged: Judged, known: list[Row], fp32: Row | None) -> s
         return f"{text}: {why}."
     static = next((each for each in known if each.kind == "static"), None)
     if row.kind == "qat" and static is not None:
-        return f"{text}: {_bought(row, static)}."
+        return f"{text}: {_gained(row, static)}."
     return f"{text}."
 
 
@@ -227,15 +227,15 @@ def _why_dynamic(fp32: Row | None) -> str:
     )
 
 
-def _bought(qat: Row, static: Row) -> str:
-    """What training bought over calibration, in the metric."""
+def _gained(qat: Row, static: Row) -> str:
+    """What training gained over calibration, in the metric."""
     drop, other = drop_of(qat), drop_of(static)
     if drop is None or other is None:
-        return f"what training buys over {static.variant} in accuracy was not measured"
+        return f"whether training gains accuracy over {static.variant} was not measured"
     gain = other - drop
     if abs(gain) < notable_of(qat):
-        return f"training bought no accuracy over {static.variant} that counts here"
-    word, metric = "bought" if gain > 0 else "cost", qat.metrics[0]
+        return f"training gained no significant accuracy over {static.variant}"
+    word, metric = "gained" if gain > 0 else "cost", qat.metrics[0]
     count = f" ({abs(gain) * metric.samples:.0f} of {metric.samples} samples)"
     text = f"training {word} {change(qat, abs(gain))} over {static.variant}"
     return text + (count if metric.unit == "fraction" else "")
@@ -246,8 +246,8 @@ def _missing(rows: Iterable[Row], known: list[Row]) -> Iterator[str]:
     for row in rows:
         if row.error and row.variant in FIXTURE_KINDS and row.variant not in kinds:
             stage = row.error.partition(":")[0]
-            why = row.error if len(row.error) <= SHORT else f"{stage}, as told of it."
-            yield f"{row.variant} could not be made: {why}"
+            why = row.error if len(row.error) <= SHORT else f"{stage}, as reported for it."
+            yield f"{row.variant} could not be built: {why}"
     failed = {row.variant for row in rows if row.error}
     gaps = [NAMES[kind] for kind in FIXTURE_KINDS if kind not in kinds and kind not in failed]
     for row in known:

@@ -151,7 +151,7 @@ def unpack(batch: Any, fixture: str, own: Unpack | None = None) -> tuple[Any, An
     raise QuantStageError(
         "fixture",
         f"{fixture} yielded {described(batch)}; expected (inputs, targets) or a dict with "
-        "'labels'. Override the fixture quant_batch to say how such a batch is taken apart.",
+        "'labels'. Override the fixture quant_batch to split such a batch into (inputs, targets).",
     )
 
 
@@ -170,7 +170,7 @@ def inputs_only(batch: Any, fixture: str, own: Unpack | None = None) -> Any:
     raise QuantStageError(
         "fixture",
         f"{fixture} yielded {described(batch)}; expected inputs or (inputs, targets). "
-        "Override the fixture quant_batch to say how such a batch is taken apart.",
+        "Override the fixture quant_batch to split such a batch into (inputs, targets).",
     )
 
 

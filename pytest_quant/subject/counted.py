@@ -53,7 +53,7 @@ def check_samples(inputs: Any, targets: Any) -> None:
             "evaluate",
             f"quant_eval_data gave a {type(inputs).__name__} as inputs, in which no samples can be "
             "counted; expected tensors of shape [batch, ...], or a list with an item for each sample. "
-            "Override the fixture quant_batch to say how such a batch is taken apart.",
+            "Override the fixture quant_batch to split such a batch into (inputs, targets).",
         )
     _refuse_sparse(inputs, size)
     for count in _other_counts(targets, size):

@@ -94,11 +94,11 @@ class Door:
             return
         self.blamed = self.blamed or tuple(self.since)
         named = listed(self.blamed, SHOWN, counted=True)
-        who = f"; in the meantime it was in the hands of {named}" if self.blamed else ""
+        who = f"; since it was last intact, it was used by {named}" if self.blamed else ""
         raise QuantStageError(
             "evaluate",
-            f"FP32 is not what it was at the door: {what}{who}. All variants are compared with it, so "
-            "change a copy of it alone, and no class or function that it uses.",
+            f"FP32 was changed during the run: {what}{who}. All variants are compared with it, so "
+            "change only a copy of it, and no class or function that it uses.",
         )
 
     def _moved(self, module: Any, own: Forward | None) -> str | None:
@@ -122,7 +122,7 @@ class Door:
             return f"its outputs for the same inputs differ by {_percent(moved)} of the largest one"
         if moved:
             by = f", since {', '.join(self.since)}" if self.since else ""
-            note = f"FP32's last bits are others than at the door ({moved:.0e} of the largest output{by})"
+            note = f"FP32's last bits changed during the run (by {moved:.0e} of the largest output{by})"
             if not any(each.startswith("FP32's last bits") for each in self.notes):
                 self.notes.append(note)
         return None

@@ -45,19 +45,19 @@ class Metric:
     def __post_init__(self) -> None:
         if not (callable(self.fn) or self.is_accumulator):
             raise TypeError(
-                f"Metric: fn is {self.fn!r}; a function of (outputs, targets) or an object with "
-                "update, compute and reset is meant"
+                f"Metric: fn is {self.fn!r}; expected a function of (outputs, targets) or an object "
+                "with update, compute and reset"
             )
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(
-                f"Metric: name is {self.name!r}; a text is meant, as in Metric(fn, 'top-5')"
+                f"Metric: name is {self.name!r}; expected a string, as in Metric(fn, 'top-5')"
             )
         refuse_targets_first(self.fn, self.name)
         if self.unit not in (*UNITS, None):
             raise ValueError(f"Metric: unit is {self.unit!r}; allowed: {', '.join(UNITS)}")
         if self.higher_is_better not in (True, False, None):
             raise TypeError(
-                f"Metric: higher_is_better is {self.higher_is_better!r}; True, False or None is meant"
+                f"Metric: higher_is_better is {self.higher_is_better!r}; expected True, False or None"
             )
         if self.unit == "perplexity" and self.higher_is_better:
             raise ValueError(
@@ -92,7 +92,7 @@ class Metric:
             ValueError: k is no whole number from 1.
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"Metric.top_k: k is {k!r}; a whole number from 1 is meant")
+            raise ValueError(f"Metric.top_k: k is {k!r}; expected a whole number from 1 on")
         name = "top-1" if k == 1 else f"top-{k}"
         return cls(TopK(k, ignore_index), name, higher_is_better=True, unit="fraction")
 
@@ -115,7 +115,7 @@ class Metric:
             ValueError: shift is no whole number from 0.
         """
         if shift is not None and (not isinstance(shift, int) or shift < 0):
-            raise ValueError(f"Metric.perplexity: shift is {shift!r}; 0 or 1 is meant")
+            raise ValueError(f"Metric.perplexity: shift is {shift!r}; expected 0 or 1")
         nll = Nll(ignore_index, None if shift is None else int(shift))
         return cls(nll, "perplexity", higher_is_better=False, unit="perplexity")
 
@@ -205,7 +205,7 @@ _SHARE: dict[str, Any] = {"higher_is_better": True, "unit": "fraction"}
 
 def _naming(who: str, **given: Any) -> Naming:
     if "threshold" in given and given["threshold"] is None:
-        raise ValueError(f"{who}: threshold is None; a number is meant, in the unit of the outputs")
+        raise ValueError(f"{who}: threshold is None; expected a number in the unit of the outputs")
     try:
         return Naming(**given)
     except ValueError as error:
@@ -226,7 +226,7 @@ def metrics_from(given: Any) -> tuple[Metric, ...]:
         return (Metric.top_k(1),)
     if isinstance(given, Mapping):
         if not given:
-            raise TypeError("quant_metric returned an empty dict; name -> metric is expected")
+            raise TypeError("quant_metric returned an empty dict; expected name -> metric")
         return tuple(_one_metric(value, str(name)) for name, value in given.items())
     return (_one_metric(given, None),)
 

@@ -25,7 +25,7 @@ class Naming:
     def __post_init__(self) -> None:
         given = self.positive
         if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-            raise ValueError(f"positive is {given!r}; a class number from 0 is meant")
+            raise ValueError(f"positive is {given!r}; expected a class number of at least 0")
         limit = self.threshold
         if limit is None:
             return
@@ -35,7 +35,7 @@ class Naming:
             or not math.isfinite(limit)
         ):
             raise ValueError(
-                f"threshold is {limit!r}; a number is meant, in the unit of the outputs"
+                f"threshold is {limit!r}; expected a number in the unit of the outputs"
             )
 
     def named(self, outputs: Any, targets: Any) -> tuple[Any, Any]:

@@ -266,7 +266,7 @@ def _check_repeatable(first: Any, second: Any, size: int, notes: list[str]) -> N
         return
     raise QuantStageError(
         "evaluate",
-        "FP32 differs from itself: two runs on the same batch gave different outputs, so "
-        "no difference of a variant would mean anything. Look for dropout that stays on in eval "
+        "FP32 is not deterministic: two runs on the same batch gave different outputs, so "
+        "no comparison with a variant would mean anything. Look for dropout that stays on in eval "
         "mode (F.dropout without training=self.training) or for randomness in forward.",
     )

@@ -150,16 +150,16 @@ class Recipe:
         self._check_path()
         if self.device is not None and not (isinstance(self.device, str) and self.device):
             raise TypeError(
-                f"Recipe: device is {self.device!r}; PyTorch's name of one is meant, such as 'cuda'"
+                f"Recipe: device is {self.device!r}; expected PyTorch's name of one, such as 'cuda'"
             )
         if self.cache_key is not None and not (
             isinstance(self.cache_key, str) and self.cache_key.strip()
         ):
             raise TypeError(
-                f"Recipe: cache_key is {self.cache_key!r}; a text is meant, such as 'v2'"
+                f"Recipe: cache_key is {self.cache_key!r}; expected a string, such as 'v2'"
             )
         if not isinstance(self.quantized, bool):
-            raise TypeError(f"Recipe: quantized is {self.quantized!r}; True or False is meant")
+            raise TypeError(f"Recipe: quantized is {self.quantized!r}; expected True or False")
         kept = self.keep_fp32 if isinstance(self.keep_fp32, list | tuple) else (self.keep_fp32,)
         object.__setattr__(self, "keep_fp32", tuple(kept))
         for item in self.keep_fp32:
@@ -168,7 +168,7 @@ class Recipe:
         for name, default in _defaults().items():
             if name not in USED[self.kind] and getattr(self, name) != default:
                 raise ValueError(
-                    f"Recipe: {name}={getattr(self, name)!r} says nothing to kind={self.kind!r}; "
+                    f"Recipe: {name}={getattr(self, name)!r} does not apply to kind={self.kind!r}; "
                     "leave it out"
                 )
         if self.kind in DTYPES and self.dtype is None:
@@ -189,13 +189,13 @@ class Recipe:
             )
         if "://" in self.path:
             raise ValueError(
-                f"Recipe: path is {self.path!r}; a file on this machine is meant, so fetch it before the "
+                f"Recipe: path is {self.path!r}; expected a file on this machine, so fetch it before the "
                 "tests run"
             )
         if not self.path.endswith(SUFFIXES):
             raise ValueError(
-                f"Recipe: path is {self.path!r}; a file of another runtime is meant, with one of "
-                f"{', '.join(SUFFIXES)} at its end"
+                f"Recipe: path is {self.path!r}; expected a file of another runtime that ends with one of "
+                f"{', '.join(SUFFIXES)}"
             )
 
     def _check_choices(self) -> None:
@@ -229,7 +229,7 @@ class Recipe:
             _one_of("runtimes", each, known)
         if self.runtimes and self.flow != "best":
             raise ValueError(
-                f"Recipe: runtimes={self.runtimes!r} says nothing to flow={self.flow!r}; it goes with "
+                f"Recipe: runtimes={self.runtimes!r} does not apply to flow={self.flow!r}; it goes with "
                 "flow='best'"
             )
 
@@ -239,16 +239,16 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
                 raise ValueError(
-                    f"Recipe: {name} is {value!r}; a whole number from 1"
-                    f"{'' if most == math.inf else f' to {most}'} is meant"
+                    f"Recipe: {name} is {value!r}; expected a whole number from 1"
+                    f"{' on' if most == math.inf else f' to {most}'}"
                 )
         if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
-            raise ValueError(f"Recipe: lr is {self.lr!r}; a positive number is meant")
+            raise ValueError(f"Recipe: lr is {self.lr!r}; expected a positive number")
         for name, dtype in (("bits", "codebook"), ("per_channel", "int8")):
             value = getattr(self, name)
             if self.dtype not in (None, dtype) and value != _defaults()[name]:
                 raise ValueError(
-                    f"Recipe: {name}={value!r} says nothing to dtype={self.dtype!r}; leave it out"
+                    f"Recipe: {name}={value!r} does not apply to dtype={self.dtype!r}; leave it out"
                 )
 
     @property

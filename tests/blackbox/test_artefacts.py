@@ -91,7 +91,7 @@ def pytest_quant_recipes(config):
         ("int8", "--quant-artefact is 'int8'; NAME=PATH is expected"),
         ("static=build/int8.onnx", "the name static is taken"),
         ("a=build/int8.bin", "with one of .onnx, .xml, .pte, .tflite at its end"),
-        ("a=https://there/a.onnx", "a file on this machine is meant"),
+        ("a=https://there/a.onnx", "expected a file on this machine"),
     ],
 )
 def test_what_is_no_file_is_a_usage_error_before_anything_runs(repo, given, said):
@@ -112,17 +112,17 @@ def test_a_file_that_no_test_asks_for_is_a_usage_error(repo):
     repo.makepyfile(test_ships="def test_ships(quant_dynamic):\n    pass\n")
     result = repo.runpytest_inprocess(*OURS, "--quant-artefact=a=build/int8.onnx")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--quant-artefact=a*no test asks for quant_variant*"])
+    result.stderr.fnmatch_lines(["*--quant-artefact=a*no test uses quant_variant*"])
 
 
 def test_the_option_says_nothing_without_gates(repo):
     result = repo.runpytest_inprocess("--quant-artefact=a=build/int8.onnx")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--quant-artefact says nothing without --quant*"])
+    result.stderr.fnmatch_lines(["*--quant-artefact has no effect without --quant*"])
 
 
 def test_nor_is_it_lost_with_workers(repo):
     repo.makepyfile(test_ships="def test_ships(quant_dynamic):\n    pass\n")
     result = repo.runpytest_inprocess(*OURS, "--quant-artefact=a=build/int8.onnx", "-n1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["*--quant-artefact=a*no test asks for quant_variant*"])
+    result.stdout.fnmatch_lines(["*--quant-artefact=a*no test uses quant_variant*"])

@@ -240,7 +240,7 @@ class Dropped(Own):
         return nn.functional.dropout(super().forward(x))
 """
         + fixture("quant_model", "return Subject(Dropped(), name='bad')"),
-        "evaluate ERROR: FP32 differs from itself*F.dropout without training=self.training*",
+        "evaluate ERROR: FP32 is not deterministic*F.dropout without training=self.training*",
     ),
 }
 
@@ -291,7 +291,7 @@ def test_without_any_model_the_summary_does_not_say_that_nothing_was_asked_for(p
     result = pytester.runpytest_inprocess("--quant")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["E *fixture ERROR: quant_model is not defined*"])
-    result.stdout.no_fnmatch_line("*no test asked for a variant*")
+    result.stdout.no_fnmatch_line("*no test used a variant*")
 
 
 @pytest.mark.parametrize("name", ["quant_model", "quant_eval_data", "quant_metric"])
@@ -730,7 +730,7 @@ MISUSED = {
     "assert_min_speedup(v, 0)": "ValueError: min_speedup is 0, which every model meets*",
     "assert_min_speedup(v, -1)": "ValueError: min_speedup is -1; expected a ratio*",
     "assert_min_speedup(v, 1, baseline='fp16')": "ValueError: baseline is 'fp16'; allowed: 'given', *",
-    "assert_min_speedup(v, 1, alpha=1)": "ValueError: alpha is 1; an error probability above 0*",
+    "assert_min_speedup(v, 1, alpha=1)": "ValueError: alpha is 1; expected an error probability above 0*",
     "assert_max_size(v)": "TypeError: assert_max_size takes exactly one of ratio and mb, *ratio=None*",
     "assert_max_size(v, ratio=1, mb=1)": "TypeError: assert_max_size takes exactly one of ratio and mb, * "
     "given ratio=1, mb=1*",
@@ -782,12 +782,12 @@ OPTIONS = {
     "--quant-engine=cuda": "quant_engine is 'cuda'; allowed: x86, fbgemm, onednn, qnnpack, auto",
     "--quant-format=exel": "quant_format is 'exel'; allowed: *simple*",
     "--quant-inconclusive=pass": "quant_inconclusive is 'pass'; allowed: auto, fail, report",
-    "--quant-threads=0": "quant_threads is 0; a positive number is expected",
+    "--quant-threads=0": "quant_threads is 0; expected a positive number",
     "--quant-latency-grid=1": "quant_latency_grid: '1' is no cell; expected threads x batch*",
     "--quant-latency-grid=0x1": "'0x1' is no cell; expected threads x batch, both whole numbers from 1 on*",
     "--quant-latency-grid=1x1,1x": "'1x' is no cell; * commas between cells: 1x1,1x32,2x1",
-    "--quant-latency-batch=-1": "quant_latency_batch is -1; a positive number is expected",
-    "--quant-timing-seconds=nan": "quant_timing_seconds is nan; a positive number is expected",
+    "--quant-latency-batch=-1": "quant_latency_batch is -1; expected a positive number",
+    "--quant-timing-seconds=nan": "quant_timing_seconds is nan; expected a positive number",
     "--quant-max-accuracy-drop=-1": "*max_accuracy_drop is -1*; expected a fraction*",
     "--quant-min-int8-share=90": "*min_int8_share is 90*; expected a share of the parameters*",
     "--quant-max-flips=few": "argument --quant-max-flips: invalid float value: 'few'",

@@ -119,7 +119,7 @@ def test_a_baseline_that_is_replaced_says_what_changed(repo):
     result.stdout.fnmatch_lines(
         [
             "baseline main saved: *",
-            "what changed since the one there:",
+            "changes since the baseline that it replaces:",
             "  Sequential mine: size +* %, int8 -* pt",
             "  Sequential mine: recipe changed since main: keep_fp32 * -> *2*",
         ]
@@ -138,7 +138,7 @@ def refuses(repo, *arguments, because, ret=4):
     result = run(repo, "--quant-save=main", *arguments)
     assert result.ret == ret
     output = result.stderr if ret == 4 else result.stdout
-    output.fnmatch_lines([f"*{because}*--quant-force saves it all the same*"])
+    output.fnmatch_lines([f"*{because}*--quant-force saves it anyway*"])
     assert not path(repo).exists()
     forced = run(repo, "--quant-save=main", "--quant-force", *arguments)
     forced.stdout.fnmatch_lines(["baseline main saved: *"])
@@ -186,7 +186,9 @@ def test_a_file_may_be_named_but_not_lose_what_is_stored(repo):
     run(repo, "--quant-save=main").assert_outcomes(passed=3)
     result = run(repo, "--quant-save=main", "test_gates.py")
     result.stdout.fnmatch_lines(
-        ["baseline main was not saved: it lacks Sequential qat of the one there*"]
+        [
+            "baseline main was not saved: it lacks Sequential qat of the baseline that it would replace*"
+        ]
     )
     assert result.ret == 1
     assert len(saved(repo)["rows"]) == 4
@@ -401,7 +403,7 @@ def test_new_and_removed_variants_are_named(repo):
         (["--quant-compare=../x"], "quant_compare: '../x' is no name for a baseline*"),
         (["--quant-save=a/b"], "--quant-save: 'a/b' is no name for a baseline*"),
         (["--quant-save="], "--quant-save: '' is no name for a baseline*"),
-        (["--quant-force"], "--quant-force says nothing without --quant-save=NAME"),
+        (["--quant-force"], "--quant-force has no effect without --quant-save=NAME"),
         (["--quant-save=x", "--quant-baselines=conftest.py"], "quant_baselines: cannot write to *"),
     ],
 )
@@ -439,7 +441,9 @@ def test_a_damaged_baseline_is_a_usage_error(repo, text):
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*quant_compare: baseline *main.json cannot be *"])
     result = run(repo, "--quant-save=main")
-    result.stdout.fnmatch_lines(["baseline main saved: *", "in place of what could not be read: *"])
+    result.stdout.fnmatch_lines(
+        ["baseline main saved: *", "it replaces a file that could not be read: *"]
+    )
     assert run(repo, "--quant-compare=main").ret == 0
 
 

@@ -98,7 +98,7 @@ def test_the_second_run_takes_all_from_pytests_cache_and_says_so(repo):
     assert figures(second) == figures(first)
     result.stdout.fnmatch_lines(["may ship: yes*"])
     said = re.sub(r"\s+", " ", result.stdout.str())
-    assert "from the cache, made by an earlier run: fp32 (evaluation), " in said
+    assert "from the cache of an earlier run: fp32 (evaluation), " in said
     assert "static (build, evaluation)" in said
     assert (repo.path / ".pytest_cache" / "d" / "quant").is_dir()
     third, _ = rows_of(repo, "--cache-clear")

@@ -134,7 +134,7 @@ def test_tests_with_the_same_limit_share_one_search(repo):
     result = repo.runpytest("--quant", "--quant-mend", "-p", "no:xdist", "-p", "no:randomly")
     result.assert_outcomes(failed=3, passed=1)
     shown = [line for line in result.outlines if line.startswith('Recipe("static"')]
-    named = [line for line in result.outlines if line.startswith("as told of test_gates.py")]
+    named = [line for line in result.outlines if line.startswith("as reported for test_gates.py")]
     assert len(shown) + len(named) >= 3  # each tells it, in full or by who has told it
 
 
@@ -152,7 +152,7 @@ def test_what_was_found_is_in_the_report(repo):
 def test_without_time_it_says_how_to_see_more(repo):
     result = repo.runpytest("--quant", "--quant-explain-seconds=0")
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["--quant-explain says which layers lose it*"])
+    result.stdout.fnmatch_lines(["--quant-explain shows which layers lose accuracy*"])
     result.stdout.no_fnmatch_line("head makes*")
 
 
@@ -179,14 +179,16 @@ def test_a_variant_that_cannot_be_looked_into_fails_with_that_reason(repo):
     )
     result = repo.runpytest("--quant", "--quant-mend")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["Which layers lose it could not be found out: *is one piece*"])
+    result.stdout.fnmatch_lines(
+        ["Which layers lose accuracy could not be determined: *is one piece*"]
+    )
     result.stdout.no_fnmatch_line("*ERROR")
 
 
 def test_a_negative_budget_is_a_usage_error(repo):
     result = repo.runpytest("--quant", "--quant-mend-seconds=-1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*quant_mend_seconds is -1.0; a positive number is expected*"])
+    result.stderr.fnmatch_lines(["*quant_mend_seconds is -1.0; expected a positive number*"])
 
 
 @pytest.mark.slow

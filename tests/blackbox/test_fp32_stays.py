@@ -110,9 +110,9 @@ def test_what_tests_and_builds_leave_behind(model_repo):
     result.assert_outcomes(passed=3, failed=1, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "E *FP32 is not what it was at the door: forward of Net was replaced; in the meantime it was "
-            "in the hands of custom(build=conftest.patching). *",
-            "E *evaluate ERROR, as told of *::test_patching*",
+            "E *FP32 was changed during the run: forward of Net was replaced; "
+            "since it was last intact, it was used by custom(build=conftest.patching). *",
+            "E *evaluate ERROR, as reported for *::test_patching*",
             "E *accuracy FAIL: spoiled drops * pt (100.00 % -> *",
             "PASSED *::test_dynamic",
         ]

@@ -104,7 +104,7 @@ def test_it(quant_{kind}, i):
     assert found == [
         (
             kind if only else "fp32",
-            f"{name} is function-scoped, so each test makes it anew, to be compared; give it "
+            f"{name} is function-scoped, so it is created again and compared for each test; give it "
             "scope='session'",
         )
     ]

@@ -29,7 +29,7 @@ def test_options_without_the_switch_are_refused(pytester):
     pytester.makepyfile(test_gates=GATES)
     result = pytester.runpytest("--quant-all", "--quant-variants=static")
     assert result.ret == 4
-    result.stderr.fnmatch_lines(["*--quant-variants, --quant-all says nothing without --quant*"])
+    result.stderr.fnmatch_lines(["*--quant-variants, --quant-all has no effect without --quant*"])
     pytester.runpytest("--no-quant", "--quant-all").assert_outcomes(passed=1, skipped=3)
 
 
@@ -63,4 +63,4 @@ def test_the_environments_threads_are_kept(pytester, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     pytester.runpytest("--quant", "-k", "dynamic").stdout.fnmatch_lines(["torch *, 3 threads, *"])
     result = pytester.runpytest("--quant", "-k", "dynamic", "--quant-threads=1")
-    result.stdout.fnmatch_lines(["torch *, 1 threads, *"])
+    result.stdout.fnmatch_lines(["torch *, 1 thread, *"])

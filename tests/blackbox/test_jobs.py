@@ -34,8 +34,8 @@ def test_a_repo_gives_the_same_report_on_two_processes(pytester):
     ("options", "said"),
     [
         (("--quant-jobs=2", "--quant-jobs-backend=lok"), "jobs_backend is 'lok'; allowed: ray, "),
-        (("--quant-jobs-backend=loky",), "says nothing without --quant-jobs=N"),
-        (("--quant-jobs=0",), "quant_jobs is 0; a positive number is expected"),
+        (("--quant-jobs-backend=loky",), "has no effect without --quant-jobs=N"),
+        (("--quant-jobs=0",), "quant_jobs is 0; expected a positive number"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(pytester, options, said):

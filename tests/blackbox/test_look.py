@@ -32,13 +32,11 @@ def look(pytester, *arguments, code=0):
 
 def pasted(result):
     """File name -> text, of what was proposed."""
-    parts = (
-        result.stdout.str().partition("\nmay ship: ")[0].split("\nNo test asks for a variant yet. ")
-    )
+    parts = result.stdout.str().partition("\nmay ship: ")[0].split("\nNo test uses a variant yet. ")
     found = {}
     for part in parts[1:]:
         head, _, text = part.partition(":\n\n")
-        found[head.removeprefix("To start with, paste this into ")] = text
+        found[head.removeprefix("To get started, paste this into ")] = text
     return found
 
 
@@ -111,7 +109,7 @@ def test_what_a_kind_has_no_layers_or_data_for_is_skipped(pytester):
     result.assert_outcomes(skipped=3)
     result.stdout.fnmatch_lines(
         [
-            "*No test asks for a variant yet, and none is worth one as it is:",
+            "*No test uses a variant yet, and no variant is worth a gate as it is:",
             "# No test of dynamic yet: nothing to quantize*",
         ]
     )

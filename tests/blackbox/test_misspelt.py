@@ -34,7 +34,7 @@ def run(pytester):
 )
 def test_one_that_stays_at_its_default_is_told(run, name, meant, arguments):
     result = run(CONFTEST + METRIC.format(name=name), GATES, *arguments)
-    question = f"conftest.py has {name}, which nobody asks for: is it meant to be {meant}?"
+    question = f"conftest.py has {name}, which nothing uses: is it meant to be {meant}?"
     assert question in " ".join(result.stdout.str().split())
     assert result.ret == 0
 
@@ -44,7 +44,7 @@ def test_one_that_is_needed_is_told_where_it_is_missed(run, name):
     result = run(CONFTEST.replace(f"def {name}(", f"def {name[:-1]}("))
     said = " ".join(result.stdout.str().split())
     assert f"{name} is not defined" in said
-    assert f"conftest.py has {name[:-1]}, which nobody asks for: is it meant to be {name}?" in said
+    assert f"conftest.py has {name[:-1]}, which nothing uses: is it meant to be {name}?" in said
 
 
 @pytest.mark.parametrize(

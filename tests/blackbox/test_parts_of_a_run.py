@@ -83,7 +83,7 @@ def test_single_tests_leave_it_undecided(repo, by):
     word, rest = answer(repo, by)
     assert (
         word,
-        f"only single tests were asked for: {by.replace('--lf', '--last-failed')}" in rest,
+        f"only single tests were selected: {by.replace('--lf', '--last-failed')}" in rest,
     ) == (
         "undecided",
         True,
@@ -92,9 +92,10 @@ def test_single_tests_leave_it_undecided(repo, by):
 
 def test_folders_and_files_are_told(repo):
     repo.makepyfile(test_other="def test_it():\n    pass\n")
-    assert answer(repo, "test_gates.py")[1].endswith("; of test_gates.py alone")
-    assert answer(repo, "--ignore=test_other.py")[1].endswith("; of --ignore=test_other.py alone")
-    assert "alone" not in answer(repo, ".")[1]
+    part = "; the run was limited to a part of the repo: "
+    assert answer(repo, "test_gates.py")[1].endswith(f"{part}test_gates.py")
+    assert answer(repo, "--ignore=test_other.py")[1].endswith(f"{part}--ignore=test_other.py")
+    assert "limited" not in answer(repo, ".")[1]
 
 
 def test_what_was_skipped_is_told_with_its_reason(repo):
@@ -130,7 +131,7 @@ def test_a_failed_test_of_no_variant_is_named_and_leaves_the_answer(repo):
     repo.makepyfile(test_other="def test_it(tmp_path):\n    assert False\n")
     word, rest = answer(repo)
     assert word == "yes"
-    assert rest.endswith("; 1 failed test of no variant: test_other.py::test_it")
+    assert rest.endswith("; 1 failed test that used no variant: test_other.py::test_it")
 
 
 @pytest.mark.parametrize("broken", ["a fixture of the test's own", "an input"])

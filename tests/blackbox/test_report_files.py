@@ -118,7 +118,7 @@ def test_a_run_of_another_part_keeps_the_report_that_is_there(repo):
     run(repo, "--quant-report=out")
     repo.makepyfile(GATE.replace("dynamic", "static"))
     result = run(repo, "--quant-report=out")
-    result.stdout.fnmatch_lines(["kept, of other variants: *report.previous.json"])
+    result.stdout.fnmatch_lines(["kept, with other variants: *report.previous.json"])
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2", "-p", "xdist"]], ids=["alone", "workers"])
@@ -130,7 +130,7 @@ def test_what_was_found_out_reaches_the_terminal_and_all_files(repo, workers):
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([
         "Sequential dynamic: where it is lost", "  Layer 0 loses it.", "  0 *Linear *90 % *12.5  <so> wide",
-        "Sequential: Which kind to take is open, since the accuracy of none was measured.*",
+        "Sequential: No kind can be recommended, since no accuracy was measured.*",
     ])  # fmt: skip
     rows = json.loads((repo.path / "out" / "report.json").read_text())["rows"]
     assert [row["variant"] for row in rows] == ["fp32", "dynamic"]

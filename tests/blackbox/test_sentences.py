@@ -251,7 +251,7 @@ def test_a_recipe_that_cannot_be_is_one_line_while_tests_are_collected(repo, sty
     result = repo.runpytest_inprocess("--quant", f"--tb={style}")
     result.assert_outcomes(errors=1)
     shown = failures_of(result)
-    assert "Recipe: lr=3 says nothing to kind='static'; leave it out" in shown
+    assert "Recipe: lr=3 does not apply to kind='static'; leave it out" in shown
     assert 'Recipe("static", lr=3)' in shown
     assert [x for x in lines_of_the_package(shown) if "<string>" not in x] == []
 

@@ -135,8 +135,8 @@ def test_elsewhere_it_is_named(repo):
     result.stdout.fnmatch_lines(
         [
             "E*AssertionError: accuracy FAIL: bad drops *",
-            "E*accuracy FAIL, as told of test_gates.py::test_breach?bad?",
-            "E*accuracy FAIL, as told of test_gates.py::test_breach?bad?",
+            "E*accuracy FAIL, as reported for test_gates.py::test_breach?bad?",
+            "E*accuracy FAIL, as reported for test_gates.py::test_breach?bad?",
             "Sequential * bad * accuracy FAIL",
             "may ship: no: Sequential: accuracy FAIL of bad",
             "FAILED test_gates.py::test_breach?bad? - accuracy FAIL",

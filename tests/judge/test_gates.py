@@ -334,7 +334,7 @@ def test_a_variant_that_was_not_quantized_fails_every_gate(name, kind):
         (rescaled, ": none of its parameters is stored in fewer bits"),
         (
             lambda module: module.forward,
-            ", for all that can be told: it gives FP32's outputs bit for",
+            ", as far as can be seen: it gives FP32's outputs bit for",
         ),
         (lambda module: lambda x: module(x) * (1 + 1e-6), ", .* FP32's outputs to 1[0-9][0-9] dB"),
     ],

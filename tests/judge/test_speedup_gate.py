@@ -203,7 +203,7 @@ def four_of_five(seconds):
 def test_the_seconds_that_an_undecided_gate_asks_for_decide_it():
     short = decided(fake_pair(1.5 * B, four_of_five(B)), budget=2.0)
     assert short.outcome is INCONCLUSIVE
-    asked = float(re.search(r"about (\d+) s would \(quant_timing_seconds\)", short.why)[1])
+    asked = float(re.search(r"about (\d+) s would \(--quant-timing-seconds\)", short.why)[1])
     assert 2 < asked < 20
     assert decided(fake_pair(1.5 * B, four_of_five(B)), budget=asked).outcome is PASS
 
@@ -283,10 +283,10 @@ def test_the_evidence_is_plain():
     ("wrong", "sentence"),
     [
         ({"baseline": "fastest"}, "baseline is 'fastest'; allowed: 'given', 'best', 'runtime'"),
-        ({"alpha": 0}, "alpha is 0; an error probability above 0 and of at most 0.05"),
-        ({"alpha": 0.051}, "alpha is 0.051; an error probability"),
-        ({"alpha": 1}, "alpha is 1; an error probability"),
-        ({"alpha": 5}, "alpha is 5; an error probability"),
+        ({"alpha": 0}, "alpha is 0; expected an error probability above 0 and at most 0.05"),
+        ({"alpha": 0.051}, "alpha is 0.051; expected an error probability"),
+        ({"alpha": 1}, "alpha is 1; expected an error probability"),
+        ({"alpha": 5}, "alpha is 5; expected an error probability"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_timed(wrong, sentence):

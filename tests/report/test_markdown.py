@@ -162,8 +162,8 @@ def test_a_failed_variant_has_its_cause_worst_layers_and_remedy():
     at = lines.index("## Causes and remedies")
     assert lines[at + 1 : at + 8] == [
         "",
-        "- **Net static**: features.0 makes 72 % of the noise in the outputs (depthwise, per-tensor). It "
-        "is the rounding of weights that costs (weights alone 14 dB, activations alone 33 dB).",
+        "- **Net static**: features.0 makes 72 % of the noise in the outputs (depthwise, per-tensor). "
+        "Rounding the weights costs most (weights alone 14 dB, activations alone 33 dB).",
         "- worst layers: features.0 (Conv2d, 72 % of the noise, 14.2 dB, depthwise, per-tensor); "
         "classifier (Conv2d, 20 % of the noise, 26.5 dB, saturates 2.1 % of activations); "
         "features.3 (Conv2d, 8 % of the noise, 31.0 dB)",

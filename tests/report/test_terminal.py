@@ -73,7 +73,7 @@ def test_of_very_many_variants_the_first_are_told():
     rows = [plain_row(f"Net {index}", remedy=remedy_cells()) for index in range(MOST_EXPLAINED + 5)]
     lines = list(explanations(Report({}, rows)))
     assert len(lines) == 2 * MOST_EXPLAINED + 1
-    assert lines[-1] == "... and 5 variants more in report.json"
+    assert lines[-1] == "... and 5 more variants in report.json"
 
 
 def test_it_comes_after_the_table_and_the_notes():
@@ -92,4 +92,4 @@ def test_choices_are_paragraphs_of_the_terminals_width(monkeypatch):
     assert lines[0].startswith("Net 0: word word")
     assert all(len(line) <= 72 for line in lines)
     assert sum(line.startswith("Net") for line in lines) == terminal.MOST_CHOICES
-    assert lines[-1] == "... and 2 models more in report.json"
+    assert lines[-1] == "... and 2 more models in report.json"

@@ -55,9 +55,11 @@ def test_fp32_that_a_test_has_changed_is_an_error_that_names_the_test(store, cha
     fp32 = store.fp32(subject)
     fp32.admitted.door.held_by("test_a.py::test_that_changes_it")
     change(fp32.model)
-    with pytest.raises(QuantStageError, match=f"at the door: {what}.*test_a.py::test_that_changes"):
+    with pytest.raises(
+        QuantStageError, match=f"during the run: {what}.*test_a.py::test_that_changes"
+    ):
         store.variant(subject, Recipe("dynamic"))
-    with pytest.raises(QuantStageError, match="at the door"):
+    with pytest.raises(QuantStageError, match="changed during the run"):
         _ = fp32.evaluation
 
 
@@ -66,10 +68,10 @@ def test_who_had_it_later_is_not_blamed(store):
     fp32 = store.fp32(subject)
     fp32.admitted.door.held_by("first")
     scaled(fp32.model)
-    with pytest.raises(QuantStageError, match="in the hands of first\\."):
+    with pytest.raises(QuantStageError, match="it was used by first\\."):
         fp32.pair()
     fp32.admitted.door.held_by("second")
-    with pytest.raises(QuantStageError, match="in the hands of first\\."):
+    with pytest.raises(QuantStageError, match="it was used by first\\."):
         _ = fp32.evaluation
 
 

@@ -257,11 +257,15 @@ def test_an_empty_dict_of_metrics_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ({"fn": 3}, TypeError, "fn is 3; a function"),
-        ({"name": ""}, TypeError, "name is ''; a text is meant"),
-        ({"name": 5}, TypeError, "name is 5; a text is meant"),
+        ({"fn": 3}, TypeError, "fn is 3; expected a function"),
+        ({"name": ""}, TypeError, "name is ''; expected a string"),
+        ({"name": 5}, TypeError, "name is 5; expected a string"),
         ({"unit": "percent"}, ValueError, "unit is 'percent'; allowed: fraction, raw"),
-        ({"higher_is_better": "yes"}, TypeError, "higher_is_better is 'yes'; True, False or None"),
+        (
+            {"higher_is_better": "yes"},
+            TypeError,
+            "higher_is_better is 'yes'; expected True, False or None",
+        ),
         (
             {"higher_is_better": True, "unit": "perplexity"},
             ValueError,

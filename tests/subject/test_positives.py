@@ -95,10 +95,13 @@ def test_names_say_which():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Metric.recall(-1), "Metric.recall: positive is -1; a class number from 0"),
+        (lambda: Metric.recall(-1), "Metric.recall: positive is -1; expected a class number"),
         (lambda: Metric.recall(True), "Metric.recall: positive is True"),
         (lambda: Metric.precision(1.0), "Metric.precision: positive is 1.0"),
-        (lambda: Metric.recall_at(math.nan), "Metric.recall_at: threshold is nan; a number"),
+        (
+            lambda: Metric.recall_at(math.nan),
+            "Metric.recall_at: threshold is nan; expected a number",
+        ),
         (lambda: Metric.recall_at(None), "Metric.recall_at: threshold is None"),
         (lambda: Metric.precision_at("0.5"), "Metric.precision_at: threshold is '0.5'"),
     ],

@@ -80,9 +80,9 @@ def test_one_that_is_not_meant_to_be_quantized_says_so():
     recipe = Recipe("custom", build=halve, quantized=False)
     assert recipe.label.endswith("halve, quantized=False)")
     assert recipe.to_dict()["quantized"] is False
-    with pytest.raises(ValueError, match="quantized=False says nothing to kind='static'"):
+    with pytest.raises(ValueError, match="quantized=False does not apply to kind='static'"):
         Recipe("static", quantized=False)
-    with pytest.raises(TypeError, match="quantized is 0; True or False is meant"):
+    with pytest.raises(TypeError, match="quantized is 0; expected True or False"):
         Recipe("custom", build=halve, quantized=0)
 
 
@@ -97,11 +97,11 @@ def test_one_that_is_not_meant_to_be_quantized_says_so():
         ({"flow": "jit"}, r"flow is 'jit'; allowed: auto, best, eager, fx, pt2e, parts"),
         ({"engine": "cuda"}, r"engine is 'cuda'; allowed: x86, fbgemm, onednn, qnnpack"),
         ({"observer": "mean"}, r"observer is 'mean'; allowed: histogram, minmax, moving_average"),
-        ({"calibration_samples": 0}, r"calibration_samples is 0; a whole number from 1"),
+        ({"calibration_samples": 0}, r"calibration_samples is 0; expected a whole number from 1"),
         ({"calibration_samples": 2.5}, r"calibration_samples is 2\.5"),
         ({"calibration_samples": True}, r"calibration_samples is True"),
-        ({"kind": "qat", "epochs": 0}, r"epochs is 0; a whole number from 1"),
-        ({"kind": "qat", "lr": 0}, r"lr is 0; a positive number"),
+        ({"kind": "qat", "epochs": 0}, r"epochs is 0; expected a whole number from 1"),
+        ({"kind": "qat", "lr": 0}, r"lr is 0; expected a positive number"),
         ({"kind": "qat", "lr": float("nan")}, r"lr is nan"),
         ({"kind": "qat", "lr": "fast"}, r"lr is 'fast'"),
     ],
@@ -130,7 +130,7 @@ def test_kept_modules_are_names_or_types(kept):
     ],
 )
 def test_what_a_kind_would_ignore_is_refused(kind, arguments):
-    with pytest.raises(ValueError, match=f"says nothing to kind='{kind}'; leave it out"):
+    with pytest.raises(ValueError, match=f"does not apply to kind='{kind}'; leave it out"):
         Recipe(kind, **arguments)
 
 
@@ -224,10 +224,18 @@ def test_a_type_that_is_not_given_is_the_first(kind, dtype):
         ("weight_only", {"dtype": "int2"}, r"dtype is 'int2'; allowed: int8, int4, float16, "),
         ("weight_only", {"dtype": "bfloat16"}, r"dtype is 'bfloat16'; allowed: int8"),
         ("cast", {"dtype": "int8"}, r"dtype is 'int8'; allowed: bfloat16, float16"),
-        ("weight_only", {"dtype": "codebook", "bits": 9}, r"bits is 9; a whole number from 1 to 8"),
-        ("weight_only", {"dtype": "codebook", "bits": 0}, r"bits is 0; a whole number from 1 to 8"),
-        ("weight_only", {"dtype": "int8", "bits": 3}, r"bits=3 says nothing to dtype='int8'"),
-        ("weight_only", {"bits": 3}, r"bits=3 says nothing to dtype='int8'"),
+        (
+            "weight_only",
+            {"dtype": "codebook", "bits": 9},
+            r"bits is 9; expected .* from 1 to 8",
+        ),
+        (
+            "weight_only",
+            {"dtype": "codebook", "bits": 0},
+            r"bits is 0; expected .* from 1 to 8",
+        ),
+        ("weight_only", {"dtype": "int8", "bits": 3}, r"bits=3 does not apply to dtype='int8'"),
+        ("weight_only", {"bits": 3}, r"bits=3 does not apply to dtype='int8'"),
         (
             "dynamic",
             {"flow": "fx"},
@@ -264,7 +272,7 @@ def test_whatever_a_kind_has_no_use_for_is_refused(kind):
     build = {"custom": {"build": halve}, "artefact": {"path": "a.onnx"}}.get(kind, {})
     for name, value in GIVEN.items():
         if name not in USED[kind]:
-            with pytest.raises(ValueError, match=f"{name}=.* says nothing to kind='{kind}'"):
+            with pytest.raises(ValueError, match=f"{name}=.* does not apply to kind='{kind}'"):
                 Recipe(kind, **build, **{name: value})
 
 
@@ -274,7 +282,7 @@ def test_whatever_a_kind_has_no_use_for_is_refused(kind):
         ("static", {"flow": "best", "runtimes": ("lite",)}, "'lite'; allowed: onnx, openvino"),
         ("qat", {"flow": "best", "runtimes": ("openvino",)}, "runtimes is 'openvino'; allowed: onnx"),
         ("static", {"runtimes": ("onnx",)}, "goes with flow='best'"),
-        ("cast", {"runtimes": ("onnx",)}, "says nothing to kind='cast'"),
+        ("cast", {"runtimes": ("onnx",)}, "does not apply to kind='cast'"),
     ],
 )  # fmt: skip
 def test_runtimes_that_no_contest_can_take_are_refused(kind, wishes, said):

@@ -61,7 +61,7 @@ def is_between(explanation: Explanation) -> bool:
 
 def _between(explanation: Explanation) -> str:
     return (
-        f"It is not the layers that cost: the outputs keep {explanation.sqnr['whole']:.0f} dB, and each "
+        f"The loss is not in the layers: the outputs keep {explanation.sqnr['whole']:.0f} dB, and each "
         "layer by itself far more. Look at what is between them: a concatenation or an addition of values "
         "of several scales shares one range, in which the small ones are lost. Those operations in FP32, "
         "or another flow, may help."
@@ -73,10 +73,10 @@ def _otherwise(explanation: Explanation, variant: Variant) -> str:
     flows = [] if variant.recipe is None else [r.flow for r in other_flows(variant, variant.recipe)]
     other = f"another flow ({', '.join(flows)}) or engine" if flows else "another engine"
     return (
-        f"It is not rounding alone that costs: the outputs of the model as built keep {built:.0f} dB, of "
-        f"which rounding its layers would leave {whole:.0f} dB. The conversion changed what it computes, "
-        "as it may do to in-place operations and to layers that are called twice, or an int8 kernel "
-        f"computes otherwise: try {other}."
+        f"Rounding alone does not explain the loss: the outputs of the model as built keep {built:.0f} dB, "
+        f"and rounding its layers would leave {whole:.0f} dB. The conversion changed what it computes, "
+        "which can happen to in-place operations and to layers that are called twice, or an int8 kernel "
+        f"computes something else: try {other}."
     )
 
 
@@ -106,8 +106,8 @@ def _of_operation(operation: Layer) -> str:
     )
     return (
         f"{operation.name}, an operation without a weight, makes {100 * (operation.share or 0):.0f} % of "
-        f"the noise in the outputs{why}: {joins}. To keep a layer FP32 does not help; another flow, or "
-        "values of one scale, may."
+        f"the noise in the outputs{why}: {joins}. Keeping a layer in FP32 does not help; another flow, "
+        "or values of one scale, may."
     )
 
 
@@ -159,18 +159,18 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
     pair = f"weights alone {weights:.0f} dB, activations alone {activations:.0f} dB"
     if weights + CLEAR < activations:
         remedy = (
-            "one scale for each channel helps: per_channel=True"
+            "use one scale for each channel: per_channel=True"
             if not recipe.per_channel
-            else "keep the worst layers FP32 (keep_fp32), or train with QAT"
+            else "keep the worst layers in FP32 (keep_fp32), or train with QAT"
         )
-        return [f"It is the rounding of weights that costs ({pair}): {remedy}."]
+        return [f"Rounding the weights costs most ({pair}): {remedy}."]
     if activations + CLEAR < weights:
         others = "more typical calibration samples, or the worst layers in FP32 (keep_fp32)"
         if not variant.facts.is_settled:
             others = f"other observers, {others}"
         if is_unequal(explanation) and could_equalize(variant):
             others = f"equalize=True, which evens out channels, {others}"
-        return [f"It is the rounding of activations that costs ({pair}): {others}."]
+        return [f"Rounding the activations costs most ({pair}): try {others}."]
     return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
 
 

@@ -165,7 +165,7 @@ def _little_int8(variant: Variant, recipe: Recipe, slowness: "Slowness") -> Brak
         for each in slowness.stayed[:NAMED]
     )
     int8 = _percent(slowness.int8_macs or 0)
-    text = f"Only {int8} of the multiply-adds are in int8; FP32 stayed {listed}"
+    text = f"Only {int8} of the multiply-adds are in int8; still in FP32: {listed}"
     if recipe.keep_fp32:
         fewer = f"name fewer layers in keep_fp32, which is {_names(recipe.keep_fp32)}"
         return Brake(f"{text}: {fewer}.", replace(recipe, keep_fp32=()))
