@@ -17,6 +17,7 @@ from pytest_quant.judge.gate import Gate
 from pytest_quant.judge.speed_cell import is_of_cell
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
@@ -57,12 +58,29 @@ def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
     if isinstance(variant.model, Artefact):
         return large_file(variant.model)
     told = _told(lambda: variant.once("tensors", lambda: weigh(variant)))
-    return "\n".join([told, *pasted(variant.measured(size_cause.PROPOSED), verdict, variant)])
+    proposed = variant.measured(size_cause.PROPOSED)
+    if proposed is None:
+        return told
+    most = verdict.limit * (MB if verdict.gate == "max_size_mb" else variant.fp32.size.tensor_bytes)
+    fitting = size_cause.within(variant, proposed, most)
+    if fitting is None:
+        return f"{told}\n{size_cause.OUT_OF_REACH}"
+    return "\n".join([told, *pasted(fitting, verdict, variant)])
 
 
 def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
-    if not variant.facts.is_dynamic:
+    if isinstance(variant.model, Artefact) and not variant.facts.is_dynamic:
         return None
+    if not variant.facts.is_dynamic:
+        try:
+            tensors = variant.once("tensors", lambda: weigh(variant))
+            found = size_cause.left_in_float(variant, tensors)
+        except Exception as error:  # a gate that failed stays failed, whatever its cause does
+            return f"The cause could not be determined: {brief(error)}"
+        if found is None:
+            return None
+        sentence, recipe = found
+        return "\n".join([sentence, *pasted(recipe, verdict, variant)])
     return "\n".join(
         [
             "Dynamic quantization covers Linear, recurrent and embedding layers only; static "

@@ -19,10 +19,16 @@ def figures(row: Row) -> str:
     if drop is not None:
         name = row.metrics[0].name
         if abs(drop) < 1e-9:
-            found.append(f"loses nothing of {name}")
+            better = row.metrics[0].higher_is_better
+            found.append(f"loses nothing of {name}" if better else f"does not raise {name}")
         else:
-            verb = "loses" if drop > 0 else "gains"
-            found.append(f"{verb} {change(row, abs(drop))} of {name}{_samples(row, drop)}")
+            by = change(row, abs(drop))
+            if row.metrics[0].higher_is_better:
+                found.append(
+                    f"{'loses' if drop > 0 else 'gains'} {by} of {name}{_samples(row, drop)}"
+                )
+            else:
+                found.append(f"{'raises' if drop > 0 else 'lowers'} {name} by {by}")
     speed, size = speed_of(row), size_of(row)
     if speed is not None:
         found.append(f"is {speed:.2f}x as fast as FP32{_interval(row)}")

@@ -42,7 +42,7 @@ class TopK:
             raise TypeError(
                 f"{name} of outputs {shape_of(logits)} needs targets of shape "
                 f"{list(expected)} with class numbers, not {shape_of(targets)}; "
-                "override quant_metric for another kind of target"
+                f"{_remedy(logits, targets)}"
             )
         classes = logits.shape[1]
         if classes == 1:
@@ -89,6 +89,18 @@ class TopK:
         """Whether the classes could as well be on the last axis, since all axes are equally long."""
         shape = getattr(logits_of(outputs), "shape", ())
         return len(shape) > 2 and shape[1:-1] == shape[2:]
+
+
+def _remedy(logits: Any, targets: Any) -> str:
+    """What to override for outputs and targets that do not fit."""
+    import torch
+
+    if isinstance(targets, torch.Tensor) and logits.ndim > 2 and targets.shape == logits.shape[:-1]:
+        return (
+            "the classes seem to be on the last axis, and PyTorch's losses take them on axis 1: override "
+            "quant_forward, as in lambda model, inputs: model(inputs).movedim(-1, 1)"
+        )
+    return "override quant_metric for another kind of target"
 
 
 def _per_sample(marks: Any) -> Any:

@@ -147,11 +147,21 @@ def test_the_first_remedy_that_an_explanation_names_can_be_tried(repo):
     run(repo).assert_outcomes(passed=1)  # as `equalize` mends this model
 
 
+def test_no_recipe_is_proposed_that_cannot_hold_the_limit(repo):
+    repo.makeconftest(CONFTEST)
+    repo.makepyfile(
+        test_gates="from pytest_quant import *\n\n\n"
+        "def test_it(quant_dynamic):\n    assert_max_size(quant_dynamic, mb=0.0001)\n"
+    )
+    result = run(repo)
+    result.stdout.fnmatch_lines(["No recipe that is known here could meet this limit."])
+    result.stdout.no_fnmatch_line("# To paste into*")
+
+
 @pytest.mark.parametrize(
     ("gate", "file"),
     [
         ("assert_max_size(quant_dynamic, ratio=0.5)", "test_gates.py"),
-        ("assert_max_size(quant_dynamic, mb=0.0001)", "test_gates.py"),
         ("assert_max_accuracy_drop(quant_dynamic, 0)", "conftest.py"),
         ("assert_max_flips(quant_dynamic, 0)", "conftest.py"),
         ("assert_min_int8_share(quant_dynamic, 0.95)", "test_gates.py"),

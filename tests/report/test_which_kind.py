@@ -1,6 +1,7 @@
 """Choice: which kind of quantization, from planted rows."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from builders import latency_cells, metric_cells, plain_row, plain_verdict
@@ -242,6 +243,21 @@ def test_of_many_recipes_some_are_told():
 )
 def test_a_drop_is_shown_in_its_own_unit(unit, shown):
     assert shown in which_kind([fp32(), row("static", drop=0.05, unit=unit)])
+
+
+@pytest.mark.parametrize(
+    ("drop", "shown"),
+    [
+        (0.05, "raises top-1 by 0.05"),
+        (-0.05, "lowers top-1 by 0.05"),
+        (0.0, "does not raise top-1"),
+    ],
+)
+def test_of_a_loss_it_is_said_which_way_it_went(drop, shown):
+    static = row("static", drop=drop, unit="raw")
+    (metric,) = static.metrics
+    loss = replace(static, metrics=(replace(metric, higher_is_better=False),))
+    assert shown in which_kind([fp32(), loss])
 
 
 def test_rows_are_only_read():

@@ -135,6 +135,11 @@ def test_logits_are_found_in_objects_and_dicts(outputs):
         ({"boxes": LOGITS}, TARGETS, r"needs outputs of shape \[batch, classes\], not dict"),
         (LOGITS, torch.zeros(4, 3), r"needs targets of shape \[4\] .* not shape \[4, 3\]"),
         (LOGITS, [0, 0, 0, 2], r"needs targets of shape \[4\] with class numbers, not list"),
+        (
+            torch.zeros(4, 5, 3),
+            torch.zeros(4, 5).long(),
+            r"classes seem to be on the last axis.*movedim",
+        ),
     ],
 )
 def test_top_k_says_which_shapes_it_needs(outputs, targets, sentence):

@@ -27,6 +27,8 @@ MUCH_SMALLER = 0.9  # of what this kind can reach, from which on another kind is
 PROPOSED = (
     "recipe to be smaller"  # under which a variant keeps the first that the sentences propose
 )
+OUT_OF_REACH = "No recipe that is known here could meet this limit."
+ROUGHLY = 1.1  # bytes are foretold so well
 HEADER = ("layer", "type", "stored as", "MB", "share")
 
 
@@ -112,6 +114,32 @@ def weigh(variant: Variant) -> Tensors:
         return replace(found, notes=(f"what holds the bytes is not known: {error.sentence}",))
     except Exception as error:  # a failed gate must still be reported
         return replace(found, notes=(f"what holds the bytes is not known: {in_brief(error)}",))
+
+
+def within(variant: Variant, proposed: Recipe, most: float) -> Recipe | None:
+    """A recipe that could come to a limit: what is proposed, else another kind; None where none could.
+
+    Args:
+        variant: that is too large.
+        proposed: what its sentences propose.
+        most: bytes that are allowed.
+    """
+    fp32, own = held_by(variant.fp32), variant.recipe
+    others = [r for r in OTHERS if own is None or (r.kind, r.dtype) != (own.kind, own.dtype)]
+    for each in (proposed, *others):
+        least = least_bytes(variant.facts_of(each), fp32, unbuilt=True)
+        if least is None and each is proposed:  # nothing is known against it
+            return each
+        if least is not None and least <= ROUGHLY * most and not variant.has_failed(each.kind):
+            return each
+    return None
+
+
+def left_in_float(variant: Variant, tensors: Tensors) -> tuple[str, Recipe | None] | None:
+    """Why layers are still FP32, and the recipe that takes them; None where too few are to matter."""
+    if variant.recipe is None or (tensors.float_bytes or 0) < LITTLE * (tensors.bytes or 1):
+        return None
+    return next(_of_floats(variant, variant.recipe, tensors), None)
 
 
 def _measured(variant: Variant, found: Tensors) -> Tensors:

@@ -23,7 +23,7 @@ from torch import nn
 from pytest_quant import Recipe
 from pytest_quant.explain.size.attainable import least_bytes
 from pytest_quant.explain.size.layer_bytes import held_by
-from pytest_quant.explain.size.size_cause import Tensors, weigh
+from pytest_quant.explain.size.size_cause import Tensors, left_in_float, weigh, within
 
 ROWS, WIDTH = 500, 32
 
@@ -193,6 +193,34 @@ def test_a_limit_that_cannot_be_met_is_told():
     assert f"would be {tensors.ratio:.3f} of FP32" in text
     assert "cannot meet a limit below that" in text
     assert "Recipe('static') could come to about" in text
+
+
+@pytest.mark.parametrize(
+    ("most", "kind"),
+    [(0.3, "static"), (0.5, "static"), (0.01, None)],
+    ids=["just", "ample", "none"],
+)
+def test_only_what_could_hold_a_limit_is_proposed(most, kind):
+    variant = variant_of(Convolutional, "dynamic", images)
+    fp32 = variant.fp32.size.tensor_bytes
+    foretold = least_bytes(variant.facts_of(Recipe("static")), held_by(variant.fp32), unbuilt=True)
+    assert 0.01 < foretold / fp32 < 0.5
+    fitting = within(variant, Recipe("static"), max(most * fp32, foretold if kind else 0))
+    assert (fitting and fitting.kind) == kind
+
+
+def test_another_kind_is_proposed_where_the_first_is_too_large():
+    variant = variant_of(Top, "static")
+    fp32 = variant.fp32.size.tensor_bytes
+    fitting = within(variant, Recipe("weight_only"), 0.2 * fp32)
+    assert fitting == Recipe("weight_only", dtype="int4")
+
+
+def test_an_lstm_that_static_leaves_in_float_is_left_to_dynamic():
+    variant = variant_of(Tagger, "static", tokens)
+    sentence, recipe = left_in_float(variant, weigh(variant))
+    assert "does not take LSTM layers; Recipe('dynamic') does." in sentence
+    assert recipe == Recipe("dynamic")
 
 
 def test_convolutions_under_dynamic_quantization_are_left_to_static():
