@@ -360,7 +360,7 @@ def test_it(quant_variant):
         passed=2,
         errors=1,
     )
-    sentence = "fixture ERROR: quant_calibration_data is parametrized, which quant_variant cannot*"
+    sentence = "fixture ERROR: quant_calibration_data is parametrized, which neither quant_variant*"
     result.stdout.fnmatch_lines([f"E *{sentence}quant_static*"])
     result.stdout.fnmatch_lines(["Sequential * static *ERROR", f"Sequential static: {sentence}"])
     assert "has no parameter defined" not in result.stdout.str()
