@@ -92,6 +92,8 @@ def _forms(expected: Any, own: Any, plain: float) -> Iterator[_Form]:
     for name, form in _forms_for(own):
         yield _Form(form(expected), own, f"the {name} of what the model gives")
         yield _Form(expected, form(own), f"what the model gives without its {name}")
+    for axis in _axes(own):
+        yield _Form(_hard(expected, axis), own, "1 for the class and 0 for all others")
     factor = _factor(expected, own)
     if factor is not None and not 0.8 < factor < 1.25:
         yield _Form(expected, own / factor, f"{factor:.3g} times what the model gives")
@@ -110,12 +112,24 @@ def _vary_alike(expected: Any, own: Any) -> bool:
 def _forms_for(output: Any) -> Iterator[tuple[str, Change]]:
     import torch
 
-    last = output.ndim - 1
-    axes = [axis for axis in sorted({1, last}) if 0 < axis <= last and output.shape[axis] > 1]
-    for axis in axes:  # classes are the second size, and of texts the last
+    for axis in _axes(output):
         yield "softmax", partial(torch.softmax, dim=axis)
         yield "log-softmax", partial(torch.log_softmax, dim=axis)
     yield "sigmoid", torch.sigmoid
+
+
+def _axes(output: Any) -> list[int]:
+    """Those of classes: the second size, and of texts the last."""
+    last = output.ndim - 1
+    return [axis for axis in sorted({1, last}) if 0 < axis <= last and output.shape[axis] > 1]
+
+
+def _hard(output: Any, axis: int) -> Any:
+    """1 for the class that is the largest, 0 for all others."""
+    import torch
+
+    largest = output.argmax(axis, keepdim=True)
+    return torch.zeros_like(output).scatter(axis, largest, 1.0)
 
 
 def _factor(expected: Any, own: Any) -> float | None:

@@ -206,7 +206,10 @@ _KNOWN = ("float32", "float64", "float16", "bool", "int8", "uint8", "int16", "ui
 
 
 def refuse_other_sizes(port: Port, array: Array, batch: int | None) -> None:
-    """An array must have the sizes that a port has, but for samples where these are taken in parts."""
+    """An array must have the sizes that a port has, but for samples where these are taken in parts. A port
+    without any may take a single number, or tell nothing, which the runtime knows."""
+    if not port.shape:
+        return
     sizes = [None, *port.shape[1:]] if batch is not None else list(port.shape)
     fits = len(sizes) == array.ndim and all(
         size in (None, own) for size, own in zip(sizes, array.shape, strict=True)
@@ -252,7 +255,7 @@ def _batch(ports: tuple[Port, ...], arrays: Sequence[Array]) -> int | None:
         for port, array in zip(ports, arrays, strict=True)
         if port.shape and array.ndim and array.shape[0] == samples
     }
-    return next(iter(fixed)) if len(fixed) == 1 else None
+    return next(iter(fixed)) or None if len(fixed) == 1 else None
 
 
 def _is_moved(wanted: Given, output: Array) -> bool:

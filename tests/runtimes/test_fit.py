@@ -20,7 +20,8 @@ class Session:
         for port, array in zip(self.inputs, arrays, strict=True):
             assert array.dtype == port.dtype
             assert all(
-                size in (None, own) for size, own in zip(port.shape, array.shape, strict=True)
+                size in (None, own)
+                for size, own in zip(port.shape, array.shape, strict=bool(port.shape))
             )
         self.calls.append([array.shape for array in arrays])
         return self._run(arrays)
@@ -187,3 +188,13 @@ def test_an_output_that_is_one_number_for_all_samples_of_a_part():
     )
     with pytest.raises(Unfit, match="is one number for all samples"):
         fitted(session, [given("x", X)], [given(None, X.sum())])
+
+
+def test_an_input_that_tells_no_sizes_takes_what_the_runtime_takes():
+    fit = fitted(Session(port("x")), [given("x", X)], [given(None, 10 * X)])
+    assert fit.batch is None
+
+
+def test_an_input_of_no_samples_is_refused_with_its_sizes():
+    with pytest.raises(Unfit, match=r"x \[0, 3\] float32, and the model is given \[4, 3\]"):
+        fitted(Session(port("x", 0, 3)), [given("x", X)], [given(None, X)])

@@ -86,6 +86,7 @@ def test_swapped_classes(tmp_path):
     [
         ([("Softmax", {"axis": 1}, [])], "gives the softmax of what the model gives"),
         ([("Sigmoid", {}, [])], "gives the sigmoid of what the model gives"),
+        ([("Hardmax", {"axis": 1}, [])], "gives 1 for the class and 0 for all others"),
         ([("Mul", {}, [np.float32(0.1)])], "times what the model gives"),
     ],
 )

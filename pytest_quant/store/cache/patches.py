@@ -60,6 +60,8 @@ def _standing() -> Iterator[Any]:
     for owner in (*modules, *classes):
         yield owner.__name__
         for name, part in list(vars(owner).items()):
+            if name.startswith("__"):  # some of which compiling replaces
+                continue
             if type(part) in NAMED:
                 yield f"{name} {part.__module__} {part.__qualname__}"
             elif type(part) in GIVEN or not is_of_package(type(part)):
