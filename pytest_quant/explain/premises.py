@@ -64,8 +64,8 @@ def shifted(variant: Variant) -> Premise | None:
     return Premise(
         (
             told if told.endswith((".", "?")) else f"{told}.",
-            f"{what} on such inputs, the model is tuned for other data than it is judged on: {remedy}; then "
-            f"run again. Until then, no other remedy is searched for ({OFF}).",
+            f"{what} on such inputs, the model is tuned for other data than it is judged on: {remedy}; "
+            f"then run again. Until then, no other remedy is searched for ({OFF}).",
         )
     )
 
