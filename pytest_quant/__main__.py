@@ -10,7 +10,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pytest_quant.baseline.baseline import FORM, Baseline
@@ -145,11 +144,9 @@ def _as_report(read: Report | Baseline) -> Report:
 
 
 def _as_baseline(read: Report | Baseline, path: Path) -> Baseline:
-    """By the name of its file, or of a report that is called report.json its folder's."""
-    if isinstance(read, Baseline):
-        return replace(read, name=path.stem)
+    """A report has no name of its own: its file's, or its folder's where that is report.json."""
     name = path.stem if path.stem != "report" else path.resolve().parent.name
-    return Gathered().baseline(name, read)
+    return read if isinstance(read, Baseline) else Gathered().baseline(name, read)
 
 
 def _put(report: Report, given: argparse.Namespace) -> None:
