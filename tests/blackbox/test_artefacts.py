@@ -90,7 +90,7 @@ def pytest_quant_recipes(config):
     [
         ("int8", "--quant-artefact is 'int8'; NAME=PATH is expected"),
         ("static=build/int8.onnx", "the name static is taken"),
-        ("a=build/int8.bin", "with one of .onnx, .xml, .pte, .tflite at its end"),
+        ("a=build/int8.bin", "that ends with one of .onnx, .xml, .pte, .tflite"),
         ("a=https://there/a.onnx", "expected a file on this machine"),
     ],
 )

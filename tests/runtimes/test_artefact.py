@@ -379,7 +379,7 @@ def test_a_file_with_channels_last_is_named(folder):
 def test_recipes_refuse_what_is_no_file():
     for given, error in {
         "https://there/model.onnx": "expected a file on this machine",
-        "model.bin": "with one of .onnx, .xml, .pte, .tflite at its end",
+        "model.bin": "that ends with one of .onnx, .xml, .pte, .tflite",
     }.items():
         with pytest.raises(ValueError, match=error):
             Recipe("artefact", path=given)
