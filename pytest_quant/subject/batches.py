@@ -8,7 +8,7 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.opened import unnoticed
 from pytest_quant.subject.samples import arrays_in as arrays_in
-from pytest_quant.subject.samples import is_packed, with_parts
+from pytest_quant.subject.samples import is_packed, with_entries, with_parts
 from pytest_quant.subject.samples import size_of as size_of
 from pytest_quant.subject.samples import taken as taken
 from pytest_quant.subject.samples import tensors_in as tensors_in
@@ -145,7 +145,7 @@ def unpack(batch: Any, fixture: str, own: Unpack | None = None) -> tuple[Any, An
             ) from error
         return inputs, targets
     if isinstance(batch, Mapping) and "labels" in batch:
-        return {key: value for key, value in batch.items() if key != "labels"}, batch["labels"]
+        return _without_labels(batch), batch["labels"]
     if isinstance(batch, list | tuple) and len(batch) == 2:
         return batch[0], batch[1]
     raise QuantStageError(
@@ -162,7 +162,7 @@ def inputs_only(batch: Any, fixture: str, own: Unpack | None = None) -> Any:
     if own is not None or (isinstance(batch, list | tuple) and len(batch) == 2):
         return unpack(batch, fixture, own)[0]
     if isinstance(batch, Mapping):
-        return {key: value for key, value in batch.items() if key != "labels"}
+        return _without_labels(batch)
     if isinstance(batch, list | tuple) and len(batch) == 1:
         return batch[0]
     if isinstance(batch, torch.Tensor):
@@ -172,6 +172,10 @@ def inputs_only(batch: Any, fixture: str, own: Unpack | None = None) -> Any:
         f"{fixture} yielded {described(batch)}; expected inputs or (inputs, targets). "
         "Override the fixture quant_batch to split such a batch into (inputs, targets).",
     )
+
+
+def _without_labels(batch: Mapping[Any, Any]) -> Any:
+    return with_entries(batch, {key: value for key, value in batch.items() if key != "labels"})
 
 
 def call(model: Any, inputs: Any, own: Forward | None = None) -> Any:
@@ -210,7 +214,7 @@ def mapped(value: Any, change: Callable[[Any], Any], *, objects: bool = False) -
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: again(item) for key, item in value.items()}
+        return with_entries(value, {key: again(item) for key, item in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(again, value))
     if isinstance(value, list | tuple):

@@ -169,6 +169,21 @@ def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
     return copied
 
 
+def with_entries(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
+    """A mapping of the same class with these entries and no others, as of a tokenizer's batch, whose entries
+    are attributes too; a dict where its class cannot be changed so."""
+    if type(value) is dict or not isinstance(value, MutableMapping):
+        return entries
+    try:
+        copied = copy.copy(value)
+        for key in [key for key in copied if key not in entries]:
+            del copied[key]
+        copied.update(entries)
+    except Exception:  # of a class with rules of its own
+        return entries
+    return copied
+
+
 def is_packed(value: Any) -> bool:
     """Whether it is a PackedSequence, which as a tuple holds no columns."""
     import torch

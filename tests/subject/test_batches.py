@@ -1,6 +1,6 @@
 """Batches: what a loader yields, taken apart."""
 
-from collections import namedtuple
+from collections import UserDict, namedtuple
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +26,44 @@ from pytest_quant.subject.batches import (
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.arange(4)
 Point = namedtuple("Point", "x y")
+
+
+class Encoding(UserDict):
+    """As a tokenizer gives: its entries are attributes too."""
+
+    def __getattr__(self, name):
+        try:
+            return self.data[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Sealed(UserDict):
+    """Whose entries stay."""
+
+    def __delitem__(self, key):
+        raise TypeError("not this one")
+
+
+def test_entries_that_are_attributes_stay_so():
+    batch = Encoding(ids=X.double(), labels=Y)
+    inputs, targets = unpack(batch, "quant_eval_data")
+    assert targets is Y
+    assert type(inputs) is Encoding
+    assert [*inputs] == ["ids"]
+    assert [*batch] == ["ids", "labels"]
+    own = on_cpu(inputs)
+    assert own.ids.dtype == torch.float32
+    assert inputs.ids.dtype == torch.float64
+    assert call(lambda **given: given, own)["ids"].tolist() == X.tolist()
+    assert call(None, own, lambda _, given: given.ids).tolist() == X.tolist()
+    assert inputs_only(batch, "quant_train_data").ids is batch.ids
+
+
+def test_a_mapping_with_rules_of_its_own_becomes_a_dict():
+    inputs, _ = unpack(Sealed(ids=X, labels=Y), "quant_eval_data")
+    assert inputs == {"ids": X}
+    assert type(inputs) is dict
 
 
 class Rows:
