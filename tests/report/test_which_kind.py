@@ -99,6 +99,15 @@ def test_without_speeds_the_smaller_one_is_taken():
     assert "the speed of dynamic and the speed of static" in which_kind(rows)
 
 
+@pytest.mark.parametrize("size", [0.25, 0.2, 0.1])
+def test_what_was_not_timed_is_not_taken_before_what_is_known_to_be_faster(size):
+    untimed = row("static", drop=0.0, speed=None, size=size, name="onnx")
+    for rows in ([STATIC, untimed], [untimed, STATIC]):
+        assert taken(fp32(), *rows) == "static"
+    slow = row("static", speed=0.9, size=0.25)
+    assert taken(fp32(), slow, untimed) == "onnx"
+
+
 def test_qat_where_it_wins_back_what_static_loses():
     rows = [fp32(), row("static", drop=0.02), row("qat", drop=0.003)]
     assert taken(*rows) == "QAT"
