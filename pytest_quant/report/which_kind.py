@@ -132,7 +132,9 @@ def _is_better(row: Row, than: Row, accurate: bool) -> bool:
             return True
     if speed_of(row) and speed_of(than):
         return _is_faster(row, than)
-    if _gains_speed(row) != _gains_speed(than):  # the other was not timed, and may be slower than FP32
+    if _gains_speed(row) != _gains_speed(
+        than
+    ):  # the other was not timed, and may be slower than FP32
         return _gains_speed(row)
     size, other_size = size_of(row), size_of(than)
     return bool(size and other_size and size <= SMALLER * other_size)
