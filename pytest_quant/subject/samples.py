@@ -170,8 +170,8 @@ def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def with_entries(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
-    """A mapping of the same class with these entries and no others, as of a tokenizer's batch, whose entries
-    are attributes too; a dict where its class cannot be changed so."""
+    """A mapping of the same class with these entries and no others, as of a tokenizer's batch, whose
+    entries are attributes too; a dict where its class cannot be changed so."""
     if type(value) is dict or not isinstance(value, MutableMapping):
         return entries
     try:

@@ -1,4 +1,4 @@
-"""Tail: what no int8 layer follows stays float in a traced graph, at its end and before layers kept FP32."""
+"""Tail: what no int8 layer follows stays float in a traced graph, at its end and before kept layers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -12,7 +12,7 @@ WIDE = 2000.0  # one channel's values are so many times as large
 
 
 class Pooled(nn.Module):
-    """Three convolutions with poolings between them; one channel of the first is far wider than the rest."""
+    """Three convolutions with poolings between them; one channel of the first is far wider."""
 
     def __init__(self):
         super().__init__()
