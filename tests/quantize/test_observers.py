@@ -94,7 +94,7 @@ def test_what_cannot_be_observed_is_refused():
     with pytest.raises(NotImplementedError, match="is_dynamic True"):
         observer("mse", is_dynamic=True)
     for percentile in (0, 101):
-        with pytest.raises(ValueError, match="above 0 and at most 100"):
+        with pytest.raises(ValueError, match="more than 0 and at most 100"):
             observer("percentile", percentile=percentile)
 
 

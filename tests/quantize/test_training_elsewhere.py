@@ -86,7 +86,7 @@ def test_a_device_that_is_not_there_is_an_error_that_says_what_to_do():
 def test_a_device_says_nothing_to_other_kinds_and_to_loops_of_ones_own():
     with pytest.raises(ValueError, match="device='cuda' does not apply to kind='static'"):
         Recipe("static", device="cuda")
-    with pytest.raises(TypeError, match="device is 0; PyTorch's name"):
+    with pytest.raises(TypeError, match="device is 0; expected PyTorch's name"):
         Recipe("qat", device=0)
     with pytest.raises(QuantStageError, match="device='cuda' of the recipe has no effect"):
         qat(normed(train=lambda model: None), device="cuda")
