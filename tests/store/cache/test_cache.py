@@ -226,7 +226,7 @@ def test_a_model_that_was_moved_since_is_an_error_though_all_is_kept(run):
     moved = run(Recipe("static"))
     with torch.no_grad():
         moved.fp32.model[0].weight.mul_(2)
-    with pytest.raises(Exception, match="FP32 is not what it was"):
+    with pytest.raises(Exception, match="FP32 was changed during the run"):
         _ = moved.evaluation
 
 
