@@ -396,7 +396,7 @@ def quant_forward():
     )
     result = model_repo.judge(errors=1)
     result.stdout.fnmatch_lines(
-        ["bad static: prepare ERROR: quant_forward does not call the model*"]
+        ["*ERROR: quant_forward does not run the model that it is given: none of its layers*"]
     )
 
 

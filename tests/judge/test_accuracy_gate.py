@@ -163,7 +163,7 @@ def test_samples_of_which_nothing_counts_have_no_score():
 @pytest.mark.parametrize("scope", ["dataset", "population"])
 @pytest.mark.parametrize("alpha", [0, -0.01, 0.0501, 0.5, 1, math.nan])
 def test_an_alpha_that_proves_nothing_is_refused_at_once(alpha, scope):
-    with pytest.raises(ValueError, match=r"alpha is .*above 0 and of at most 0\.05"):
+    with pytest.raises(ValueError, match=r"alpha is .*above 0 and at most 0\.05"):
         assert_max_accuracy_drop(toy_variant(), 0.5, scope=scope, alpha=alpha)
     with pytest.raises(TypeError, match=r"alpha is '0.01'"):
         assert_max_accuracy_drop(toy_variant(), 0.5, scope=scope, alpha="0.01")
