@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import functools
 import random
+import subprocess
 import sys
 import types
 from collections import deque
@@ -246,19 +247,23 @@ def recurrent():
     return torch.nn.LSTM(4, 4)
 
 
+WORKED = """
+import torch
+from pytest_quant.subject.fingerprint import known_fingerprint
+
 def worked():
     data = torch.utils.data.TensorDataset(torch.ones(4, 2))
-    # No fork, which takes a process down that has loaded other tests' runtimes.
-    made = torch.utils.data.DataLoader(
-        data, num_workers=1, persistent_workers=True, multiprocessing_context="spawn"
-    )
+    made = torch.utils.data.DataLoader(data, num_workers=1, persistent_workers=True)
     list(made)
     return made
+
+if __name__ == "__main__":
+    assert known_fingerprint(worked()) == known_fingerprint(worked()) is not None
+"""
 
 
 ORDINARY = {
     "a recurrent layer": recurrent,
-    "a loader whose workers go on": worked,
     "a function with gradients of its own": lambda: type(
         "Own", (torch.autograd.Function,), {"forward": staticmethod(lambda ctx, x: x)}
     ),
@@ -268,6 +273,13 @@ ORDINARY = {
 @pytest.mark.parametrize("what", ORDINARY)
 def test_what_many_have_is_known(what):
     assert known_fingerprint(ORDINARY[what]()) == known_fingerprint(ORDINARY[what]()) is not None
+
+
+def test_a_loader_whose_workers_go_on_is_known(tmp_path):
+    """In a process of its own: workers took down one that had loaded other tests' runtimes."""
+    script = tmp_path / "worked.py"
+    script.write_text(WORKED)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
 
 
 def test_an_operator_of_pytorchs_is_known_by_its_name(module):
