@@ -57,7 +57,9 @@ def _unregistered(variant: Variant) -> list[Any]:
             for child in model.modules()
             if type(child)._save_to_state_dict is not torch.nn.Module._save_to_state_dict
             for value in vars(child).values()
-            if not isinstance(value, torch.Tensor)  # such as a cell's biases, which it is called with
+            if not isinstance(
+                value, torch.Tensor
+            )  # such as a cell's biases, which it is called with
         }
         found = [each for each in _reachable(model) if id(each) not in packed]
         tensors = [each for each in found if isinstance(each, torch.Tensor)]

@@ -3,7 +3,6 @@
 import os
 import signal
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,17 +130,23 @@ class Fatal(torch.nn.Module):
         self.here, self.place = here, place
 
     def forward(self, x):
-        if os.getpid() != self.here and os.path.exists(self.place):
-            if Path(self.place).read_text() == "once":
-                os.remove(self.place)
-                os.kill(os.getpid(), signal.SIGKILL)
-            if bool((x[:, 0] == 7).any()):
-                os.kill(os.getpid(), signal.SIGKILL)
+        if os.getpid() != self.here and (self._is_the_first() or self._always(x)):
+            os.kill(os.getpid(), signal.SIGKILL)
         return self.inner(x)
+
+    def _is_the_first(self):
+        try:
+            os.rename(f"{self.place}.once", f"{self.place}.done")  # which only one worker can
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _always(self, x):
+        return os.path.exists(f"{self.place}.always") and bool((x[:, 0] == 7).any())
 
 
 def fatal(tmp_path, how, loky):
-    (tmp_path / "how").write_text(how)
+    (tmp_path / f"how.{how}").touch()
     data = loader()
     data.dataset.tensors[0][8 * 5 + 3, 0] = 7  # in batch 5
     model = Fatal(os.getpid(), str(tmp_path / "how")).eval()
@@ -151,7 +156,7 @@ def fatal(tmp_path, how, loky):
 
 def test_a_worker_that_dies_once_is_started_again(tmp_path, loky):
     assert len(fatal(tmp_path, "once", loky).evaluation) == 90
-    assert not (tmp_path / "how").exists()
+    assert (tmp_path / "how.done").exists()
 
 
 def test_a_batch_that_ends_every_worker_is_named(tmp_path, loky):
