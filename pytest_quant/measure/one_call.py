@@ -96,9 +96,7 @@ def _seen(fp32: Variant) -> OneCall:
 
     handles = []
     for name, module in model.named_modules():
-        if isinstance(
-            module, torch.jit.ScriptModule
-        ):  # which takes no hooks, and has no weights here
+        if not torch_api.takes_hooks(module):  # which has no weights here
             continue
         is_layer = isinstance(module, kinds)
         handles.append(module.register_forward_pre_hook(before(name, is_layer)))

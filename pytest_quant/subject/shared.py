@@ -7,6 +7,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine import torch_api
 
 
 def unshared(original: Any, copied: Any, run: Callable[[], Any]) -> Any:
@@ -54,9 +55,7 @@ def _is_called(module: Any, run: Callable[[], Any]) -> bool:
     """Whether the module or anything in it is called, also where code in C++ takes its weights."""
     called, hooks = list[bool](), list[Any]()
     for each in module.modules():
-        if not isinstance(
-            each, torch.jit.ScriptModule
-        ):  # which takes none, and has no weights here
+        if torch_api.takes_hooks(each):  # others have no weights here
             hooks.append(each.register_forward_pre_hook(lambda *_: called.append(True)))
     try:
         run()

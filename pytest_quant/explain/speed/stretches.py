@@ -155,8 +155,6 @@ def _changes(model: Any) -> bool:
 
 def _order_of(model: Any, call: Callable[[], Any]) -> list[tuple[str, Any]]:
     """The layers that one call reaches, by name: PyTorch's own, modules without children, traced parts."""
-    import torch
-
     order: list[tuple[str, Any]] = []
 
     def record(name: str) -> Callable[..., None]:
@@ -166,7 +164,7 @@ def _order_of(model: Any, call: Callable[[], Any]) -> list[tuple[str, Any]]:
     for name, child in model.named_modules():
         if name.startswith(inside):
             continue
-        if _is_whole(child) and not isinstance(child, torch.jit.ScriptModule):  # takes no hooks
+        if _is_whole(child) and torch_api.takes_hooks(child):
             hooks.append(child.register_forward_hook(record(name)))
             inside += (f"{name}.",)
     try:

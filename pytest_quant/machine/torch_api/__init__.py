@@ -27,6 +27,7 @@ from pytest_quant.machine.torch_api.torch_hooks import (
     hooks_of,
     no_global_hooks,
     set_global_hooks,
+    takes_hooks,
 )
 from pytest_quant.machine.torch_api.torch_kernels import (
     KERNEL_COUNTERS,
@@ -145,6 +146,7 @@ __all__ = [
     "show_linears",
     "show_parents",
     "sizes_of_inputs",
+    "takes_hooks",
     "transposed_base",
     "unguarded",
     "unsaved_buffers",

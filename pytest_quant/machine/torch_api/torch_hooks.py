@@ -12,6 +12,13 @@ def hooks_of(child: Any) -> tuple[Any, ...]:
     return tuple(getattr(child, name) for name in HOOKS)
 
 
+def takes_hooks(child: Any) -> bool:
+    """Whether a module's call may be watched by hooks; a scripted one's not."""
+    import torch
+
+    return not isinstance(child, torch.jit.ScriptModule)
+
+
 def global_hooks() -> tuple[tuple[tuple[int, Any], ...], ...]:
     """The hooks that are called when any module of the process runs, by their kind."""
     return tuple(tuple(hooks.items()) for hooks in _global_hooks())

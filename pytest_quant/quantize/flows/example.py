@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.machine import torch_api
 from pytest_quant.quantize.arguments import arguments_by_name, passed_by_place
 from pytest_quant.subject.batches import call, size_of, tensors_in
 from pytest_quant.subject.subject import Admitted
@@ -80,7 +81,7 @@ def calls_of(
     hooks = [
         child.register_forward_hook(catch(name), with_kwargs=True)
         for name, child in modules.items()
-        if not isinstance(child, torch.jit.ScriptModule)  # which takes no hooks
+        if torch_api.takes_hooks(child)
     ]
     try:
         with torch.no_grad():
