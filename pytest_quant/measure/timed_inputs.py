@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from pytest_quant.subject.batches import Forward, mapped, run, size_of, tensors_in
+from pytest_quant.subject.batches import Forward, copied, mapped, run, size_of, tensors_in
 from pytest_quant.subject.door import MOVED, distance
 
 STEP = 2.0**-22  # relative; the values are others, and what the model makes of them is not
@@ -34,7 +34,7 @@ class TimedCall:
         self.own = own
         self._inputs = inputs
         self._most = max(1, MOST_BYTES // max(1, sum(each.nbytes for each in tensors_in(inputs))))
-        self._slots = [_copied(inputs) for _ in range(min(SPARE, self._most))]
+        self._slots = [copied(inputs) for _ in range(min(SPARE, self._most))]
         self._spare = itertools.cycle(list(self._slots))
         self._seen = 0
         self._varies = True
@@ -48,7 +48,7 @@ class TimedCall:
         count = min(calls, self._most)
         first = SPARE if self._most > SPARE else 0  # of large inputs there are none to spare
         while len(self._slots) < first + count:
-            self._slots.append(_copied(self._inputs))
+            self._slots.append(copied(self._inputs))
         slots = self._slots[first : first + count]
         for slot in slots:
             self._seen += 1
@@ -145,10 +145,6 @@ def _exchanged(given: Any, order: Any, number: int) -> Any:
         others = torch.randperm(len(order), generator=generator)
         values[:, column] = given[others, column]
     return values
-
-
-def _copied(inputs: Any) -> Any:
-    return mapped(inputs, lambda tensor: tensor.clone(), objects=True)
 
 
 def _placed(inputs: Any, place: int) -> Any:

@@ -184,7 +184,7 @@ def call(model: Any, inputs: Any, own: Forward | None = None) -> Any:
 
     It is given a copy of the inputs, since a model may write into them, and others are to see them too.
     """
-    return run(model, mapped(inputs, lambda tensor: tensor.clone(), objects=True), own)
+    return run(model, copied(inputs), own)
 
 
 def run(model: Any, inputs: Any, own: Forward | None = None) -> Any:
@@ -222,6 +222,11 @@ def mapped(value: Any, change: Callable[[Any], Any], *, objects: bool = False) -
     if objects and next(tensors_in(value), None) is not None:
         return with_parts(value, again)
     return value
+
+
+def copied(value: Any) -> Any:
+    """The same nest with a copy of each tensor."""
+    return mapped(value, lambda tensor: tensor.clone(), objects=True)
 
 
 def on_cpu(value: Any) -> Any:

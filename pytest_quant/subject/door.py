@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.machine.global_state import GlobalState
-from pytest_quant.subject.batches import Forward, call, mapped, size_of, taken, tensors_in
+from pytest_quant.subject.batches import Forward, call, copied, size_of, taken, tensors_in
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.modes import Modes
 
@@ -54,11 +54,11 @@ class Door:
             inputs: of the first eval batch.
             own: the user's `quant_forward`.
         """
-        kept = _copied(taken(inputs, min(SAMPLES, size_of(inputs))))
+        kept = copied(taken(inputs, min(SAMPLES, size_of(inputs))))
         try:
             outputs = _outputs(module, kept, own)
         except Exception:  # the batch's size is a part of the model
-            kept = _copied(inputs)
+            kept = copied(inputs)
             outputs = _outputs(module, kept, own)
         return cls(
             GlobalState.now().without_hooks(),
@@ -165,10 +165,6 @@ def _largest(tensor: Any) -> float:
     values = tensor.abs().double()
     values = values[torch.isfinite(values)]
     return float(values.max()) if values.numel() else 0.0
-
-
-def _copied(inputs: Any) -> Any:
-    return mapped(inputs, lambda tensor: tensor.clone(), objects=True)
 
 
 def _outputs(module: Any, inputs: Any, own: Forward | None) -> list[Any]:
