@@ -2,7 +2,6 @@
 
 import io
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -11,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 from pytest_quant.errors import NothingToQuantizeError
 from pytest_quant.machine import torch_api
@@ -28,6 +27,7 @@ from pytest_quant.runtimes.fit import Given
 from pytest_quant.runtimes.onnx_export import Scopes, module_of
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.sqnr import sqnr
 
 NAME = "openvino"
 ENGINE = "onednn"  # whose kernels OpenVINO's are, with the same need of VNNI
@@ -40,16 +40,8 @@ RECURRENT = ("LSTMSequence", "GRUSequence", "RNNSequence", "LSTMCell", "GRUCell"
 COMPARED = 16  # calls of the calibration data, by which settings are compared
 GAIN = 1.0  # dB that is worth what stays in float
 # What may lie between attention's softmax and the product that it weighs.
-PASSING = (
-    "Reshape",
-    "Transpose",
-    "Convert",
-    "Concat",
-    "Squeeze",
-    "Unsqueeze",
-    "Select",
-    "Multiply",
-)
+PASSING = ("Reshape", "Transpose", "Convert", "Concat", "Squeeze", "Unsqueeze", "Select",
+           "Multiply")  # fmt: skip
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
@@ -188,28 +180,16 @@ def _by_input(inputs: Sequence[str], call: Sequence[Given]) -> dict[str, Any]:
 
 def nearness_of(model: Any, others: Sequence[Any], calls: Sequence[Any]) -> list[float]:
     """How near the outputs of other IRs are to a model's, in dB of all calls together."""
-    wanted = [_outputs(model, calls), *(_outputs(other, calls) for other in others)]
-    signal = float(np.square(wanted[0]).sum())
-    noises = [float(np.square(wanted[0] - each).sum()) for each in wanted[1:]]
-    if not math.isfinite(signal):
-        return [-math.inf for _ in others]
-    return [_decibels(signal, noise) for noise in noises]
+    wanted = _outputs(model, calls)
+    return [sqnr(wanted, _outputs(other, calls)) for other in others]
 
 
-def _decibels(signal: float, noise: float) -> float:
-    if not math.isfinite(noise):
-        return -math.inf
-    return 10 * math.log10(signal / noise) if signal and noise else math.inf
-
-
-def _outputs(model: Any, calls: Sequence[Any]) -> Any:
+def _outputs(model: Any, calls: Sequence[Any]) -> list[Any]:
     """All outputs for these calls, one after the other."""
     import openvino
 
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.concatenate(
-        [np.ravel(value).astype(float) for call in calls for value in compiled(call).values()]
-    )
+    return [torch.from_numpy(value.copy()) for call in calls for value in compiled(call).values()]
 
 
 def _attends(model: Any) -> bool:
@@ -219,24 +199,21 @@ def _attends(model: Any) -> bool:
     out the activations before layers. ViT-B/16 of random weights gains 23 dB by them, and small encoders
     may lose 10, so that both are built and compared.
     """
+    return any(
+        kind == "ScaledDotProductAttention" or (kind == "Softmax" and _comes_to_product(op))
+        for op in model.get_ops()
+        for kind in [op.get_type_name()]
+    )
 
-    def readers(op: Any) -> Iterator[Any]:
-        for output in op.outputs():
-            yield from (each.get_node() for each in output.get_target_inputs())
 
-    for op in model.get_ops():
-        if op.get_type_name() == "ScaledDotProductAttention":
-            return True
-        if op.get_type_name() == "Softmax":
-            seen, left = set(), [*readers(op)]
-            while left:
-                reader = left.pop()
-                if reader.get_type_name() == "MatMul":
-                    return True
-                if reader.get_type_name() in PASSING and reader.get_friendly_name() not in seen:
-                    seen.add(reader.get_friendly_name())
-                    left += readers(reader)
-    return False
+def _comes_to_product(op: Any) -> bool:
+    """Whether a product takes the outputs of an operation, as they are or passed on."""
+    inputs = [each for output in op.outputs() for each in output.get_target_inputs()]
+    return any(
+        reader.get_type_name() == "MatMul"
+        or (reader.get_type_name() in PASSING and _comes_to_product(reader))
+        for reader in (each.get_node() for each in inputs)
+    )
 
 
 def _names(model: Any) -> Iterator[str]:
