@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pytest_quant.machine import torch_api
+from pytest_quant.measure.operator_macs import leaves_of, place_of
 from pytest_quant.subject.batches import tensors_in
 from pytest_quant.subject.fingerprint import parts_of
 from pytest_quant.subject.named import PLAIN, Perhaps
@@ -35,14 +36,6 @@ def places_read(variant: Variant) -> frozenset[int] | None:
     return variant.once("places read", lambda: _places_read(variant))
 
 
-def place_of(tensor: Any) -> int:
-    """Where a tensor's values are; 0 for one that has none of its own."""
-    try:
-        return int(tensor.untyped_storage().data_ptr())
-    except (NotImplementedError, RuntimeError):
-        return 0
-
-
 def _unregistered(variant: Variant) -> list[Any]:
     model, read = variant.model, places_read(variant)
     with variant.running(), torch.inference_mode(False):
@@ -52,15 +45,7 @@ def _unregistered(variant: Variant) -> list[Any]:
         known = {place_of(tensor) for tensor in tensors_of(own)}
         known |= {place_of(tensor) for tensor in model.buffers()}
         known |= {place_of(tensor) for tensor in tensors_in(variant.admitted.first_inputs)}
-        packed = {id(value) for value in own.values()} | {
-            id(value)
-            for child in model.modules()
-            if type(child)._save_to_state_dict is not torch.nn.Module._save_to_state_dict
-            for value in vars(child).values()
-            if not isinstance(
-                value, torch.Tensor
-            )  # such as a cell's biases, which it is called with
-        }
+        packed = {id(value) for value in own.values()} | set(map(id, _packed_in(model)))
         found = [each for each in _reachable(model) if id(each) not in packed]
         tensors = [each for each in found if isinstance(each, torch.Tensor)]
         left = [each for each in tensors if place_of(each) in read - known]
@@ -68,6 +53,15 @@ def _unregistered(variant: Variant) -> list[Any]:
             objects = [each for each in found if not isinstance(each, torch.Tensor)]
             left += [part for each in objects for part in _unpacked(each)]
         return left
+
+
+def _packed_in(model: Any) -> Iterator[Any]:
+    """What modules with a state dict of their own hold but for tensors, such as a recurrent cell's biases,
+    which it is called with and does not save."""
+    usual = torch.nn.Module._save_to_state_dict
+    for child in model.modules():
+        if type(child)._save_to_state_dict is not usual:
+            yield from (each for each in vars(child).values() if not isinstance(each, torch.Tensor))
 
 
 def _unpacked(packed: Any) -> list[Any]:
@@ -110,8 +104,7 @@ class _Reads(torch_api.operator_mode()):  # type: ignore[misc]
 
 
 def _tensors(value: Any) -> Iterator[Any]:
-    leaves = torch_api.module(torch_api.PYTREE).tree_leaves(value)
-    return (leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+    return (leaf for leaf in leaves_of(value) if isinstance(leaf, torch.Tensor))
 
 
 def _reachable(model: Any) -> Iterator[Any]:

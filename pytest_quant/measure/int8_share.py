@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pytest_quant.machine import torch_api
-from pytest_quant.measure.held import place_of, places_read, unregistered
+from pytest_quant.measure.held import places_read, unregistered
 from pytest_quant.measure.kernel_share import share_of_kernels
 from pytest_quant.measure.narrower import (
     alike,
@@ -14,6 +14,7 @@ from pytest_quant.measure.narrower import (
     tensors_held,
 )
 from pytest_quant.measure.one_call import one_call
+from pytest_quant.measure.operator_macs import place_of
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import Int8Share
 from pytest_quant.variant.tensors import (

@@ -41,9 +41,8 @@ def nearness(variant: Variant) -> float:
 
 
 def _of_worst(pairs: list[tuple[Any, Any]]) -> float:
-    together = sqnr(
-        [x for x, _ in pairs], [y for _, y in pairs]
-    )  # what FP32 has only zeros for counts too
+    # Also together, since what FP32 has only zeros for counts too.
+    together = sqnr([x for x, _ in pairs], [y for _, y in pairs])
     return min([together, *(sqnr([x], [y]) for x, y in pairs if x.any())])
 
 

@@ -82,7 +82,7 @@ class Operators(torch_api.operator_mode()):  # type: ignore[misc]
             if output is not NotImplemented:
                 return output
         output = func(*args, **kwargs)
-        given = [arg for arg in _leaves((args, kwargs)) if _is_plain(arg)]
+        given = [arg for arg in leaves_of((args, kwargs)) if _is_plain(arg)]
         places = [place_of(tensor) for tensor in given]
         self.read.update(places)
         if count is not None and not self.paused:
@@ -96,11 +96,15 @@ class Operators(torch_api.operator_mode()):  # type: ignore[misc]
 
 
 def place_of(tensor: Any) -> int:
-    """Where a tensor's storage is; views of one have one place."""
-    return int(tensor.untyped_storage().data_ptr())
+    """Where a tensor's storage is; views of one have one place. 0 for a tensor that has none of its own."""
+    try:
+        return int(tensor.untyped_storage().data_ptr())
+    except (NotImplementedError, RuntimeError):
+        return 0
 
 
-def _leaves(value: Any) -> list[Any]:
+def leaves_of(value: Any) -> list[Any]:
+    """All values in the arguments or outputs of an operator."""
     return list(torch_api.module(torch_api.PYTREE).tree_leaves(value))
 
 
