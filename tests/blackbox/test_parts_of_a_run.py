@@ -3,24 +3,8 @@
 import json
 
 import pytest
-from toyrepo import CONFTEST
+from toyrepo import CONFTEST, THREE_TESTS
 
-GATES = """
-import pytest
-from pytest_quant import assert_gates, assert_max_accuracy_drop, assert_max_size
-
-
-def test_size(quant_dynamic):
-    assert_max_size(quant_dynamic, ratio=0.9)
-
-
-def test_accuracy(quant_dynamic):
-    assert_max_accuracy_drop(quant_dynamic, 0.5)
-
-
-def test_of_no_variant():
-    pass
-"""
 BY_NAME = """
 import pytest
 from pytest_quant import assert_max_size
@@ -35,7 +19,7 @@ def test_by_name(request, kind):
 @pytest.fixture
 def repo(pytester):
     pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(test_gates=GATES)
+    pytester.makepyfile(test_gates=THREE_TESTS)
     return pytester
 
 
@@ -66,7 +50,9 @@ def test_a_whole_run_says_yes_and_no_more(repo):
 )
 def test_a_gate_that_was_deselected_leaves_it_undecided(repo, part):
     if part[0] == "-m":
-        repo.makepyfile(test_gates=GATES.replace("def test_acc", "@pytest.mark.slow\ndef test_acc"))
+        repo.makepyfile(
+            test_gates=THREE_TESTS.replace("def test_acc", "@pytest.mark.slow\ndef test_acc")
+        )
     word, rest = answer(repo, *part)
     assert word == "undecided"
     assert "1 test of variants deselected: test_gates.py::test_accuracy" in rest
@@ -116,13 +102,16 @@ def test_a_limit_that_no_gate_judged_leaves_it_undecided(repo, place):
         repo.makeini("[pytest]\nquant_max_flips = 0.5\n")
     elif place == "marker":
         mark = "pytestmark = pytest.mark.quant(max_flips=0.5)\n"
-        repo.makepyfile(test_gates=GATES + mark)
+        repo.makepyfile(test_gates=THREE_TESTS + mark)
     else:
         arguments = ("--quant-max-flips=0.5",)
     word, rest = answer(repo, *arguments)
     assert word == "undecided"
     assert "Sequential: no gate judged max_flips=0.5" in rest
-    own = GATES + "def test_all(quant_dynamic):\n    assert_gates(quant_dynamic, max_flips=0.5)\n"
+    own = (
+        THREE_TESTS
+        + "def test_all(quant_dynamic):\n    assert_gates(quant_dynamic, max_flips=0.5)\n"
+    )
     repo.makepyfile(test_gates=own + (mark if place == "marker" else ""))
     assert answer(repo, *arguments)[0] == "yes"
 
@@ -222,7 +211,7 @@ def test_a_test_whose_fixture_there_is_not_might_have_judged_and_is_a_no(
     repo, signature, arguments
 ):
     body = "request.getfixturevalue(name)" if "request" in signature else "pass"
-    repo.makepyfile(test_gates=f"{GATES}\n\ndef {signature}:\n    {body}\n")
+    repo.makepyfile(test_gates=f"{THREE_TESTS}\n\ndef {signature}:\n    {body}\n")
     word, rest = answer(repo, *arguments)
     assert word == "no"
     assert "test_gates.py::test_lost" in rest

@@ -3,28 +3,12 @@
 import json
 
 import pytest
-from toyrepo import CONFTEST
-
-GATES = """
-from pytest_quant import assert_max_accuracy_drop, assert_max_size
-
-
-def test_size(quant_dynamic):
-    assert_max_size(quant_dynamic, ratio=0.9)
-
-
-def test_accuracy(quant_dynamic):
-    assert_max_accuracy_drop(quant_dynamic, 0.5)
-
-
-def test_of_no_variant():
-    pass
-"""
+from toyrepo import CONFTEST, THREE_TESTS
 
 
 def repo_with(pytester, more):
     pytester.makeconftest(CONFTEST + more)
-    pytester.makepyfile(test_gates=GATES)
+    pytester.makepyfile(test_gates=THREE_TESTS)
 
 
 def said(pytester, *arguments):

@@ -31,6 +31,23 @@ def quant_eval_data():
 def quant_train_data():
     return batches(2)
 """
+# Two gates of one variant, and a test of none.
+THREE_TESTS = """
+import pytest
+from pytest_quant import assert_gates, assert_max_accuracy_drop, assert_max_size
+
+
+def test_size(quant_dynamic):
+    assert_max_size(quant_dynamic, ratio=0.9)
+
+
+def test_accuracy(quant_dynamic):
+    assert_max_accuracy_drop(quant_dynamic, 0.5)
+
+
+def test_of_no_variant():
+    pass
+"""
 
 GATES = """
 from pytest_quant import assert_gates, assert_max_accuracy_drop, assert_max_size

@@ -44,6 +44,19 @@ class Cnn(nn.Module):
         return self.head(torch.relu(self.far(image)).flatten(1))
 
 
+class TwoInputs(nn.Module):
+    """The difference of two layers, [n, 3], each of an input of its own, [n, 4]."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(7)
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.eval()
+
+    def forward(self, left, right):
+        return self.one(left) - self.two(right)
+
+
 def images(seed, samples=96, size=32):
     """Batches with the class that the CNN gives, so that FP32 is always right."""
     x = torch.randn(samples, 2, 6, 4, generator=torch.Generator().manual_seed(seed))

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from builders import threads
-from exported import CLASSES, Cnn, as_openvino, fp32_onnx, images, made_int8, with_noise
+from exported import CLASSES, Cnn, TwoInputs, as_openvino, fp32_onnx, images, made_int8, with_noise
 from onnx import TensorProto, helper
 from tflite import linear_file
 from torch import nn
@@ -388,17 +388,6 @@ def test_recipes_refuse_what_is_no_file():
     with pytest.raises(TypeError, match="goes with kind='artefact'"):
         Recipe("artefact")
     assert Recipe.from_dict(Recipe("artefact", path="m.onnx").to_dict()).path == "m.onnx"
-
-
-class TwoInputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(7)
-        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 3)
-        self.eval()
-
-    def forward(self, left, right):
-        return self.one(left) - self.two(right)
 
 
 def test_inputs_by_name_may_come_in_any_order():
