@@ -33,9 +33,7 @@ def wrong_lesson(variant: Variant, metric: Metric) -> str | None:
             if sum(size for *_, size in lessons) < FEWEST:
                 return None
             return _wrong_labels(variant, metric, lessons) or _wrong_loss(variant, lessons)
-    except (
-        Exception
-    ):  # data that cannot be read so, a loss that wants something else: nothing is known
+    except Exception:  # such as of a loss that wants something else: nothing is known
         return None
 
 

@@ -8,9 +8,8 @@ import torch
 from pytest_quant.errors import listed
 from pytest_quant.variant.variant import Variant
 
-ALIKE = (
-    0.5  # cosine of a channel's weights; of three levels alone it is 0.8, of other weights near 0
-)
+# Cosine of a channel's weights; of three levels alone it is 0.8, of other weights near 0.
+ALIKE = 0.5
 FEWEST = 8  # weights of a channel: fewer lie near each other by chance
 SHOWN = 3
 

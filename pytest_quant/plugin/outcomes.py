@@ -38,9 +38,7 @@ def mark(report: Any, item: pytest.Item, call: "pytest.CallInfo[None]", test: Ru
             report.quant_limits = dict(test.limits)
     if call.excinfo is not None and report.failed:
         report.quant_reason = _reason(call.excinfo.value)
-    elif report.failed and isinstance(
-        report.longrepr, str
-    ):  # as pytest fails one that raised nothing
+    elif report.failed and isinstance(report.longrepr, str):  # pytest's own, of a strict xfail
         report.quant_reason = " ".join(report.longrepr.split())[:300]
 
 

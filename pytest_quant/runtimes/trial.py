@@ -69,9 +69,7 @@ def tried(
     with tempfile.TemporaryDirectory(prefix="pytest-quant-") as name:
         folder = Path(name)
         asked = {
-            "path": os.path.abspath(
-                path
-            ),  # not what a link leads to, which may have another suffix
+            "path": os.path.abspath(path),  # what a link leads to may have another suffix
             "threads": threads,
             "given": [each.name for each in given],
             "wanted": [each.name for each in wanted],

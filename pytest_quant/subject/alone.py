@@ -16,9 +16,8 @@ FEWEST = 4  # samples in a batch that is cut in two
 MOST = 8  # samples that are scored alone
 MOST_CHANGE = 1e-2  # of the scores
 SAME = 1e-4  # of a number for a batch, whose targets have changed places
-MEAN = (
-    1e-3  # of a number for a batch, which as a mean is that of its halves, but for half precision
-)
+# Of a number for a batch, which as a mean is that of its halves, but for half precision.
+MEAN = 1e-3
 
 
 def refuse_company(metric: Metric, probe: Probe) -> None:
