@@ -1,17 +1,18 @@
 """Observed: simulations whose ranges each recipe's own observers have found on calibration data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.explain.lost.feeding import NO_LAYER, Feeding, nested_tensors, sites_of
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.simulation import CLAMPED, Simulation
 from pytest_quant.explain.lost.told_apart import CLIPS, INSIDE, told_apart
 from pytest_quant.explain.lost.tracking import FUSED, WEIGHTED, LayerTracking, Site, Tag, tag_of
-from pytest_quant.explain.lost.weighted import is_weighted, owners_of, weight_of
+from pytest_quant.explain.lost.weighted import is_weighted, owner_of, owners_of, weight_of
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.methods.registry import facts_of, method_of
 from pytest_quant.quantize.span import EVERYTHING, Span, hull
@@ -21,7 +22,6 @@ from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 
 GIVEN = "_pytest_quant_given"  # of a tensor: the span that a clip has left of its values
-BEFORE = "_pytest_quant_before"  # of a tensor: the operations without a weight that led to it
 
 
 def simulations_of(
@@ -47,7 +47,7 @@ def simulations_of(
     facts, observers = facts_of(recipes[0]), [_observers(recipe) for recipe in recipes]
     activations = {_of_activations(r): own for r, own in zip(recipes, observers, strict=True)}
     of_weights = {_of_weights(r): own for r, own in zip(recipes, observers, strict=True)}
-    watch = _Observing(owners_of(layers), facts, activations, layers)
+    watch = _Observing(module, facts, activations, layers)
     with torch.no_grad():
         for number, inputs in enumerate(batches):
             for learns in (True, False) if number == 0 and facts.spares_ranges else (False,):
@@ -74,7 +74,7 @@ def simulations_of(
             grids[_of_activations(recipe)],
             takers,
             facts.is_compiled,
-            watch.tail,
+            watch.feeding if facts.floats_tail else None,
         )
         for recipe in recipes
     ]
@@ -115,21 +115,21 @@ class _Observing(LayerTracking):
     """Lets observers see the activations of a float model, place by place.
 
     Args:
-        names: of layers, as `weighted.owners_of` gives them.
+        module: the model.
         facts: of the recipes.
         sets: of observers, by what they are for.
-        layers: name -> module.
+        layers: name -> module, of those that became int8.
     """
 
     def __init__(
         self,
-        names: Mapping[int, str],
+        module: Any,
         facts: Facts,
         sets: Mapping[Recipe, LayerObservers],
         layers: Mapping[str, Any],
     ) -> None:
         compiled = facts.is_compiled
-        super().__init__(names, CLAMPED if compiled else FUSED, not compiled)
+        super().__init__(owners_of(layers), CLAMPED if compiled else FUSED, not compiled)
         self.facts = facts
         self.sets = sets
         self.layers = layers
@@ -140,9 +140,9 @@ class _Observing(LayerTracking):
         self.learns = False  # which span each place needs, and observes nothing
         self.spans: dict[Site, Span] = {}
         self.seen: set[Site] = set()
-        self.fed: set[Site] = set()  # operations whose output comes to a layer sooner or later
-        self.keeping: set[Site] = set()  # operations that keep the levels of what they take
-        self._kept: frozenset[Site] = frozenset()
+        self.feeding = Feeding()
+        self.all_names = owners_of({n: m for n, m in module.named_modules() if is_weighted(m)})
+        self._keeps: frozenset[Site] = frozenset()  # the operation called, if it keeps the levels
         self._span = EVERYTHING  # that the operation which is being called tells apart
 
     def grids(self, key: Recipe) -> dict[Site, Grid]:
@@ -151,28 +151,14 @@ class _Observing(LayerTracking):
             site: grid
             for site, observers in self.observers.items()
             if (grid := Grid.of(observers[key]))
-            and not (self.facts.floats_tail and self.is_tail(site))
         }
 
-    @property
-    def tail(self) -> frozenset[Site]:
-        """Operations that keep the levels and are computed in float, as no layer follows them."""
-        return frozenset(self.keeping - self.fed) if self.facts.floats_tail else frozenset()
-
-    def is_tail(self, site: Site) -> bool:
-        """Whether it is an operation that no layer follows."""
-        return not site[0] and site not in self.fed
-
     def called(self, name: str, given: Any, output: Any) -> None:
-        before = frozenset[Site]().union(
-            *(getattr(tensor, BEFORE, frozenset()) for tensor in _tensors(given))
-        )
-        if name in WEIGHTED:
-            self.fed |= before
-        for tensor in _tensors(output):
-            tag = tag_of(tensor)
-            own = {tag.site} if tag is not None and not tag.layer else frozenset[Site]()
-            setattr(tensor, BEFORE, before | own | self._kept)
+        by_layer = name in WEIGHTED
+        if by_layer:
+            owners = [owner_of(tensor, self.all_names) for tensor in nested_tensors(given)]
+            self.feeding.took(next(filter(None, owners), NO_LAYER), given)
+        self.feeding.made(self._keeps | sites_of(output), given, output, by_layer=by_layer)
 
     def entering(self, layer: str, values: Any, site: Site, tag: Tag | None) -> Any:
         self.order[layer] = None
@@ -183,11 +169,10 @@ class _Observing(LayerTracking):
         return values
 
     def is_float(self, site: Site) -> bool:
-        self._kept = frozenset([site])
-        self.keeping.add(site)
+        self._keeps = frozenset([site])
         return False
 
-    def passing(self, values: Any, tag: Tag) -> Any:
+    def passing(self, values: Any, tag: Tag, site: Site) -> Any:
         self._observe(tag.site, values)
         return values
 
@@ -197,10 +182,13 @@ class _Observing(LayerTracking):
     def passed(self, values: Any, tag: Tag, site: Site) -> Any:
         """In flow fx one observer sees what such an operation takes, and then what it gives."""
         is_fx = self.facts.spares_ranges
-        if is_fx and not self.learns and site not in self.seen and site not in self.tail:
+        if is_fx and not self.learns and site not in self.seen and not self._is_loose(site):
             self.seen.add(site)
             self._show(tag.site, values)
         return values
+
+    def _is_loose(self, site: Site) -> bool:
+        return self.facts.floats_tail and site in self.feeding.none_of(self.layers)
 
     def leaving(self, values: Any, tag: Tag) -> Any:
         self._observe(tag.site, values)
@@ -210,8 +198,8 @@ class _Observing(LayerTracking):
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         own = self._span = told_apart(name, args, kwargs)
-        self._kept = frozenset()
-        taken = next(_tensors((args, kwargs)), None)
+        self._keeps = frozenset()
+        taken = next(nested_tensors((args, kwargs)), None)
         given, tag = getattr(taken, GIVEN, EVERYTHING), tag_of(taken)
         output = super()._followed(name, func, args, kwargs)
         # a ReLU that becomes part of a layer is none to the flow
@@ -220,7 +208,7 @@ class _Observing(LayerTracking):
             given = own
         elif name not in INSIDE:
             given = EVERYTHING
-        for tensor in _tensors(output):
+        for tensor in nested_tensors(output):
             setattr(tensor, GIVEN, given)
         return output
 
@@ -253,14 +241,3 @@ class _Observing(LayerTracking):
         shown = values.detach() if span == EVERYTHING else values.detach().clamp(*span)
         for observer in self.observers[site].values():
             observer(shown)
-
-
-def _tensors(given: Any) -> Iterator[Any]:
-    """Those among the arguments of a function, or its results."""
-    if isinstance(given, torch.Tensor):
-        yield given
-    elif isinstance(given, list | tuple):
-        for each in given:
-            yield from _tensors(each)
-    elif isinstance(given, dict):
-        yield from _tensors(list(given.values()))

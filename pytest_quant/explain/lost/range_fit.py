@@ -61,7 +61,7 @@ class _Fitting(LayerTracking):
         self._look(tag.site, values)
         return values
 
-    def passing(self, values: Any, tag: Tag) -> Any:
+    def passing(self, values: Any, tag: Tag, site: Site) -> Any:
         self._look(tag.site, values)
         return values
 

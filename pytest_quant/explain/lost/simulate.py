@@ -1,7 +1,7 @@
 """Simulate: the float model that behaves as a static or QAT variant does, layer by layer."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
@@ -46,14 +46,22 @@ def simulations(variant: Variant, recipes: Sequence[Recipe]) -> list[Simulation 
     return [found[recipe] for recipe in recipes]
 
 
-def _simulations(variant: Variant, recipes: Sequence[Recipe]) -> Sequence[Simulation | None]:
+def simulation_on(variant: Variant, inputs: Iterable[Any]) -> Simulation | None:
+    """As `simulated`, but with the ranges that other inputs give."""
+    return None if variant.recipe is None else _simulations(variant, [variant.recipe], inputs)[0]
+
+
+def _simulations(
+    variant: Variant, recipes: Sequence[Recipe], inputs: Iterable[Any] | None = None
+) -> Sequence[Simulation | None]:
     names = became_int8(variant)
     trains, fp32 = variant.facts.trains, variant.fp32.model
     module = trained_module(variant, names) if trains else copy.deepcopy(fp32)
     if module is None:
         return [None] * len(recipes)
-    samples = variant.recipe.calibration_samples if variant.recipe else 200
-    inputs = tuned_inputs(variant, samples)
+    if inputs is None:
+        samples = variant.recipe.calibration_samples if variant.recipe else 200
+        inputs = tuned_inputs(variant, samples)
     with variant.isolated(loaders_of(variant)):
         if recipes[0].equalize:
             equalize(module, example_of(module, variant.admitted))

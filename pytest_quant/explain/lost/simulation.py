@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pytest_quant.explain.lost.feeding import Feeding
 from pytest_quant.explain.lost.grid import Grid
 from pytest_quant.explain.lost.noise import Noise
 from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
@@ -60,7 +61,7 @@ class Simulation:
         takers: name -> the layers that take its output, straight or moved.
         compiled: whether it is of flow pt2e: ReLU6 is part of the layer before it, additions and
             poolings are not rounded on their own, nor is what the model gives.
-        tail: operations that keep the levels, and that no layer follows: they are computed in float.
+        feeding: what feeds which layers, where operations that feed no int8 layer are computed in float.
     """
 
     module: Any
@@ -71,7 +72,7 @@ class Simulation:
     grids: Mapping[Site, Grid]
     takers: Mapping[str, tuple[str, ...]]
     compiled: bool
-    tail: frozenset[Site] = frozenset()
+    feeding: Feeding | None = None
 
     @property
     def fused(self) -> Collection[str]:
@@ -99,7 +100,15 @@ class Simulation:
     @property
     def operations(self) -> tuple[Site, ...]:
         """The places of operations without a weight that round."""
-        return tuple(site for site in self.grids if not site[0])
+        loose = self.loose(self.without())
+        return tuple(site for site in self.grids if not site[0] and site not in loose)
+
+    def loose(self, switches: Switches) -> frozenset[Site]:
+        """The operations without a weight that are computed in float, with these layers quantized."""
+        if self.feeding is None:
+            return frozenset()
+        # what is quantized alone is looked at in the model that is quantized whole
+        return self.feeding.none_of(switches.layers if switches.others else self.layers)
 
     def without(self, kept: Collection[str] = (), **changed: bool) -> Switches:
         """The model as it is built, but for these layers."""
@@ -131,6 +140,7 @@ class _Rounding(LayerTracking):
         self.simulation = simulation
         self.switches = switches
         self.noise = noise
+        self.loose = simulation.loose(switches)
 
     def weight(self, layer: str, weight: Any) -> Any:
         on = self.switches.weights and layer in self.switches.layers
@@ -149,12 +159,12 @@ class _Rounding(LayerTracking):
             self._count(tag, rounded)
         return rounded
 
-    def passing(self, values: Any, tag: Tag) -> Any:
-        is_int8 = self.switches.others or self._is_int8(tag)
+    def passing(self, values: Any, tag: Tag, site: Site) -> Any:
+        is_int8 = (self.switches.others and site not in self.loose) or self._is_int8(tag)
         return self._rounded(tag.site, values) if is_int8 else values
 
     def is_float(self, site: Site) -> bool:
-        return site in self.simulation.tail
+        return site in self.loose
 
     def floating(self, values: Any, tag: Tag) -> None:
         self._count(tag, values)
@@ -162,6 +172,8 @@ class _Rounding(LayerTracking):
     def _is_int8(self, tag: Tag) -> bool:
         if tag.layer:
             return tag.layer in self.switches.layers
+        if tag.site in self.loose:
+            return False
         return self.switches.others or tag.site in self.switches.places
 
     def reference(self, layer: str, call: Callable[[], Any]) -> Any:

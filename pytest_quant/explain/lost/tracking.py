@@ -115,8 +115,8 @@ class LayerTracking(TorchFunctionMode):
     def moving(self, values: Any, tag: Tag) -> None:
         """What an operation takes that only moves values."""
 
-    def passing(self, values: Any, tag: Tag) -> Any:
-        """What an operation that keeps the levels takes, and what it gives."""
+    def passing(self, values: Any, tag: Tag, site: Site) -> Any:
+        """What an operation that keeps the levels takes, and what it gives; `site` is the operation's."""
         return values
 
     def is_float(self, site: Site) -> bool:
@@ -125,7 +125,7 @@ class LayerTracking(TorchFunctionMode):
 
     def passed(self, values: Any, tag: Tag, site: Site) -> Any:
         """What such an operation gives."""
-        return self.passing(values, tag)
+        return self.passing(values, tag, site)
 
     def floating(self, values: Any, tag: Tag) -> None:
         """What such an operation takes, which nobody else rounds."""
@@ -227,7 +227,7 @@ class LayerTracking(TorchFunctionMode):
         reference = tag.reference
         if reference is not None:
             reference = func(reference, *args[1:], **kwargs)
-        before = args[0] if tag.rounded else self.passing(args[0], tag)
+        before = args[0] if tag.rounded else self.passing(args[0], tag, own)
         output = func(before, *args[1:], **kwargs)
         floats = self.is_float(own)
         if floats:

@@ -1,4 +1,4 @@
-"""Tail: what follows the last layers with weights stays float in a traced graph."""
+"""Tail: what no int8 layer follows stays float in a traced graph, also before layers kept FP32."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +17,19 @@ FUNCTIONS = (
 
 
 def free_tail(prepared: Any, usual: Callable[[], Any]) -> None:
-    """Take the observers off what no layer with weights follows, the last layers' own excepted.
+    """Take the observers off what goes into no int8 layer, the outputs of such layers excepted.
 
     It costs next to nothing in float, and a lot in int8: boxes of 0 to 640 that are concatenated with
-    scores of 0 to 1 share one range, in which every score is 0.
+    scores of 0 to 1 share one range, in which every score is 0. Between two layers that are kept FP32,
+    a pooling in int8 would lose what they are kept for.
 
     Args:
         usual: makes an activation's observer, or fake-quantize module.
     """
-    ahead = _feeding_weights(prepared)
-    weighted = [node for node in prepared.graph.nodes if _has_weights(prepared, node)]
-    if not weighted:
+    if not any(_has_weights(prepared, node) for node in prepared.graph.nodes):
         return
+    ahead = _feeding_weights(prepared)
+    weighted = [node for node in prepared.graph.nodes if _is_int8(prepared, node)]
     loose = []
     for node in prepared.graph.nodes:
         observer = observer_at(prepared, node)
@@ -42,12 +43,26 @@ def free_tail(prepared: Any, usual: Callable[[], Any]) -> None:
 
 
 def _feeding_weights(prepared: Any) -> set[Any]:
-    """The nodes whose values come to a layer with weights sooner or later."""
+    """The nodes whose values come to an int8 layer, before one that is kept FP32."""
     feeding = set[Any]()
     for node in reversed(prepared.graph.nodes):
-        if any(user in feeding or _has_weights(prepared, user) for user in node.users):
-            feeding.add(node)
+        for user in node.users:
+            through = user in feeding and not _has_weights(prepared, user)
+            if through or _is_int8(prepared, user):
+                feeding.add(node)
     return feeding
+
+
+def _is_int8(prepared: Any, node: Any) -> bool:
+    """Whether it is a layer with weights that becomes int8."""
+    if not _has_weights(prepared, node):
+        return False
+    if node.op != "call_module":
+        return True
+    return any(
+        getattr(child, "qconfig", None) is not None
+        for child in prepared.get_submodule(node.target).modules()
+    )
 
 
 def _has_weights(prepared: Any, node: Any) -> bool:
