@@ -1,7 +1,7 @@
 """Premises: what else can be at fault than rounding, looked at before rounding is blamed.
 
-In this order: is FP32 worth to be compared with, is the data right, was it trained right, is the built
-model the trained one. Each tells what is known, and what to do about just that.
+In this order: is FP32 worth to be compared with, is the data right, is a file of this model, was it trained
+right, is the built model the trained one. Each tells what is known, and what to do about just that.
 """
 
 import copy
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.extreme_samples import Extremes, extremes_of
 from pytest_quant.explain.lessons import wrong_lesson
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.explain.other_weights import other_weights
@@ -77,16 +78,25 @@ def _what_of(given_by: str) -> str:
 
 def _premises(verdict: Verdict, variant: Variant, effort: Effort) -> Iterator[Premise]:
     metric = metric_named(variant, verdict.metric)
-    if (unlike := why_unlike(variant)) is not None:
-        yield Premise(unlike)
-    if (others := other_weights(variant)) is not None:
-        yield Premise(others)
     if (found := _without_skill(variant, metric)) is not None:
         yield found
     if (found := shifted(variant)) is not None:
         yield found
+    if effort.explain_seconds and (extremes := _extremes(variant)) is not None:
+        yield Premise(extremes.sentences)
+    if (unlike := why_unlike(variant)) is not None:
+        yield Premise(unlike)
+    if (others := other_weights(variant)) is not None:
+        yield Premise(others)
     if variant.fake_quantized is not None:
         yield from _of_training(verdict, variant, metric, effort)
+
+
+def _extremes(variant: Variant) -> Extremes | None:
+    try:
+        return variant.once("extreme samples", lambda: extremes_of(variant))
+    except (QuantStageError, ValueError, RuntimeError, TypeError):  # of what cannot be simulated
+        return None
 
 
 def _without_skill(variant: Variant, metric: Metric) -> Premise | None:

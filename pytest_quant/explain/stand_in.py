@@ -49,7 +49,7 @@ def why_unlike(variant: Variant) -> tuple[str, str] | None:
             return (
                 f"The outputs of {name} hardly depend on its inputs: from sample to sample they vary "
                 f"{moves:.2g} times as much as FP32's.",
-                "Its ranges are too small for these inputs: calibrate it on real inputs, prepared as those "
+                "Its ranges do not fit these inputs: calibrate it on real inputs, prepared as those "
                 "of quant_eval_data (neither zeros nor of another scale).",
             )
         plain = sqnr(*map(_centred, (expected, own)))
