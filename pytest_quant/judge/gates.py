@@ -4,7 +4,7 @@ A breach raises AssertionError with one sentence. A limit that the call leaves o
 ``@pytest.mark.quant(...)``, then the command line, then ini.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_quant.errors import QuantStageError, hidden
@@ -122,28 +122,31 @@ def assert_max_size(
     Args:
         variant: what a fixture such as `quant_static` gave.
         ratio: of FP32's bytes: 0.3.
-        mb: in 10**6 bytes. Exactly one of both, from the call, or else from marker, command
-            line or ini.
+        mb: in 10**6 bytes. One of both, or none: then what marker, command line or ini state holds,
+            and where they state both, both are judged.
+
+    Returns:
+        The Verdict; of MB where both are judged.
 
     Raises:
         AssertionError: it is larger, or the variant was not quantized.
         QuantStageError: the size cannot be known.
-        TypeError, ValueError: neither or both given, or a wrong number.
+        TypeError, ValueError: both given, or none anywhere, or a wrong number.
     """
     __tracebackhide__ = hidden
     check_variant(variant, "assert_max_size")
     limits = recorder.current().limits
-    if ratio is None and mb is None:
+    given = ratio is not None, mb is not None
+    if not any(given):
         ratio, mb = limits.get("max_size_ratio"), limits.get("max_size_mb")
-    if (ratio is None) == (mb is None):
+    if all(given) or (ratio is None and mb is None):
         raise TypeError(
-            f"assert_max_size takes exactly one of ratio and mb, from the call or else from marker, "
-            f"command line or ini; given ratio={ratio!r}, mb={mb!r}. For example "
-            "assert_max_size(variant, ratio=0.3)"
+            f"assert_max_size takes exactly one of ratio and mb, or what marker, command line or ini "
+            f"state; given ratio={ratio!r}, mb={mb!r}. For example assert_max_size(variant, ratio=0.3)"
         )
-    if ratio is not None:
-        return _conclude(variant, judge_size(variant, ratio=checked("max_size_ratio", ratio)))
-    return _conclude(variant, judge_size(variant, mb=checked("max_size_mb", mb)))
+    stated = {"max_size_ratio": ratio, "max_size_mb": mb}
+    chosen = {name: checked(name, value) for name, value in stated.items() if value is not None}
+    return _conclude_all(variant, chosen)[-1]
 
 
 def assert_min_int8_share(
@@ -287,22 +290,8 @@ def assert_gates(variant: Variant, **limits: float) -> tuple[Verdict, ...]:
             f"assert_gates was given no limit, nor is one in marker, command line or ini; allowed: "
             f"{', '.join([*LIMITS, *test.gates])}"
         )
-    verdicts, errors = [], []
-    for name in (*LIMITS, *test.gates):
-        if name in chosen:
-            try:
-                verdict = judged(variant, name, chosen[name])
-            except QuantStageError as error:
-                errors.append(error)
-            else:  # noted at once: whatever ends the test in the next one, this one was judged
-                recorder.note(verdict, variant)
-                verdicts.append(verdict)
-    breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
-    if breached:
-        raise AssertionError("\n".join([*breached, *map(str, errors)]))
-    if errors:
-        raise errors[0]
-    return tuple(verdicts)
+    order = (*LIMITS, *test.gates)
+    return _conclude_all(variant, {name: chosen[name] for name in order if name in chosen})
 
 
 _JUDGES: dict[str, Callable[[Variant, float], Verdict]] = {
@@ -336,6 +325,26 @@ def _conclude(variant: Variant, verdict: Verdict) -> Verdict:
     if verdict.outcome is Outcome.FAIL:
         raise AssertionError(verdict.sentence)
     return verdict
+
+
+def _conclude_all(variant: Variant, limits: Mapping[str, float]) -> tuple[Verdict, ...]:
+    """All are judged, in this order, before the first breach or error is raised."""
+    __tracebackhide__ = hidden
+    verdicts, errors = [], []
+    for name, limit in limits.items():
+        try:
+            verdict = judged(variant, name, limit)
+        except QuantStageError as error:
+            errors.append(error)
+        else:  # noted at once: whatever ends the test in the next one, this one was judged
+            recorder.note(verdict, variant)
+            verdicts.append(verdict)
+    breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
+    if breached:
+        raise AssertionError("\n".join([*breached, *map(str, errors)]))
+    if errors:
+        raise errors[0]
+    return tuple(verdicts)
 
 
 def _limit(name: str, given: Any, example: str) -> float:

@@ -12,6 +12,7 @@ from pytest_quant.plugin.items import variants_of
 BY_NAME = re.compile(
     r"getfixturevalue|pytest_bdd"
 )  # how a test asks for what its signature does not name
+LAST_FAILED = "cache/lastfailed"  # where pytest's cache has what failed
 OURS = re.compile(r"(?<!pytest_)quant_")
 
 
@@ -34,7 +35,9 @@ def is_of_variants(item: pytest.Item) -> bool:
 def single_tests(config: pytest.Config) -> list[str]:
     """How the command line asks for single tests, as far as it says so itself."""
     found = [argument for argument in config.args if "::" in argument]
-    return [*found, *(["--last-failed"] if config.getoption("lf", False) else [])]
+    # where nothing failed last time, pytest runs all
+    failed = config.getoption("lf", False) and config.cache and config.cache.get(LAST_FAILED, {})
+    return [*found, *(["--last-failed"] if failed else [])]
 
 
 def places(config: pytest.Config) -> list[str]:

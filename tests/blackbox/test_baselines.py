@@ -176,7 +176,15 @@ def test_single_tests_and_the_last_failed_are_refused_at_once(repo):
         repo, "test_gates.py::test_static", because="not single tests (test_gates.py::test_static)"
     )
     path(repo).unlink()
+    failing = repo.makepyfile(test_failing="def test_it(): assert False")
+    run(repo)
+    failing.unlink()
     refuses(repo, "--lf", because="not single tests (--last-failed)")
+
+
+def test_where_nothing_failed_the_last_failed_are_a_whole_run(repo):
+    run(repo, "--quant-save=main", "--lf").assert_outcomes(passed=2)
+    assert path(repo).exists()
 
 
 def test_a_file_may_be_named_but_not_lose_what_is_stored(repo):

@@ -64,16 +64,21 @@ def test_to_deselect_tests_of_no_variant_leaves_nothing_out(repo):
     assert answer(repo, "--quant-variants=dynamic")[0] == "yes"
 
 
-@pytest.mark.parametrize("by", ["test_gates.py::test_size", "--lf"])
-def test_single_tests_leave_it_undecided(repo, by):
-    word, rest = answer(repo, by)
-    assert (
-        word,
-        f"only single tests were selected: {by.replace('--lf', '--last-failed')}" in rest,
-    ) == (
-        "undecided",
-        True,
-    )
+def test_single_tests_leave_it_undecided(repo):
+    word, rest = answer(repo, "test_gates.py::test_size")
+    assert word == "undecided"
+    assert "only single tests were selected: test_gates.py::test_size" in rest
+
+
+def test_the_last_failed_leave_it_undecided_where_some_did(repo):
+    assert answer(repo, "--lf")[0] == "yes"  # nothing did, so pytest runs all
+    repo.makepyfile(test_gates=THREE_TESTS.replace("ratio=", "ratio=0.01 * "))
+    assert answer(repo)[0] == "no"
+    repo.makepyfile(test_gates=THREE_TESTS)
+    word, rest = answer(repo, "--lf")
+    assert word == "undecided"
+    assert "only single tests were selected: --last-failed" in rest
+    assert answer(repo, "--lf")[0] == "yes"
 
 
 def test_folders_and_files_are_told(repo):

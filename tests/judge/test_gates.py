@@ -185,12 +185,16 @@ def test_zero_in_the_call_is_a_limit_and_not_left_out():
                 helper(variant, 0)
 
 
-def test_size_is_asked_for_one_when_the_test_was_told_both(dynamic):
-    with (
-        told(max_size_mb=2, max_size_ratio=0.9),
-        pytest.raises(TypeError, match=r"exactly one of ratio and mb, .*; given ratio=0.9, mb=2"),
-    ):
-        assert_max_size(dynamic)
+def test_size_is_judged_by_both_limits_that_the_test_was_told(dynamic):
+    with told(max_size_mb=2, max_size_ratio=0.9) as test:
+        assert assert_max_size(dynamic).gate == "max_size_mb"
+        assert [verdict.gate for verdict in test.verdicts] == ["max_size_ratio", "max_size_mb"]
+    for limits in ({"max_size_ratio": 0.0}, {"max_size_mb": 0}):
+        told_both = {"max_size_mb": 2, "max_size_ratio": 0.9, **limits}
+        with told(**told_both) as test:
+            with pytest.raises(AssertionError, match="size FAIL"):
+                assert_max_size(dynamic)
+            assert len(test.verdicts) == 2
 
 
 def test_the_inner_of_two_running_tests_counts(dynamic):
