@@ -4,6 +4,8 @@ A cause is known before a remedy is named: first what else than rounding can be 
 rounding, where it is lost. What too few samples leave open is no fault at all.
 """
 
+from typing import Any
+
 from pytest_quant.errors import brief
 from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.lost.explanation import Explanation
@@ -23,6 +25,7 @@ TABLE = 4  # layers that a failure message lists
 OBSERVING = 2.0  # times the calibration: what looking into a model takes before the first layer
 CLEARLY_MORE = 1.2  # times the samples; an estimate of fewer is none
 OUT_OF_REACH = 10.0  # dB; a tenth of the noise is left only where nearly all layers stay FP32
+MENDED = {"max_accuracy_drop": "max_drop", "min_sqnr": "min_sqnr", "max_flips": "max_flips"}
 MOST = 0.5  # of a loss since a baseline, from which on FP32's own is the cause
 
 
@@ -40,9 +43,8 @@ def inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
     tried = pasted(first_try(variant, explanation), verdict, variant)
     if explanation is not None and is_between(explanation):
         return "\n".join(lines)
-    is_drop = verdict.gate == "max_accuracy_drop"
     mendable = variant.recipe is not None and variant.facts.chooses_layers
-    if not (is_drop and mendable):
+    if not (verdict.gate in MENDED and mendable):
         return "\n".join([*lines, _usual(variant), *tried])
     if not effort.mend_seconds:
         hint = "--quant-mend looks for a recipe that holds the limit."
@@ -106,15 +108,12 @@ def _undecided(verdict: Verdict, variant: Variant) -> list[str]:
 def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
     """The remedy that a search finds; tests that state the same limit share one."""
     relative = bool(verdict.evidence.get("relative"))
-    asked = f"remedy {verdict.limit} {relative} {verdict.metric}"
+    asked = f"remedy {verdict.gate} {verdict.limit} {relative} {verdict.metric}"
+    limit: dict[str, Any] = {MENDED[verdict.gate]: verdict.limit}
+    if verdict.gate == "max_accuracy_drop":
+        limit |= {"relative": relative, "metric": verdict.metric}
     try:
-        remedy = variant.measured(asked) or mend(
-            variant,
-            verdict.limit,
-            relative=relative,
-            metric=verdict.metric,
-            seconds=effort.mend_seconds,
-        )
+        remedy = variant.measured(asked) or mend(variant, seconds=effort.mend_seconds, **limit)
         variant.keep(asked, remedy)
     except Exception as error:
         return [f"The search for a remedy failed: {brief(error)}"]

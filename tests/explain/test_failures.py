@@ -12,10 +12,10 @@ from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.lost.sentences import worst_layers
 from pytest_quant.explain.notes import notes_on
 from pytest_quant.explain.other_flows import compiled, other_flows
+from pytest_quant.explain.remedies.drop_limit import drop_limit
 from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.search import Search
 from pytest_quant.explain.remedies.to_paste import pasted
-from pytest_quant.explain.remedies.trial import limit_of
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.sqnr_limit import judge_sqnr
@@ -78,14 +78,14 @@ def test_an_error_of_a_kind_is_remembered_by_all_variants():
     with pytest.raises(QuantStageError, match="nothing to train on"):
         store.variant(subject, Recipe("qat"))
     assert static.has_failed("qat")
-    search = Search(static, static.recipe, limit_of(static, 0.1, False, None), "parameters", 0.0)
+    search = Search(static, static.recipe, drop_limit(static, 0.1, False, None), "parameters", 0.0)
     assert "QAT" not in search._next()
     assert (
         "static"
         in Search(
             store.variant(subject, Recipe("dynamic")),
             Recipe("dynamic"),
-            limit_of(static, 0.1, False, None),
+            drop_limit(static, 0.1, False, None),
             "parameters",
             0.0,
         )._next()

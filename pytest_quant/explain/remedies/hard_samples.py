@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from pytest_quant.errors import QuantStageError
-from pytest_quant.explain.remedies.trial import Limit, Trial
+from pytest_quant.explain.remedies.drop_limit import DropLimit
+from pytest_quant.explain.remedies.limit import Trial
 from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.subject.batches import each_batch, mapped, on_cpu, size_of, tensors_in, unpack
 from pytest_quant.subject.digests import sample_digests
@@ -46,7 +47,7 @@ class Part:
     before: tuple[Any, ...]
     weight: Fraction
 
-    def lost(self, candidate: Variant, limit: Limit) -> Fraction | None:
+    def lost(self, candidate: Variant, limit: DropLimit) -> Fraction | None:
         """How much a candidate loses on all that these stand for; None for scores that are no numbers."""
         sign, lost = 1 if limit.metric.higher_is_better else -1, Fraction(0)
         for batch, before in zip(self.batches, self.before, strict=True):
@@ -78,7 +79,7 @@ class HardSamples:
     allowed: Fraction
     samples: int
     base: Fraction
-    limit: Limit
+    limit: DropLimit
 
     def trial(self, candidate: Variant) -> Trial | None:
         """What these samples say of a candidate; None where only the whole eval set can tell."""
@@ -97,7 +98,7 @@ class HardSamples:
         return Trial(lost <= self.allowed, float(drop / self.base if self.base else drop), seen)
 
 
-def hard_samples_of(variant: Variant, limit: Limit) -> HardSamples | None:
+def hard_samples_of(variant: Variant, limit: DropLimit) -> HardSamples | None:
     """The screen of a failing variant; None where its metric does not score each sample, or where
     nothing can be told apart."""
     metric, own, fp32 = limit.metric, variant.evaluation, variant.fp32.evaluation
@@ -125,7 +126,7 @@ def hard_samples_of(variant: Variant, limit: Limit) -> HardSamples | None:
     if parts["hard"] is None:
         return None
     base = exact_mean(fp32.scores[metric.name]) if limit.relative else Fraction(1)
-    allowed = Fraction(str(limit.max_drop)) * len(own) * base
+    allowed = Fraction(str(limit.most)) * len(own) * base
     return HardSamples(parts["hard"], parts["others"], allowed, len(own), base, limit)
 
 
@@ -177,7 +178,7 @@ def _is_alike(one: Batch, other: Batch) -> bool:
     return shapes[0] == shapes[1] and None not in shapes[0]
 
 
-def _scores(variant: Variant, batch: Batch, limit: Limit) -> Any:
+def _scores(variant: Variant, batch: Batch, limit: DropLimit) -> Any:
     inputs, targets = batch
     with variant.running():
         outputs = forward(variant.subject, variant.model, inputs, variant.name)

@@ -1,22 +1,26 @@
-"""Mending: find a recipe that holds the accuracy limit and keeps as little as possible in FP32."""
+"""Mending: find a recipe that holds a limit and keeps as little as possible in FP32."""
 
 import time
 
+from pytest_quant.explain.remedies.drop_limit import drop_limit
+from pytest_quant.explain.remedies.limit import Limit, flips_limit, sqnr_limit
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.search import Search
-from pytest_quant.explain.remedies.trial import limit_of
 from pytest_quant.variant.variant import Variant
 
 SECONDS = 300.0
+DROP = 0.01
 WEIGHED = {"bytes": "parameters", "time": "macs"}
 
 
 def mend(
     variant: Variant,
-    max_drop: float = 0.01,
+    max_drop: float | None = None,
     *,
     relative: bool = False,
     metric: str | None = None,
+    min_sqnr: float | None = None,
+    max_flips: float | None = None,
     cheap: bool = True,
     weigh: str = "bytes",
     seconds: float = SECONDS,
@@ -33,10 +37,12 @@ def mend(
     not seen.
 
     Args:
-        variant: a quantized one that drops too much.
-        max_drop: as in `assert_max_accuracy_drop`: 0.01 is one point.
-        relative: the limit is a share of FP32's value.
-        metric: which one; default the first.
+        variant: a quantized one that does not hold it.
+        max_drop: as in `assert_max_accuracy_drop`: 0.01 is one point, which is taken without any limit.
+        relative: `max_drop` is a share of FP32's value.
+        metric: whose drop; default the first.
+        min_sqnr: instead of a drop, decibels as in `assert_min_sqnr`.
+        max_flips: instead of a drop, a share of the samples as in `assert_max_flips`.
         cheap: whether remedies that keep no layer in FP32 are tried.
         weigh: what is to be saved of the layers kept, ``bytes`` or ``time`` (multiply-adds).
         seconds: after which the search ends with what it has.
@@ -49,9 +55,32 @@ def mend(
         raise TypeError(f"mend was given {variant!r}; expected a quantized Variant")
     if weigh not in WEIGHED:
         raise ValueError(f"weigh is {weigh!r}; allowed: {', '.join(WEIGHED)}")
-    limit = limit_of(variant, max_drop, relative, metric)
+    limit = _limit(variant, max_drop, relative, metric, min_sqnr, max_flips)
     search = Search(variant, variant.recipe, limit, WEIGHED[weigh], time.perf_counter() + seconds)
     with variant.timed("mend"):
         remedy = search.remedy(cheap)
     variant.keep("remedy", remedy)
     return remedy
+
+
+def _limit(
+    variant: Variant,
+    max_drop: float | None,
+    relative: bool,
+    metric: str | None,
+    min_sqnr: float | None,
+    max_flips: float | None,
+) -> Limit:
+    stated = {"max_drop": max_drop, "min_sqnr": min_sqnr, "max_flips": max_flips}
+    given = [f"{name}={value!r}" for name, value in stated.items() if value is not None]
+    if len(given) > 1:
+        raise TypeError(f"mend was given {', '.join(given)}; expected one limit")
+    if (min_sqnr, max_flips) != (None, None) and (relative or metric is not None):
+        raise TypeError(
+            f"mend was given {given[0]} with relative or metric, which belong to max_drop"
+        )
+    if min_sqnr is not None:
+        return sqnr_limit(min_sqnr)
+    if max_flips is not None:
+        return flips_limit(variant, max_flips)
+    return drop_limit(variant, DROP if max_drop is None else max_drop, relative, metric)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.explain.remedies.as_python import as_python
+from pytest_quant.explain.remedies.limit import Limit
 from pytest_quant.explain.remedies.to_paste import to_paste
-from pytest_quant.explain.remedies.trial import Limit
 from pytest_quant.judge.honesty import why_refused
 from pytest_quant.quantize.build import build
 from pytest_quant.variant.recipe import Recipe
@@ -23,14 +23,14 @@ class Proposal:
         variant: as built.
         recipe: to build it again.
         kept: layers that it keeps FP32, beyond those of the variant that it mends.
-        drop: on the eval data, in the metric's unit.
+        value: that the limit is on, measured.
     """
 
     of: Variant
     variant: Variant
     recipe: Recipe
     kept: tuple[str, ...]
-    drop: float = 0.0
+    value: float = 0.0
 
     @property
     def is_quantized(self) -> bool:
@@ -43,13 +43,10 @@ class Proposal:
         pair = self.variant.pair()
         pair.add_rounds(ROUNDS, ROUND_SECONDS)
         text = as_python(self.recipe)
-        drop = limit.shown(self.drop)
         line = (
-            f"{text}  # drop {drop}, {1 / size:.2f}x smaller, {pair.ratio:.2g}x as fast, measured"
+            f"{text}  # {limit.shown(self.value)}, {1 / size:.2f}x smaller, {pair.ratio:.2g}x as fast, "
+            "measured"
         )
-        of = self.variant.admitted.metrics[0].name
-        more = ["relative=True"] if limit.relative else []
-        more += [] if limit.metric.name == of else [f'metric="{limit.metric.name}"']
         return {
             "line": line,
             "size_ratio": float(size),
@@ -57,9 +54,9 @@ class Proposal:
             "paste": to_paste(
                 self.recipe,
                 self.of,
-                "max_accuracy_drop",
-                limit.max_drop,
-                more=", ".join(more),
+                limit.gate,
+                limit.most,
+                more=", ".join(limit.arguments),
             ),
         }
 

@@ -11,8 +11,9 @@ class Remedy:
 
     Args:
         variant, model, where: of whom.
-        max_drop: the limit that was to hold, in the metric's unit.
-        drop: of the proposal as built, measured on the eval data; without one, the least found.
+        max_drop: the limit that was to hold, in the unit of `gate`; of an accuracy drop the metric's.
+        drop: what the proposal as built has in that unit, measured on the eval data; without one, the
+            nearest to the limit that was found. None where that is no finite number.
         recipe: the proposal, as `Recipe.to_dict` gives it; None when none was found.
         line: the proposal as Python to paste, with what was measured; empty when none was found.
         kept: the layers that it keeps FP32, beyond those that were kept before.
@@ -25,6 +26,8 @@ class Remedy:
         sentences: what follows, for a person.
         paste: the proposal as lines of Python for a conftest.py or a test file, with its imports; empty
             when none was found.
+        gate: whose limit it is: ``max_accuracy_drop``, ``max_flips`` or ``min_sqnr``, whose `max_drop`
+            and `drop` are decibels to be reached.
     """
 
     variant: str
@@ -43,6 +46,7 @@ class Remedy:
     trials: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
     paste: str = ""
+    gate: str = "max_accuracy_drop"
 
     @property
     def found(self) -> bool:

@@ -1,5 +1,6 @@
 """Search: for a recipe that holds a limit, first among settings, then among layers to keep in FP32."""
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,11 +11,12 @@ from pytest_quant.explain.lost.sentences import is_another_model, is_operation
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.explain.remedies.as_python import as_python
 from pytest_quant.explain.remedies.candidates import cheap_candidates
+from pytest_quant.explain.remedies.drop_limit import DropLimit
 from pytest_quant.explain.remedies.hard_samples import HardSamples, hard_samples_of
+from pytest_quant.explain.remedies.limit import Limit, Trial
 from pytest_quant.explain.remedies.proposal import ROUND_SECONDS, ROUNDS, Proposal, proposed
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.sets import passing_sets
-from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
 from pytest_quant.explain.remedies.workbench import Workbench, workbench_of, workbenches_of
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -51,7 +53,7 @@ class Search:
     evaluations: int = 0
     builds: int = 0
     trials: list[str] = field(default_factory=list)
-    least: float | None = None
+    nearest: float | None = None
     hint: str = ""
     bench: Workbench | None = None
     screen: HardSamples | None = None
@@ -68,7 +70,8 @@ class Search:
                 [f"A {kind} variant is not ours to mend: its layers are not chosen by a Recipe."],
             )
         try:
-            self.screen = hard_samples_of(self.variant, self.limit)
+            if isinstance(self.limit, DropLimit):
+                self.screen = hard_samples_of(self.variant, self.limit)
             proposal = None
             explanation = explain(self.variant)
             if is_another_model(explanation) or is_operation(explanation):
@@ -168,7 +171,7 @@ class Search:
         if self.variant.facts.trains and not passes(tuple(order)):
             self.hint = (
                 "It is not the rounding that costs: with every layer in float, the weights that QAT has "
-                "trained drop too much. "
+                "trained do not hold the limit. "
             )
             return None
         held: list[tuple[str, ...]] = []
@@ -205,16 +208,17 @@ class Search:
     def _judged(self, variant: Variant, what: str) -> Trial:
         for each in (variant.fp32, variant):
             _ = each.evaluation  # of all samples, so that the trial does not stop early
-        trial = trial_of(variant, self.limit)
+        trial = self.limit.trial(variant)
         self._note(what, trial)
         return trial
 
     def _note(self, what: str, trial: Trial) -> None:
         self.evaluations += 1
-        self.least = trial.drop if self.least is None else min(self.least, trial.drop)
-        shown = self.limit.shown(trial.drop)
+        before = trial.value if self.nearest is None else self.nearest
+        self.nearest = self.limit.nearest(before, trial.value)
+        shown = self.limit.shown(trial.value)
         seen = f" on {trial.samples:,} samples" if trial.samples else ""
-        self.trials.append(f"{what}: {shown}{seen}, {'holds' if trial.passed else 'too much'}")
+        self.trials.append(f"{what}: {shown}{seen}, {'holds' if trial.passed else 'does not hold'}")
 
     def _built_if_possible(self, recipe: Recipe, kept: tuple[str, ...]) -> Proposal | None:
         """As `_built`; one candidate that cannot be built says nothing of the others."""
@@ -231,7 +235,7 @@ class Search:
         made = proposed(self.variant, chosen, kept)
         trial = self._judged(made.variant, "built")
         holds = trial.passed and made.is_quantized
-        return replace(made, drop=trial.drop) if holds else None
+        return replace(made, value=trial.value) if holds else None
 
     def _made(self, proposal: Proposal | None, sentences: list[str]) -> Remedy:
         variant, limit = self.variant, self.limit
@@ -240,8 +244,8 @@ class Search:
             variant.name,
             variant.subject.label,
             variant.subject.where,
-            limit.max_drop,
-            proposal.drop if proposal else self.least,
+            limit.most,
+            _finite(proposal.value if proposal else self.nearest),
             proposal.recipe.to_dict() if proposal else None,
             kept=proposal.kept if proposal else (),
             line=str(measured.get("line", "")),
@@ -253,6 +257,7 @@ class Search:
             trials=tuple(self.trials),
             sentences=tuple(sentences),
             paste=str(measured.get("paste", "")),
+            gate=limit.gate,
         )
 
     def _check_time(self) -> None:
@@ -264,6 +269,8 @@ class Search:
 
     def _next(self) -> str:
         """The sentence's end."""
+        if self.limit.gate == "min_sqnr":  # training moves the outputs away from FP32's
+            return "a lower limit, or another flow or engine, is what is left."
         kinds = {"static": "static quantization", "qat": "QAT"}
         after = {"dynamic": ("static", "qat"), "static": ("qat",)}.get(self.recipe.kind, ())
         left = [kinds[kind] for kind in after if not self.variant.has_failed(kind)]
@@ -275,6 +282,11 @@ class Search:
             where = "in quant_train" if own else "epochs and lr of its Recipe"
             return f"train longer or at another rate ({where})."
         return "another kind of quantization is the next step."
+
+
+def _finite(value: float | None) -> float | None:
+    """For JSON."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _to_build(found: list[tuple[str, ...]], order: list[str]) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from pytest_quant.explain.lost.simulate import simulated, simulations
 from pytest_quant.explain.lost.simulation import Simulation, in_float
 from pytest_quant.explain.lost.telling_samples import probe_of
 from pytest_quant.explain.remedies.hard_samples import HardSamples
-from pytest_quant.explain.remedies.trial import Limit, Trial, trial_of
+from pytest_quant.explain.remedies.limit import Limit, Trial
 from pytest_quant.subject.batches import call
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
@@ -37,7 +37,7 @@ class Workbench(Protocol):
         """Names of the layers, those first that are likely to matter most."""
 
     def trial(self, kept: Collection[str], limit: Limit, screen: HardSamples | None) -> Trial:
-        """The accuracy with these in FP32; `screen` may tell without a whole evaluation."""
+        """Whether the limit holds with these in FP32; `screen` may tell without a whole evaluation."""
 
 
 def workbench_of(variant: Variant) -> Workbench | None:
@@ -149,4 +149,4 @@ class InPlace:
 
 
 def _tried(candidate: Variant, limit: Limit, screen: HardSamples | None) -> Trial:
-    return (screen.trial(candidate) if screen else None) or trial_of(candidate, limit)
+    return (screen.trial(candidate) if screen else None) or limit.trial(candidate)

@@ -3,13 +3,13 @@
 import pytest
 from builders import Reads, loss, planted_variant, right
 
+from pytest_quant.explain.remedies.drop_limit import drop_limit
 from pytest_quant.explain.remedies.hard_samples import LARGE, MOST, hard_samples_of
-from pytest_quant.explain.remedies.trial import limit_of
 
 
 def screen(fp32, own, max_drop=0.01, **given):
     variant = planted_variant(fp32, own, **given)
-    return variant, hard_samples_of(variant, limit_of(variant, max_drop, False, None))
+    return variant, hard_samples_of(variant, drop_limit(variant, max_drop, False, None))
 
 
 def losing(variant, count):
@@ -37,7 +37,7 @@ def test_a_candidate_that_loses_far_too_much_is_turned_down_and_another_is_not()
     assert found.trial(losing(variant, 8)) is None  # two allowances and half a point: 10 of 400
     turned_down = found.trial(losing(variant, 11))
     assert not turned_down.passed
-    assert (turned_down.drop, turned_down.samples) == (11 / 400, 40)
+    assert (turned_down.value, turned_down.samples) == (11 / 400, 40)
 
 
 def test_of_a_large_set_some_others_stand_for_all_of_them():
@@ -49,13 +49,13 @@ def test_of_a_large_set_some_others_stand_for_all_of_them():
     assert found.trial(losing(variant, 0)).passed
     half = found.trial(losing(variant, 500))
     assert not half.passed
-    assert half.drop == pytest.approx(500 / count, rel=0.2)
+    assert half.value == pytest.approx(500 / count, rel=0.2)
 
 
 def test_for_a_loss_it_is_the_rise_that_counts():
     fp32 = [0.0] * 200
     variant, found = screen(fp32, [5.0] * 20 + [0.0] * 180, 0.02, metric=loss(), targets=None)
-    assert found.trial(variant).drop == pytest.approx(0.5)
+    assert found.trial(variant).value == pytest.approx(0.5)
     assert found.trial(variant.fp32) is None
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from builders import ONE_THREAD, toy_subject, toy_variant
 
-from pytest_quant import Recipe, Subject, assert_max_accuracy_drop
+from pytest_quant import Recipe, Subject, assert_gates, assert_max_accuracy_drop
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain import explain, mend
 from pytest_quant.explain.remedies.first_try import first_try
@@ -41,6 +41,47 @@ def test_a_planted_fault_is_mended_by_that_layer_and_at_most_two_others(fault):
     assert layer in remedy.kept
     assert len(remedy.kept) <= 3
     assert remedy.drop <= LIMIT
+
+
+@pytest.mark.parametrize("limit", [{"min_sqnr": 20}, {"max_flips": LIMIT}])
+def test_it_is_mended_for_the_limits_of_other_gates_too(limit):
+    fault = planted.outlier_channel
+    own, layer = variant(fault, seed=2)
+    remedy = mend(own, cheap=False, **limit)
+    assert layer in remedy.kept
+    assert len(remedy.kept) <= 3
+    ((name, most),) = limit.items()
+    assert (remedy.gate, remedy.max_drop) == (name, most)
+    assert remedy.drop >= most if name == "min_sqnr" else remedy.drop <= most
+    what = "SQNR" if name == "min_sqnr" else "flips"
+    assert f"# {what} {remedy.drop * (1 if what == 'SQNR' else 100):.1f}"[:8] in remedy.line
+    subject, *_ = fault(2)
+    again = open_store(ONE_THREAD).variant(subject, Recipe.from_dict(remedy.recipe))
+    assert assert_gates(again, **limit)[0].observed == pytest.approx(remedy.drop)
+
+
+def test_where_no_recipe_reaches_the_sqnr_the_nearest_is_told_and_training_is_no_advice():
+    own, _ = variant(planted.none)
+    remedy = mend(own, min_sqnr=70, cheap=False)
+    assert not remedy.found
+    assert 20 < remedy.drop < 70
+    assert "a lower limit" in str(remedy)
+    assert "QAT" not in str(remedy)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_drop": 0.1, "min_sqnr": 20}, r"max_drop=0.1, min_sqnr=20; expected one limit"),
+        ({"min_sqnr": 20, "relative": True}, "which belong to max_drop"),
+        ({"max_flips": 2}, "share of the samples"),
+        ({"min_sqnr": "30"}, "decibels"),
+    ],
+)
+def test_wrong_limits_are_refused(given, said):
+    own, _ = variant(planted.none)
+    with pytest.raises((TypeError, ValueError), match=said):
+        mend(own, **given)
 
 
 @pytest.fixture
