@@ -42,6 +42,9 @@ class Encoder(nn.Module):
             HIDDEN, 6, 4 * HIDDEN, activation="gelu", batch_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        # It copies one layer. A runtime that stores equal weights once would have all six in its cache.
+        for weight in (p for p in self.encoder.parameters() if p.ndim > 1):
+            nn.init.xavier_uniform_(weight)
         self.head = nn.Linear(HIDDEN, 16)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pytest_quant.machine.libraries import is_installed, own_modules
@@ -17,6 +18,7 @@ MADE = os.O_TRUNC | os.O_EXCL  # of flags: what is in it then, this process has 
 GRAIN = 0.01  # seconds by which the clock of a file system may be late
 
 _watches: list["Opened"] = []
+_own_folders: set[str] = set()
 _paused = threading.local()
 _digests: dict[tuple[str, int, int, int], str] = {}
 
@@ -94,6 +96,20 @@ def opened() -> Iterator[Opened]:
         yield watch
     finally:
         _watches.remove(watch)
+
+
+def leave_out(folder: Path) -> None:
+    """Watch no files below a folder: it is ours, and its files count by what they are made of."""
+    _own_folders.add(_with_end(folder))
+
+
+def watch_again(folder: Path) -> None:
+    """What is made at this place from now on is somebody else's."""
+    _own_folders.discard(_with_end(folder))
+
+
+def _with_end(folder: Path) -> str:
+    return os.path.join(os.path.abspath(folder), "")
 
 
 @contextmanager
@@ -184,4 +200,6 @@ def _whole(path: Any) -> str:
 
 
 def _is_of_no_user(path: str) -> bool:
+    if path.startswith(tuple(_own_folders)):
+        return True
     return path.startswith(ELSEWHERE) or f"{os.sep}__pycache__{os.sep}" in path

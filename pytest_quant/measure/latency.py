@@ -1,6 +1,7 @@
 """Latency of a variant beside FP32: which models, which inputs, under which conditions."""
 
 import copy
+import cProfile
 import gc
 import sys
 from collections.abc import Iterator
@@ -202,14 +203,17 @@ def _threads(count: int) -> Iterator[None]:
 def _untraced() -> Iterator[None]:
     """Without tracing and profiling of Python, as by coverage or a debugger: it slows the user's own
     forward, and not what was traced or compiled of it."""
-    found = sys.gettrace(), sys.getprofile()
+    trace, profile = sys.gettrace(), sys.getprofile()
     sys.settrace(None)
     sys.setprofile(None)
     try:
         yield
     finally:
-        sys.settrace(found[0])
-        sys.setprofile(found[1])
+        sys.settrace(trace)
+        if isinstance(profile, cProfile.Profile):  # which cannot be called, before Python 3.12
+            profile.enable()
+        else:
+            sys.setprofile(profile)
 
 
 @contextmanager

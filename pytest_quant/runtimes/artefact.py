@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Artefact(torch.nn.Module):
         super().__init__()
         self.path, self.files = files[0], list(files)
         self.size_bytes = sum(each.stat().st_size for each in self.files)
-        self._written = _written(self.files)
+        self._written = _Written.of(self.files)
         self.runtime = named(runtime_of(self.path))
         self.told = told
         self.folder: Any = None  # a temporary one, which is gone with the last copy
@@ -120,7 +121,7 @@ class Artefact(torch.nn.Module):
         Raises:
             QuantStageError: it is not.
         """
-        if (written := _written(self.files)) != self._written:
+        if (written := _Written.of(self.files)) != self._written:
             self._refuse_other_contents()
             self._written = written
 
@@ -147,13 +148,20 @@ class Artefact(torch.nn.Module):
         return {**vars(self), "_sessions": {}}
 
 
-def _written(files: Sequence[Path]) -> list[tuple[int, ...]]:
-    """When each was written, and which it is; empty where one is gone."""
-    try:
-        known = [each.stat() for each in files]
-    except OSError:
-        return []
-    return [(each.st_mtime_ns, each.st_size, each.st_ino) for each in known]
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """When files were written, and which they are; nothing where one is gone. The same contents elsewhere
+    are the same state of a model, and are written at another time."""
+
+    known: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> "_Written":
+        try:
+            known = [each.stat() for each in files]
+        except OSError:
+            return cls(())
+        return cls(tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in known))
 
 
 def artefact_of(path: Path, admitted: Admitted, threads: int) -> Artefact:

@@ -5,6 +5,8 @@ import tempfile
 import weakref
 from pathlib import Path
 
+from pytest_quant.machine.opened import leave_out, watch_again
+
 
 class OwnFolder:
     """Gone when nobody holds this any more, or when the process ends.
@@ -15,4 +17,10 @@ class OwnFolder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="pytest-quant-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        leave_out(self.path)
+        weakref.finalize(self, _remove, self.path)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    watch_again(path)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,20 @@ def tried(
         answer = json.loads(told.read_text(encoding="utf-8"))
     if "error" in answer:
         raise QuantStageError("load", answer["error"])
-    kernels = answer["kernels"]
+    return tried_of_plain(answer)
+
+
+def tried_as_plain(told: Tried) -> dict[str, Any]:
+    """Plain JSON types."""
+    kernels = None if told.kernels is None else [asdict(each) for each in told.kernels]
+    return {"fit": asdict(told.fit), "kernels": kernels, "calls": told.calls}
+
+
+def tried_of_plain(plain: Mapping[str, Any]) -> Tried:
+    """What `tried_as_plain` gave."""
+    kernels = plain["kernels"]
     seen = None if kernels is None else tuple(Kernel(**each) for each in kernels)
-    return Tried(_fit(answer["fit"]), seen, answer["calls"])
+    return Tried(_fit(plain["fit"]), seen, plain["calls"])
 
 
 def _crash(path: Path, runtime: str, done: Any) -> str:
@@ -164,5 +175,4 @@ def _told(folder: Path) -> dict[str, Any]:
     except Exception as error:
         note = f"does not show what it runs ({in_brief(error)})"
         kernels, fit = None, replace(fit, notes=(*fit.notes, note))
-    seen = None if kernels is None else [asdict(each) for each in kernels]
-    return {"fit": asdict(fit), "kernels": seen, "calls": calls}
+    return tried_as_plain(Tried(fit, None if kernels is None else tuple(kernels), calls))

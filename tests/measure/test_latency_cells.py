@@ -1,9 +1,11 @@
 """Latency in a cell: both models run with its threads and on its samples, and the gate names it."""
 
+import cProfile
 import sys
 
 import pytest
 import torch
+from builders import toy_variant
 from torch import nn
 
 from pytest_quant import Metric, assert_min_speedup
@@ -136,3 +138,16 @@ def test_nothing_is_timed_while_python_is_traced():
     assert found == (tracer, tracer)
     assert (None, None) in seen[5:]
     assert seen[-1] == (None, None)
+
+
+def test_a_run_under_cprofile_is_timed_too():
+    """Python before 3.12 gives the profiler itself, which cannot be set again."""
+    pair = toy_variant("dynamic").pair("best")
+    profile = cProfile.Profile()
+    with profile:
+        pair.add_rounds(3, 0.1)
+        marked = sys.getprofile()
+        len("a call that is counted")
+    assert marked in (profile, None)
+    assert any("built-in method builtins.len" in str(each.code) for each in profile.getstats())
+    assert len(pair.seconds_a) >= 1

@@ -9,6 +9,7 @@ from pytest_quant.machine.torch_api.torch_modules import module
 
 STACK = "nn_module_stack"  # of a traced node's meta: the user's modules that it lies in
 SOURCES = "source_fn_stack"  # of a traced node's meta: the layers and functions that it came from
+ANNOTATION = "quantization_annotation"  # of an exported node's meta: how a quantizer rounds it
 ROOT = "L['self']"  # what strict export calls the model itself
 
 
@@ -48,6 +49,20 @@ def refuse_unowned(graph: Any) -> None:
             "prepare",
             f"a graph that this PyTorch exports has no {STACK}, so that no layer has a name",
         )
+
+
+def round_no_integers(graph: Any) -> None:
+    """Take a quantizer's annotation off what computes with integers, as the positions of words: they would
+    be observed and rounded like activations."""
+    import torch
+
+    for node in graph.graph.nodes:
+        annotation = node.meta.get(ANNOTATION)
+        if annotation is None:
+            continue
+        values = [each.meta.get("val") for each in (node, *annotation.input_qspec_map)]
+        if any(isinstance(v, torch.Tensor) and not v.is_floating_point() for v in values):
+            del node.meta[ANNOTATION]
 
 
 def part_paddings(graph: Any) -> None:

@@ -36,6 +36,14 @@ def quantizer_of(recipe: Recipe, fp32_names: Iterable[str]) -> Any:
         quantizer.set_global(config_of(recipe))
     for name in roots_of(fp32_names):
         quantizer.set_module_name_qconfig(name, None)
+    annotate = quantizer.annotate
+
+    def floats_only(graph: Any) -> Any:
+        annotated = annotate(graph)
+        torch_api.round_no_integers(annotated)
+        return annotated
+
+    quantizer.annotate = floats_only
     return quantizer
 
 

@@ -17,6 +17,7 @@ from pytest_quant.machine.opened import Opened, are_unchanged, opened
 from pytest_quant.machine.sources import ChangedSource
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.store.cache.entries import Entries, Key
 from pytest_quant.store.cache.kept_builds import build_as_entry, build_of_entry
 from pytest_quant.store.cache.kept_evaluations import evaluation_as_entry, evaluation_of_entry
@@ -232,4 +233,6 @@ class Cache:
 def _bytes_of(built: Built) -> int:
     """About how large an entry of it is."""
     largest = built.module if built.fake_quantized is None else built.fake_quantized
+    if isinstance(largest, Artefact):
+        return largest.size_bytes
     return bytes_of(tensors_of(state_of(largest))) if isinstance(largest, torch.nn.Module) else 0

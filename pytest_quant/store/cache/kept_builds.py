@@ -13,6 +13,8 @@ from pytest_quant.quantize.build import build
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.saved.variant_file import described, restored
+from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.store.cache.kept_files import files_as_entry, files_of_entry
 from pytest_quant.store.cache.kept_seen import seen_as_entry, seen_of_entry
 from pytest_quant.subject.batches import call, size_of
 from pytest_quant.subject.digests import digests
@@ -22,7 +24,8 @@ from pytest_quant.variant.running import running_as_built
 
 
 def build_as_entry(built: Built, admitted: Admitted) -> dict[str, Any]:
-    """What an entry holds of a variant: of QAT its trained state, of others what `Variant.save` writes.
+    """What an entry holds of a variant: of QAT its trained state, of a file of another runtime the file, of
+    others what `Variant.save` writes.
 
     Raises:
         QuantStageError: it cannot be saved.
@@ -39,6 +42,8 @@ def build_as_entry(built: Built, admitted: Admitted) -> dict[str, Any]:
         content["seen"] = seen_as_entry(built.seen)
     if built.fake_quantized is not None:
         return content | {"state": built.fake_quantized.state_dict()}
+    if isinstance(built.module, Artefact):
+        return content | {"artefact": files_as_entry(built.module)}
     return content | {"variant": described(built.module, built.recipe, admitted)}
 
 
@@ -61,6 +66,9 @@ def build_of_entry(
         trained = replace(admitted.subject, qat_state=dict(content["state"]))
         made = build(replace(admitted, subject=trained), taken, conditions)
         module, recipe, before = made.module, made.recipe, made.fake_quantized
+    elif "artefact" in content:
+        module, before = files_of_entry(content["artefact"], admitted), None
+        recipe = _recipe_of(known["recipe"], asked)
     else:
         loaded = restored(content["variant"], path, admitted.module)
         module, recipe, before = loaded.model, loaded.recipe, None

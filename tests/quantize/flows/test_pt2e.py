@@ -311,6 +311,32 @@ def test_an_embedding_that_shares_its_weight_with_an_int8_head_is_not_int8():
         assert pt2e.convert(prepared, example).int8_modules == {"head"}
 
 
+@pytest.mark.parametrize("kind", ["static", "qat"])
+def test_arithmetic_of_integers_is_not_observed(kind):
+    """As RoBERTa's, which counts the places of words."""
+
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places, self.head = nn.Embedding(20, 8), nn.Linear(8, 3)
+
+        def forward(self, ids):
+            mask = ids.ne(0).int()
+            places = (torch.cumsum(mask, 1).type_as(mask) + 0) * mask
+            return self.head(self.places(places))
+
+    model, ids = made(Counting), torch.arange(12).view(4, 3) % 5
+    example = Example((ids,), {}, model(ids).detach())
+    recipe = Recipe(kind, flow="pt2e")
+    with known_warnings_silenced(), engine_set("onednn"):
+        prepared = pt2e.prepare(model, recipe, "onednn", example)
+        outputs = prepared(ids)
+        assert torch.allclose(outputs, model(ids), atol=0.1)
+        if kind == "qat":
+            outputs.sum().backward()
+        assert pt2e.convert(prepared, example).int8_modules == {"head"}
+
+
 def test_an_input_that_is_added_to_stays_what_it_is():
     """Inductor has kernels that add to what is there already."""
 

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,9 @@ RECIPES = {
     "cast": Recipe("cast"),
     "equalized": Recipe("static", equalize=True),
     "of one type": Recipe("static", keep_fp32=("0",)),
+    "a file": Recipe("static", flow="onnx"),
+    "a dynamic file": Recipe("dynamic", flow="onnx"),
+    "two files": Recipe("static", flow="openvino"),
 }
 
 
@@ -89,6 +93,21 @@ def test_a_second_run_builds_and_evaluates_nothing_and_gives_the_same_bits(run, 
     assert before.fake_quantized == after.fake_quantized
     assert before.scores.keys() == after.scores.keys()
     assert all((before.scores[each] == after.scores[each]).all() for each in before.scores)
+
+
+@pytest.mark.parametrize("flow", ["onnx", "openvino"])
+def test_a_file_comes_back_byte_for_byte_with_what_is_known_of_it(run, flow):
+    first, second = (run(Recipe("static", flow=flow)) for _ in range(2))
+    assert second.measured(BUILD).is_old
+    assert first.model.path != second.model.path
+    files = [{each.name: each.read_bytes() for each in own.model.files} for own in (first, second)]
+    assert files[0] == files[1]
+    assert first.model.told == second.model.told
+    assert first.int8_share == second.int8_share
+    folder = second.model.path.parent
+    del second
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_a_trained_model_is_there_before_its_conversion_too(run):
