@@ -88,8 +88,9 @@ def is_compiled(model: Any) -> bool:
 
 def unsaved_buffers(child: Any) -> Iterator[tuple[str, Any]]:
     """A module's buffers that no state dict has, by name. Their bytes count all the same."""
-    saved = child.state_dict(keep_vars=True)
-    for name, buffer in child.named_buffers(recurse=False):
+    buffers = dict(child.named_buffers(recurse=False))
+    saved = child.state_dict(keep_vars=True) if buffers else {}  # which unpacks all packed weights
+    for name, buffer in buffers.items():
         if name not in saved:
             yield name, buffer
 
