@@ -7,6 +7,7 @@ import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.runtimes.artefact import Artefact
+from pytest_quant.runtimes.kept_files import files_as_entry, files_of_entry
 from pytest_quant.runtimes.only_call import only_call
 from pytest_quant.runtimes.onnx_export import Scopes, folded, onnx_file
 from pytest_quant.variant.variant import Variant
@@ -33,7 +34,19 @@ def fp32_file(variant: Variant) -> Artefact:
             f"baseline='runtime': FP32 is not exported for {runtime} here; judge a float file of it as a "
             "variant of its own, by Recipe('artefact', path=..., quantized=False).",
         )
-    return variant.fp32.once(f"file {suffix}", lambda: _made(variant.fp32, suffix))
+    return variant.fp32.once(f"file {suffix}", lambda: _kept(variant.fp32, suffix))
+
+
+def _kept(fp32: Variant, suffix: str) -> Artefact:
+    """An earlier run's, else one that is made."""
+    with fp32.isolated():
+        fp32.refuse_moved_fp32()
+        drawer = fp32.drawer(f"fp32{suffix}")
+    if (content := drawer.read()) is not None:
+        return files_of_entry(content, fp32.admitted)
+    made = _made(fp32, suffix)
+    drawer.write(files_as_entry(made))
+    return made
 
 
 def _made(fp32: Variant, suffix: str) -> Artefact:

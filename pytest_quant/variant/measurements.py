@@ -1,6 +1,7 @@
 """Measurements: the numbers that are known of a variant, and who measures them."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -92,15 +93,24 @@ class Drawer:
     """Where the cache keeps one thing that was found out of a variant.
 
     Args:
-        get: what is there, as plain JSON types; None for nothing.
-        put: keep it for the next run.
+        read: the entry that is there; None for nothing.
+        write: keep an entry for the next run: tensors, numbers and texts, in dicts and lists.
     """
 
-    get: Callable[[], Any]
-    put: Callable[[Any], None]
+    read: Callable[[], Mapping[str, Any] | None]
+    write: Callable[[Mapping[str, Any]], None]
+
+    def get(self) -> Any:
+        """What `put` has kept; None for nothing."""
+        content = self.read()
+        return None if content is None else json.loads(content["plain"])
+
+    def put(self, plain: Any) -> None:
+        """Keep plain JSON types."""
+        self.write({"plain": json.dumps(plain)})
 
 
-NO_DRAWER = Drawer(lambda: None, lambda plain: None)
+NO_DRAWER = Drawer(lambda: None, lambda content: None)
 
 
 @dataclass(frozen=True, slots=True)

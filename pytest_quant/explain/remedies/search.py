@@ -206,8 +206,9 @@ class Search:
         return trial
 
     def _judged(self, variant: Variant, what: str) -> Trial:
-        for each in (variant.fp32, variant):
-            _ = each.evaluation  # of all samples, so that the trial does not stop early
+        if isinstance(self.limit, DropLimit):
+            for each in (variant.fp32, variant):
+                _ = each.evaluation  # of all samples, so that the trial does not stop early
         trial = self.limit.trial(variant)
         self._note(what, trial)
         return trial

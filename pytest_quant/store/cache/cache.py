@@ -122,8 +122,11 @@ class Cache:
             return measure(variant)
 
     def drawer(self, variant: Variant, what: str) -> Drawer:
-        """Where something is kept that was found out of a variant, beside its evaluation."""
+        """Where something is kept that was found out of a variant, beside its evaluation; of FP32, out of
+        the model alone."""
         try:
+            if variant.is_fp32:
+                return self._drawer(Key(what, self._keys.fp32(variant).digest))
             built = variant.measured(BUILD)
             if built is None or built.key is None:
                 return NO_DRAWER
@@ -135,11 +138,11 @@ class Cache:
         return self._drawer(Key(what, key.digest))
 
     def _drawer(self, key: Key) -> Drawer:
-        def get() -> Any:
-            content = self.entries.get(key)
-            return None if content is None else json.loads(content["plain"])
+        def write(content: Mapping[str, Any]) -> None:
+            if self.entries.has_room_for(bytes_of(tensors_of(content))):
+                self._put(key, content)
 
-        return Drawer(get, lambda plain: self._put(key, {"plain": json.dumps(plain)}))
+        return Drawer(lambda: self.entries.get(key), write)
 
     def _of_fp32(self, measure: Callable[[Variant], Evaluation], fp32: Variant) -> Evaluation:
         """FP32's own: the eval data is read for a digest only where one may be found by it."""
@@ -222,7 +225,7 @@ class Cache:
             return None
         return content
 
-    def _put(self, key: Key, content: dict[str, Any], files: Opened | None = None) -> None:
+    def _put(self, key: Key, content: Mapping[str, Any], files: Opened | None = None) -> None:
         read = {} if files is None else {"files": json.dumps(files.told(self._root))}
         self.entries.put(key, {**content, **read, "run": self._run})
 

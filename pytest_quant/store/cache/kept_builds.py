@@ -14,7 +14,7 @@ from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.saved.variant_file import described, restored
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.store.cache.kept_files import files_as_entry, files_of_entry
+from pytest_quant.runtimes.kept_files import files_as_entry, files_of_entry
 from pytest_quant.store.cache.kept_seen import seen_as_entry, seen_of_entry
 from pytest_quant.subject.batches import call, size_of
 from pytest_quant.subject.digests import digests

@@ -11,6 +11,7 @@ from builders import ONE_THREAD, batches, tiny_linear, toy_subject
 
 from pytest_quant import QuantStageError, Recipe, open_store
 from pytest_quant.quantize import build as build_room
+from pytest_quant.runtimes import fp32_file
 from pytest_quant.store import open as opened
 from pytest_quant.store.cache.cache import Cache
 from pytest_quant.variant.kept import BUILD, EVALUATION
@@ -108,6 +109,29 @@ def test_a_file_comes_back_byte_for_byte_with_what_is_known_of_it(run, flow):
     del second
     gc.collect()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("flow", ["onnx", "openvino"])
+def test_fp32_in_the_runtime_of_a_file_is_exported_once(run, monkeypatch, flow):
+    exported = []
+    real = fp32_file.onnx_file
+
+    def counted(*given):
+        exported.append(given[4])
+        return real(*given)
+
+    monkeypatch.setattr(fp32_file, "onnx_file", counted)
+    first, second = (fp32_file.fp32_file(run(Recipe("static", flow=flow))) for _ in range(2))
+    assert exported == ["fp32"]
+    assert first.path.read_bytes() == second.path.read_bytes()
+    x = torch.linspace(-2, 2, 80).reshape(10, 8)
+    assert torch.equal(first(x), second(x))
+    other = tiny_linear()
+    with torch.no_grad():
+        other[0].weight[3, 2] += 1e-3
+    third = fp32_file.fp32_file(run(Recipe("static", flow=flow), model=other))
+    assert exported == ["fp32", "fp32"]
+    assert not torch.equal(first(x), third(x))
 
 
 def test_a_trained_model_is_there_before_its_conversion_too(run):
