@@ -13,6 +13,7 @@ from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.global_state import GlobalState
 from pytest_quant.machine.lock import locked
 from pytest_quant.machine.progress import Progress, silent
+from pytest_quant.machine.turns import own_turn
 
 # PyTorch's own notices about its quantization API, some hundred for one conversion. Silenced around
 # our own calls, by message; every other warning passes.
@@ -81,7 +82,7 @@ def isolated(
     conditions: Conditions, *, loaders: Iterable[Any] = (), state: GlobalState | None = None
 ) -> Iterator[None]:
     """Seeded, with fixed threads, with gradients and without inference mode; and without a trace
-    afterwards.
+    afterwards. Of the workers of a run only as many are in here as there are cores for (see `Turns`).
 
     Restored: the random state of torch, NumPy, Python and of the loaders' own generators, PyTorch's
     settings (see `GlobalState`), inference mode and the warning filters.
@@ -95,6 +96,7 @@ def isolated(
     import torch
 
     with ExitStack() as undo:
+        undo.enter_context(own_turn())
         undo.enter_context(known_warnings_silenced())
         undo.callback(GlobalState.now().put_back)
         if state is not None:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pytest_quant.machine.turns import turn_given_back
+
 PATIENCE = 5.0  # seconds for a holder that was stopped, or of which nothing is known
 FIRST_TRY = 0.2  # seconds, in which a new holder has said who it is
 LONGEST_HOLD = 360.0  # seconds; a speed gate may take 300, and what comes before it a little
@@ -52,7 +54,11 @@ def locked(
         for each in (path, beside):
             _refuse(each, stat.S_ISREG, "file")
         lock = FileLock(path, mode=0o600)
-        why = _waited(lock, path, beside, tell, patience, longest)
+        if _is_free(lock, beside):
+            why = None
+        else:
+            with turn_given_back():  # whoever holds the lock may need it
+                why = _waited(lock, path, beside, tell, patience, longest)
     except (
         OSError,
         RuntimeError,
@@ -63,6 +69,27 @@ def locked(
     finally:
         if lock is not None:
             lock.release(force=True)
+
+
+def taken_at_once(name: str) -> Callable[[], None] | None:
+    """Take a lock that is not waited for.
+
+    Returns:
+        What gives it back, as the end of this process does; None where another process of this user
+        holds it. Where there are no locks it is as if nobody did.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        path = _own_folder() / f"{name}.lock"
+        _refuse(path, stat.S_ISREG, "file")
+        lock = FileLock(path, mode=0o600)
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except (OSError, RuntimeError):  # NotImplementedError is one
+        return lambda: None
+    return lambda: lock.release(force=True)
 
 
 def _own_folder() -> Path:
@@ -101,6 +128,24 @@ class State(StrEnum):
     UNSEEN = "is not seen here"
 
 
+def _is_free(lock: Any, beside: Path) -> bool:
+    """Take the lock if nobody holds it."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    _sign(beside)
+    return True
+
+
+def _sign(beside: Path) -> None:
+    """Leave the holder's process id."""
+    with suppress(OSError):
+        beside.write_text(f"{os.getpid()}\n", encoding="ascii")
+
+
 def _waited(
     lock: Any,
     path: Path,
@@ -120,8 +165,7 @@ def _waited(
         except Timeout:
             number, state, held = _holder(beside)
         else:
-            with suppress(OSError):
-                beside.write_text(f"{os.getpid()}\n", encoding="ascii")
+            _sign(beside)
             return None
         who = "a process" if number is None else f"process {number}"
         if known != (number, state):

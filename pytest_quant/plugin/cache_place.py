@@ -1,18 +1,21 @@
 """Cache place: where the cache of a run lies, and how its workers come to share it."""
 
+import hashlib
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_quant.errors import in_brief
-from pytest_quant.machine.conditions import Conditions
+from pytest_quant.machine.conditions import Conditions, available_cores
+from pytest_quant.machine.turns import take_turns
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.store.cache.cache import Cache
-from pytest_quant.store.cache.entries import Entries
+from pytest_quant.store.cache.entries import LOCKS, Entries
 
 FOLDER, RUN = "quant_cache", "quant_run"  # what a worker is told
 
@@ -37,8 +40,9 @@ class CachePlace:
         self._files = set[str]()
         self._conditions = conditions
         self._passing: Path | None = None  # a folder that ends with the run
-        self._is_worker = hasattr(config, "workerinput")
         told: dict[str, Any] = getattr(config, "workerinput", {})
+        self._worker: str | None = told.get("workerid")
+        self._is_worker = hasattr(config, "workerinput")
         self._run = told.get(RUN) or secrets.token_hex(8)
         folder = Path(told[FOLDER]) if told.get(FOLDER) else self._folder(config, settings)
         if folder is None and getattr(config.option, "dist", "no") != "no" and not self._is_worker:
@@ -46,6 +50,32 @@ class CachePlace:
         self.cache = (
             None if folder is None else Cache(folder, conditions, self._run, lambda: self._files)
         )
+
+    def share_cores(self, workers: int) -> Callable[[], None]:
+        """Let so many workers compute in turns, where the cores are too few for all; what is given ends it.
+
+        Nobody takes turns without a folder that all share.
+        """
+        at_once = max(1, available_cores() // self._conditions.threads)
+        if self.cache is None or workers <= at_once:
+            return lambda: None
+        return take_turns(self.cache.entries.folder / LOCKS, f"turn-{self._run}", at_once)
+
+    def claim(self, what: str) -> bool:
+        """Whether this process is to do what one worker of the run does for all; the first that asks is."""
+        if self._worker is None or self.cache is None:
+            return True
+        digest = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
+        path = self.cache.entries.folder / LOCKS / f"claim-{self._run}-{digest}.pid"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(self._worker)
+        except FileExistsError:
+            return path.read_text(encoding="utf-8") == self._worker
+        except OSError:  # then each does it
+            return True
+        return True
 
     def _folder(self, config: pytest.Config, settings: Settings) -> Path | None:
         if settings.no_cache or self._is_worker:

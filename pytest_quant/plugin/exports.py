@@ -4,18 +4,22 @@ A file is copied and tried in a process of its own when a test has used its vari
 ran the test; whether it may ship is known at the end, to the one that gathers the report.
 """
 
+import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
 from pytest_quant.machine.atomic_write import write_atomically
+from pytest_quant.machine.lock import taken_at_once
 from pytest_quant.report.document import Report
 from pytest_quant.report.ship import Answer, model_answers
 from pytest_quant.runtimes.export import FORM, export, page_path, shipment_of, write_page
@@ -46,6 +50,21 @@ class Exports:
     _staged: dict[RowKey, Path] = field(default_factory=dict)
     _unscored: set[RowKey] = field(default_factory=set)  # staged before they were evaluated
     _has_begun: bool = False
+
+    def hold(self) -> Callable[[], None]:
+        """Keep other runs out of the folder, until what this gives is called.
+
+        Raises:
+            UsageError: another run exports to it.
+        """
+        where = hashlib.blake2b(str(self.folder.resolve()).encode(), digest_size=8).hexdigest()
+        release = taken_at_once(f"export-{where}")
+        if release is None:
+            raise pytest.UsageError(
+                f"another run exports to {self.folder} at the moment, and each would remove the other's "
+                "files; wait for it, or give this one another folder by --quant-export=DIR"
+            )
+        return release
 
     def clear(self) -> None:
         """Forget what a run that was killed has left half done; before any worker starts."""

@@ -1,6 +1,6 @@
 """Look-up: from a test's fixtures to the variant it asks for."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Lookup:
         variants: names of those to be judged; None for all.
         cache: of what an earlier run built and evaluated.
         spread: processes on which variants are evaluated.
+        claim: whether this process, of those of a run, is to complete the model of this name.
 
     Attributes:
         set_ups: the plugin object by which it sees what fixtures give.
@@ -49,7 +50,9 @@ class Lookup:
         variants: tuple[str, ...] | None = None,
         cache: Cache | None = None,
         spread: Spread | None = None,
+        claim: Callable[[str], bool] = lambda what: True,
     ) -> None:
+        self.claim = claim
         self.conditions = conditions
         self.all = all
         self.variants = variants
@@ -76,7 +79,8 @@ class Lookup:
         finally:
             if self.all and subject.identity("fp32") not in self.completed:
                 self.completed.add(subject.identity("fp32"))
-                self._complete(request)
+                if self.claim(row_key(subject, asked).of_model.named()):
+                    self._complete(request)
         return variant
 
     def _asked(self, request: pytest.FixtureRequest, param: Any) -> Asked:

@@ -69,10 +69,14 @@ class Run:
         self.cache_place = CachePlace(config, settings, self.conditions)
         config.pluginmanager.register(self.cache_place, "quant-cache-place")
         cache = self.cache_place.cache
+        if self.worker is not None:
+            config.add_cleanup(self.cache_place.share_cores(int(self.worker["workercount"])))
         spread = Spread(settings.jobs, settings.jobs_backend) if settings.jobs > 1 else None
         if spread is not None:
             config.add_cleanup(spread.close)
-        self.lookup = Lookup(self.conditions, settings.all, settings.variants, cache, spread)
+        self.lookup = Lookup(
+            self.conditions, settings.all, settings.variants, cache, spread, self.cache_place.claim
+        )
         config.pluginmanager.register(self.lookup.set_ups, "quant-set-ups")
         config.pluginmanager.register(OutsideRootdir(), "quant-outside-rootdir")
         config.pluginmanager.register(Removed(), "quant-removed")
@@ -87,6 +91,7 @@ class Run:
         who = "" if self.worker is None else self.worker["workerid"]
         self.exports = Exports(settings.export, who or "run") if settings.export else None
         if self.exports is not None and self.worker is None:
+            config.add_cleanup(self.exports.hold())
             self.exports.clear()
         if self.worker is None:
             config.pluginmanager.register(self.once, "quant-once")

@@ -10,6 +10,7 @@ from pytest_quant.errors import QuantStageError, terminal_safe
 from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.machine.global_state import given_back
+from pytest_quant.machine.turns import own_turn
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.modes import Modes
 from pytest_quant.subject.subject import Admitted, Subject
@@ -242,12 +243,13 @@ class Variant:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """In which time is counted as this variant's in a stage: evaluate, size, time."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+        with own_turn():
+            start = time.perf_counter()
+            try:
+                yield
+            finally:
+                spent = time.perf_counter() - start
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
     def has_failed(self, kind: str, flow: str = "auto") -> bool:
         """Whether a variant of this kind, by this flow, is known not to be built of this model, so that

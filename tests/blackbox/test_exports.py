@@ -6,6 +6,8 @@ import json
 import pytest
 from exported import CONFTEST, made_int8
 
+from pytest_quant.plugin.exports import Exports
+
 RECIPES = """
 
 @pytest.fixture(scope="session")
@@ -212,6 +214,17 @@ def test_a_folder_that_cannot_be_written_to_is_a_usage_error(repo):
     result = repo.runpytest_inprocess(*OURS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*quant_export: cannot write to *dist*"])
+
+
+def test_two_runs_at_a_time_do_not_share_a_folder(repo):
+    other = Exports(repo.path / "dist", "other")
+    release = other.hold()
+    result = repo.runpytest_inprocess(*OURS)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*another run exports to *dist at the moment*--quant-export=DIR*"])
+    release()
+    assert "exported" in repo.runpytest_inprocess(*OURS).stdout.str()
+    other.hold()()  # a run that has ended holds nothing
 
 
 def test_what_a_killed_run_has_left_never_comes_back(repo):

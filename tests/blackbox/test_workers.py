@@ -12,6 +12,8 @@ from test_report_junit import assert_each_verdict_is_there, properties_of
 from test_report_outcomes import FAILURES, OUTCOMES
 from toyrepo import CONFTEST, GATES
 
+from pytest_quant.machine.conditions import available_cores
+
 BITS = """
 
 def pytest_quant_recipes(config):
@@ -147,3 +149,42 @@ def test_a_wrong_marker_is_one_sentence_with_workers_too(pytester):
         assert result.ret != 0
         output = result.stdout.str() + result.stderr.str()
         assert "unknown limit 'max_acuracy' (did you mean max_accuracy_drop?)" in output
+
+
+COUNTED = """
+
+def built(model):
+    with open("built.txt", "a") as file:
+        file.write("once ")
+    return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear})
+
+
+def pytest_quant_recipes(config):
+    from pytest_quant import Recipe
+    return {"own": Recipe("custom", build=built)}
+"""
+TURNS = """
+import pytest
+from pytest_quant.machine import turns
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_turns(quant_dynamic, number):
+    with open("turns.txt", "a") as file:
+        file.write(f"{turns._turns is not None} ")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_worker", [1, 2])
+def test_workers_take_turns_where_cores_are_few_and_one_completes_a_model(pytester, per_worker):
+    cores = available_cores()
+    threads = cores // 2 if per_worker == 1 else cores
+    pytester.makeconftest(CONFTEST + COUNTED)
+    pytester.makepyfile(test_turns=TURNS)
+    arguments = ("--quant", "--quant-all", "-n", "2", "--dist=each", f"--quant-threads={threads}")
+    result = pytester.runpytest_inprocess(*arguments)
+    result.assert_outcomes(passed=8)
+    assert (pytester.path / "built.txt").read_text() == "once "
+    taken = {*(pytester.path / "turns.txt").read_text().split()}
+    assert taken == {str(per_worker == 2 or cores < 2)}

@@ -1,0 +1,122 @@
+"""Turns: of the workers of a run as many compute at a time as there are cores for their threads.
+
+More would wait for each other inside PyTorch's thread pools, where a worker that spins takes the core that
+another one needs: two workers of two threads on two cores took three times as long as one.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+LONGEST = 600.0  # seconds that a turn is waited for; whatever holds it then, this worker goes on
+POLL = 0.02  # seconds between two looks
+
+
+class Turns:
+    """The turns of one process.
+
+    Args:
+        folder: of the lock files.
+        name: of these, which all workers of the run share.
+        count: how many workers may compute at once.
+        longest: seconds that a turn is waited for.
+    """
+
+    def __init__(self, folder: Path, name: str, count: int, longest: float = LONGEST) -> None:
+        from filelock import FileLock
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._locks = [FileLock(folder / f"{name}-{number}.lock") for number in range(count)]
+        self._longest = longest
+        self._held: Any = None
+        self._depth = 0
+        self._guard = threading.RLock()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """In which this process has a turn; inside itself it is the same one."""
+        with self._guard:
+            if self._depth == 0:
+                self._take()
+            self._depth += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._give()
+
+    @contextmanager
+    def given_back(self) -> Iterator[None]:
+        """In which another worker may have the turn, since this one waits for what another may hold."""
+        with self._guard:
+            self._give()
+        try:
+            yield
+        finally:
+            with self._guard:
+                if self._depth:
+                    self._take()
+
+    def _take(self) -> None:
+        from filelock import Timeout
+
+        end = time.monotonic() + self._longest
+        while self._held is None and time.monotonic() < end:
+            for lock in self._locks:
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    continue
+                except (OSError, RuntimeError):  # where there are no locks there are no turns
+                    return
+                self._held = lock
+                return
+            time.sleep(POLL)
+
+    def _give(self) -> None:
+        if self._held is not None:
+            with suppress(OSError):
+                self._held.release(force=True)
+            self._held = None
+
+
+_turns: Turns | None = None
+
+
+def take_turns(folder: Path, name: str, count: int) -> Callable[[], None]:
+    """From now on this process computes in turns, as `Turns` says; what is given ends that."""
+    global _turns
+    before = _turns
+    with suppress(OSError):
+        _turns = Turns(folder, name, count)
+
+    def end() -> None:
+        global _turns
+        _turns = before
+
+    return end
+
+
+@contextmanager
+def own_turn() -> Iterator[None]:
+    """In which this process computes; it waits for its turn where others do."""
+    if _turns is None:
+        yield
+        return
+    with _turns.taken():
+        yield
+
+
+@contextmanager
+def turn_given_back() -> Iterator[None]:
+    """In which this process waits for another one, and keeps it from nothing."""
+    if _turns is None:
+        yield
+        return
+    with _turns.given_back():
+        yield
