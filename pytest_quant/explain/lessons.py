@@ -1,5 +1,7 @@
 """Lessons: whether what QAT was trained on, and by, asks for what FP32 has learned; its outputs tell."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +16,19 @@ from pytest_quant.subject.subject import forward
 from pytest_quant.variant.variant import Variant
 
 SAMPLES = 256  # of the training data that FP32 is asked about
-FEWEST = 32
+FEWEST = 32  # samples that are worth to be trained on
+SECONDS = 5.0  # for reading the labels of all training data
+FEWEST_CLASSES = 3  # below, a batch of one class is no sign of sorted data
+FEWEST_OF_A_BATCH = 8  # samples, that a batch of one class is a sign
+FEW_CLASSES = 0.5  # of those that are judged
+MOST_NAMED = 5
 FAR_BELOW = 0.5  # of FP32's value on the eval data; augmentation costs less
 Lesson = tuple[Any, Any, int]  # FP32's outputs, the targets, and how many samples
 
 
 def wrong_lesson(variant: Variant, metric: Metric) -> str | None:
-    """What is wrong with labels or loss, as a sentence with what to do; None where nothing is known to be.
+    """What is wrong with samples, labels or loss, as a sentence with what to do; None where nothing is
+    known to be.
 
     Of a loop of the user's own neither is seen.
     """
@@ -30,9 +38,13 @@ def wrong_lesson(variant: Variant, metric: Metric) -> str | None:
     try:
         with variant.isolated((subject.train_data,)), unmoved(subject.train_data):
             lessons = list(_lessons(variant))
-            if sum(size for *_, size in lessons) < FEWEST:
-                return None
-            return _wrong_labels(variant, metric, lessons) or _wrong_loss(variant, lessons)
+            if (samples := sum(size for *_, size in lessons)) < FEWEST:
+                return (
+                    f"quant_train_data has {samples} samples, which training learns by heart: train on "
+                    "more of those that FP32 was trained on."
+                )
+            wrong = _wrong_labels(variant, metric, lessons) or _wrong_loss(variant, lessons)
+            return wrong or _wrong_selection(variant)
     except Exception:  # such as of a loss that wants something else: nothing is known
         return None
 
@@ -65,6 +77,44 @@ def _wrong_labels(variant: Variant, metric: Metric, lessons: list[Lesson]) -> st
         f"samples FP32 itself has {metric.shown(value)} of {metric.name}, on quant_eval_data "
         f"{metric.shown(before)}. Look at its labels (their order and offset) and at its preprocessing."
     )
+
+
+def _wrong_selection(variant: Variant) -> str | None:
+    """Training data of few of the classes that are judged, or whose batches have one class each."""
+    judged = {*_classes(variant.fp32.evaluation.labels)}
+    if len(judged) < FEWEST_CLASSES:
+        return None
+    end, seen, in_batches = time.perf_counter() + SECONDS, Counter[int](), list[int]()
+    for batch in each_batch(variant.subject.train_data, "quant_train_data", variant.subject.batch):
+        targets = unpack(batch, "quant_train_data", variant.subject.batch)[1]
+        found = _classes(getattr(targets, "numpy", lambda: None)())
+        if not found or time.perf_counter() > end:
+            return None
+        seen.update(found)
+        if len(found) >= FEWEST_OF_A_BATCH:
+            in_batches.append(len({*found}))
+    learned = sorted(judged & seen.keys())
+    if len(learned) <= FEW_CLASSES * len(judged):
+        named = ", ".join(map(str, learned[:MOST_NAMED])) + (
+            ", ..." if learned[MOST_NAMED:] else ""
+        )
+        return (
+            f"quant_train_data has samples of {len(learned)} of the {len(judged)} classes of "
+            f"quant_eval_data ({named or 'none'}): the model forgets the others. Train on all classes."
+        )
+    if len(in_batches) > 1 and max(in_batches) == 1:
+        return (
+            "quant_train_data is sorted: all samples of a batch are of one class, so that each batch makes "
+            "the model forget the others. Shuffle it (shuffle=True of its DataLoader)."
+        )
+    return None
+
+
+def _classes(labels: Any) -> list[int]:
+    """The class numbers of samples; nothing where labels are none."""
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return []
+    return [int(label) for label in labels.tolist()]
 
 
 def _wrong_loss(variant: Variant, lessons: list[Lesson]) -> str | None:
