@@ -131,11 +131,14 @@ def _worst(explanation: Explanation) -> list[str]:
         return []
     names, total = _noisiest(explanation)
     count = len(explanation.layers)
+    among = f"{count} layers"
+    if not {layer.name for layer in explanation.layers}.issuperset(names):
+        among = f"{count + len(explanation.operations)} layers and operations"
     if ranked[0].type == OPERATION and (ranked[0].share or 0.0) >= HALF:
         return [_of_operation(ranked[0])]
     if len(names) > _few(explanation):
         return [
-            f"No layer stands out: {len(names)} of {count} layers make {100 * total:.0f} % of the noise."
+            f"No layer stands out: {len(names)} of {among} make {100 * total:.0f} % of the noise."
         ]
     first = ranked[0]
     why = f" ({'; '.join(first.words)})" if first.faults else ""
@@ -143,7 +146,7 @@ def _worst(explanation: Explanation) -> list[str]:
         return [f"{first.name} makes {100 * total:.0f} % of the noise in the outputs{why}."]
     rest = ", ".join(names[1:])
     return [
-        f"{len(names)} of {count} layers make {100 * total:.0f} % of the noise in the outputs: "
+        f"{len(names)} of {among} make {100 * total:.0f} % of the noise in the outputs: "
         f"{first.name}{why}, {rest}."
     ]
 
@@ -171,7 +174,10 @@ def _side(explanation: Explanation, variant: Variant) -> list[str]:
         if is_unequal(explanation) and could_equalize(variant):
             others = f"equalize=True, which evens out channels, {others}"
         return [f"Rounding the activations costs most ({pair}): try {others}."]
-    return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB)."]
+    evened = ""
+    if is_unequal(explanation) and could_equalize(variant):
+        evened = ": try equalize=True, which evens out channels"
+    return [f"Weights and activations cost alike ({pair}; a bit is worth 6 dB){evened}."]
 
 
 def could_equalize(variant: Variant) -> bool:

@@ -31,7 +31,7 @@ def first_try(variant: Variant, explanation: Explanation | None) -> Recipe | Non
         more = 0.0 if weights is None or activations is None else activations - weights
         if more > CLEAR and not recipe.per_channel:
             return replace(recipe, per_channel=True)
-        if more < -CLEAR and is_unequal(explanation) and could_equalize(variant):
+        if more < CLEAR and is_unequal(explanation) and could_equalize(variant):
             return replace(recipe, equalize=True)
         if names := tuple(name for name in worst_layers(explanation) if name):
             return replace(recipe, keep_fp32=(*recipe.keep_fp32, *names))

@@ -1,5 +1,7 @@
 """Explain: planted faults are ranked first, and what cannot be looked into is said."""
 
+from dataclasses import replace
+
 import planted
 import pytest
 import torch
@@ -8,6 +10,9 @@ from builders import ONE_THREAD, toy_subject, toy_variant
 from pytest_quant import QuantStageError, Recipe, Subject
 from pytest_quant.explain import explain
 from pytest_quant.explain.lost.explanation import Explanation
+from pytest_quant.explain.lost.layer import OPERATION, Layer
+from pytest_quant.explain.lost.sentences import _worst, sentences_on
+from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.quantize.methods import observing
 from pytest_quant.store.open import open_store
 
@@ -180,6 +185,35 @@ def test_a_model_that_was_converted_to_another_one_is_not_blamed_on_its_layers(m
     parts = explain(toy_variant(Recipe("static", flow="parts"), model=model))
     assert parts.sqnr["built"] == pytest.approx(parts.sqnr["whole"], abs=4)
     assert "rounding alone" not in str(parts)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.4), (0.3, 0.3, 0.2, 0.15)])
+def test_operations_are_counted_among_what_makes_the_noise(shares):
+    head, *more = shares
+    layers = (Layer("head", "Linear", effect=head, share=head),)
+    operations = tuple(
+        Layer(f"mean {number}", OPERATION, effect=share, share=share)
+        for number, share in enumerate(more)
+    )
+    explanation = Explanation("v", "m", "", layers, {"whole": 20.0}, 8, 0.1, operations=operations)
+    said = " ".join(_worst(explanation))
+    assert f"of {len(shares)} layers and operations make" in said
+
+
+def test_where_weights_and_activations_cost_alike_uneven_channels_are_evened_out():
+    model = planted.net(0)
+    with torch.no_grad():
+        model.middle[1].weight[3] *= 1000
+        model.middle[1].bias[3] *= 1000
+        model.last[0].weight[:, 3] /= 1000
+    subject = planted.subject(model, 0)
+    variant = open_store(ONE_THREAD).variant(subject, Recipe("static"))
+    made = explain(variant)
+    level = {**made.sqnr, "weights": 10.0, "activations": 10.0}
+    alike = sentences_on(replace(made, sqnr=level), variant)
+    assert "cost alike" in str(alike)
+    assert "try equalize=True" in str(alike)
+    assert first_try(variant, alike).equalize
 
 
 def test_channels_that_differ_call_for_equalizing_and_a_report_holds_words():
