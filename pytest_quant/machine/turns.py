@@ -22,7 +22,7 @@ class Turns:
         folder: of the lock files.
         name: of these, which all workers of the run share.
         count: how many workers may compute at once.
-        longest: seconds that a turn is waited for.
+        longest: seconds that a turn is waited for; a process that has waited so long takes none any more.
     """
 
     def __init__(self, folder: Path, name: str, count: int, longest: float = LONGEST) -> None:
@@ -66,7 +66,7 @@ class Turns:
         from filelock import Timeout
 
         end = time.monotonic() + self._longest
-        while self._held is None and time.monotonic() < end:
+        while self._held is None and self._locks:
             for lock in self._locks:
                 try:
                     lock.acquire(timeout=0)
@@ -76,6 +76,8 @@ class Turns:
                     return
                 self._held = lock
                 return
+            if time.monotonic() > end:  # whatever its holder does, it does it for very long
+                self._locks = []
             time.sleep(POLL)
 
     def _give(self) -> None:

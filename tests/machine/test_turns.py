@@ -56,10 +56,14 @@ def test_who_waits_for_another_one_gives_its_turn_back(tmp_path):
 
 def test_a_turn_that_never_comes_is_waited_for_no_longer(tmp_path):
     one, other = workers(tmp_path, 2, turns=1, longest=0.1)
-    with one.taken(), other.taken():
-        assert other._held is None
-    with other.taken():
-        assert other._held is not None
+    with one.taken():
+        with other.taken():
+            assert other._held is None
+        start = time.monotonic()
+        with other.taken():  # not once more
+            assert time.monotonic() - start < 0.1
+    with one.taken():
+        assert one._held is not None
 
 
 def test_an_error_gives_the_turn_back(tmp_path):
