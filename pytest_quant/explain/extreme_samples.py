@@ -1,10 +1,13 @@
 """Extreme samples: a few calibration samples, far out of the rest's range, that set the ranges of all."""
 
+import random
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from pytest_quant.explain.lost.noise import decibels, noise_share
 from pytest_quant.explain.lost.simulate import loaders_of, simulated, simulation_on, tuned_inputs
@@ -18,6 +21,7 @@ from pytest_quant.variant.variant import Variant
 FAR = 4.0  # times the usual peak: two bits of the range are spent on nothing else
 USUAL = 0.9  # the share of samples whose peaks are usual
 FEW = 0.05  # of the samples; more of them are another kind of data
+SECONDS = 10.0  # for reading the eval data
 WORTH = 3.0  # dB that are won without them, from which on they are the cause
 NAMED = 4  # samples in the sentence
 
@@ -33,6 +37,7 @@ class Extremes:
         of: how many samples were looked at.
         peak: the largest absolute value among them.
         usual: the largest absolute value among the others.
+        judged: the largest absolute value of the eval inputs, of as many as were read.
         sqnr: of the outputs as they are, and without these samples, in dB.
     """
 
@@ -42,6 +47,7 @@ class Extremes:
     of: int
     peak: float
     usual: float
+    judged: float
     sqnr: tuple[float, float]
 
     @property
@@ -53,8 +59,8 @@ class Extremes:
         reach, set_, them = ("reaches", "it sets", "it") if one else ("reach", "they set", "them")
         return (
             f"{self.count} of the {self.of} samples of {self.fixture}{where} {reach} {self.peak:.3g}, the "
-            f"others {self.usual:.3g} at most: {set_} the ranges of all activations. Without {them} the "
-            f"outputs would keep {after} dB of SQNR, not {before}.",
+            f"others {self.usual:.3g} and the eval inputs {self.judged:.3g} at most: {set_} the ranges of "
+            f"all activations. Without {them} the outputs would keep {after} dB of SQNR, not {before}.",
             f"Look at {them}: correct {them}, or leave {them} out of {self.fixture}; then run again. Until "
             "then, no other remedy is searched for.",
         )
@@ -69,9 +75,15 @@ def extremes_of(variant: Variant) -> Extremes | None:
     fixture, _ = calibration_source(subject)
     with variant.isolated(loaders_of(variant)):
         seen = _peaks(tuned_inputs(variant, recipe.calibration_samples))
-        judged = _peaks(_eval_inputs(variant, recipe.calibration_samples))
     found = _far(seen)
-    if not found.any() or len(judged) == 0 or seen.shape[1:] != judged.shape[1:]:
+    if not found.any():
+        return None
+    with variant.isolated(loaders_of(variant)):
+        judged = _peaks(_eval_inputs(variant))
+    with variant.isolated(loaders_of(variant)):
+        _seed(variant.conditions.seed + 1)  # in which a loader that shuffles has another order
+        again = _far(_peaks(tuned_inputs(variant, recipe.calibration_samples)))
+    if len(judged) == 0 or seen.shape[1:] != judged.shape[1:]:
         return None
     usual = seen[~found].max(axis=0)
     reached = seen[found].max(axis=0)
@@ -79,8 +91,7 @@ def extremes_of(variant: Variant) -> Extremes | None:
     if judged[:, worst].max() > reached[worst] / FAR:
         return None
     most = FAR * np.quantile(seen, USUAL, axis=0)
-    left_out = list[int]()
-    before, after = simulated(variant), simulation_on(variant, _kept(variant, most, left_out))
+    before, after = simulated(variant), simulation_on(variant, _kept(variant, most))
     if before is None or after is None:
         return None
     sqnr = _sqnr(variant, before), _sqnr(variant, after)
@@ -90,10 +101,11 @@ def extremes_of(variant: Variant) -> Extremes | None:
     return Extremes(
         fixture,
         count=len(places),
-        places=places if left_out == list(places) else (),
+        places=places if np.array_equal(found, again) else (),
         of=len(seen),
         peak=float(reached[worst]),
         usual=float(usual[worst]),
+        judged=float(judged[:, worst].max()),
         sqnr=(sqnr[0], sqnr[1]),
     )
 
@@ -130,24 +142,27 @@ def _of_each(tensor: Any) -> Any:
     )
 
 
-def _eval_inputs(variant: Variant, samples: int) -> Iterator[Any]:
-    subject, done = variant.subject, 0
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def _eval_inputs(variant: Variant) -> Iterator[Any]:
+    """All of them, or as many as can be read in `SECONDS`."""
+    subject, end = variant.subject, time.perf_counter() + SECONDS
     for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
         inputs = on_cpu(inputs_only(batch, "quant_eval_data", subject.batch))
         yield inputs
-        done += size_of(inputs)
-        if done >= samples:
+        if time.perf_counter() > end:
             return
 
 
-def _kept(variant: Variant, most: Any, left_out: list[int]) -> Iterator[Any]:
-    """The calibration inputs without the samples whose peaks are above `most`, [inputs]; where these
-    stand is added to `left_out`."""
-    done, samples = 0, variant.recipe.calibration_samples if variant.recipe else 0
+def _kept(variant: Variant, most: Any) -> Iterator[Any]:
+    """The calibration inputs without the samples whose peaks are above `most`, [inputs]."""
+    samples = variant.recipe.calibration_samples if variant.recipe else 0
     for inputs in tuned_inputs(variant, samples):
         count, is_far = size_of(inputs), (_peaks([inputs]) > most).any(axis=1)
-        left_out += [done + int(place) for place in np.flatnonzero(is_far)]
-        done += count
         if not is_far.all():
             yield rows(inputs, np.flatnonzero(~is_far).tolist(), count)
 

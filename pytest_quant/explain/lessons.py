@@ -20,6 +20,7 @@ FEWEST = 32  # samples that are worth to be trained on
 SECONDS = 5.0  # for reading the labels of all training data
 FEWEST_CLASSES = 3  # below, a batch of one class is no sign of sorted data
 FEWEST_OF_A_BATCH = 8  # samples, that a batch of one class is a sign
+EACH = 5  # samples of each class, without which some may be missing by chance
 FEW_CLASSES = 0.5  # of those that are judged
 MOST_NAMED = 5
 FAR_BELOW = 0.5  # of FP32's value on the eval data; augmentation costs less
@@ -40,11 +41,11 @@ def wrong_lesson(variant: Variant, metric: Metric) -> str | None:
             lessons = list(_lessons(variant))
             if (samples := sum(size for *_, size in lessons)) < FEWEST:
                 return (
-                    f"quant_train_data has {samples} samples, which training learns by heart: train on "
+                    f"quant_train_data has only {samples} samples, on which training overfits: train on "
                     "more of those that FP32 was trained on."
                 )
             wrong = _wrong_labels(variant, metric, lessons) or _wrong_loss(variant, lessons)
-            return wrong or _wrong_selection(variant)
+            return wrong or _wrong_selection(variant, metric)
     except Exception:  # such as of a loss that wants something else: nothing is known
         return None
 
@@ -79,10 +80,10 @@ def _wrong_labels(variant: Variant, metric: Metric, lessons: list[Lesson]) -> st
     )
 
 
-def _wrong_selection(variant: Variant) -> str | None:
+def _wrong_selection(variant: Variant, metric: Metric) -> str | None:
     """Training data of few of the classes that are judged, or whose batches have one class each."""
     judged = {*_classes(variant.fp32.evaluation.labels)}
-    if len(judged) < FEWEST_CLASSES:
+    if len(judged) < FEWEST_CLASSES or metric.unit != "fraction":  # whole numbers may be amounts
         return None
     end, seen, in_batches = time.perf_counter() + SECONDS, Counter[int](), list[int]()
     for batch in each_batch(variant.subject.train_data, "quant_train_data", variant.subject.batch):
@@ -94,13 +95,20 @@ def _wrong_selection(variant: Variant) -> str | None:
         if len(found) >= FEWEST_OF_A_BATCH:
             in_batches.append(len({*found}))
     learned = sorted(judged & seen.keys())
+    if seen.total() < EACH * len(judged):
+        return None
+    if not learned:
+        return (
+            f"None of the classes of quant_eval_data is in quant_train_data, whose labels are from "
+            f"{min(seen)} to {max(seen)}: they are numbered otherwise. Look at its labels."
+        )
     if len(learned) <= FEW_CLASSES * len(judged):
         named = ", ".join(map(str, learned[:MOST_NAMED])) + (
             ", ..." if learned[MOST_NAMED:] else ""
         )
         return (
             f"quant_train_data has samples of {len(learned)} of the {len(judged)} classes of "
-            f"quant_eval_data ({named or 'none'}): the model forgets the others. Train on all classes."
+            f"quant_eval_data ({named}): the model forgets the others. Train on all classes."
         )
     if len(in_batches) > 1 and max(in_batches) == 1:
         return (

@@ -59,11 +59,17 @@ def locked(
         else:
             with turn_given_back():  # whoever holds the lock may need it
                 why = _waited(lock, path, beside, tell, patience, longest)
+            if why is None:
+                _sign(beside)  # held since now: the turn had to come first
     except (
         OSError,
         RuntimeError,
     ) as error:  # NotImplementedError, where there are no locks, is one
         why = str(error)
+    except BaseException:  # Ctrl-C while this process waits for its turn
+        if lock is not None:
+            lock.release(force=True)
+        raise
     try:
         yield None if why is None else f"{done}, maybe beside another run: {why}"
     finally:
@@ -71,8 +77,11 @@ def locked(
             lock.release(force=True)
 
 
-def taken_at_once(name: str) -> Callable[[], None] | None:
+def taken_at_once(name: str, within: Path | None = None) -> Callable[[], None] | None:
     """Take a lock that is not waited for.
+
+    Args:
+        name, within: as of `locked`.
 
     Returns:
         What gives it back, as the end of this process does; None where another process of this user
@@ -81,9 +90,11 @@ def taken_at_once(name: str) -> Callable[[], None] | None:
     from filelock import FileLock, Timeout
 
     try:
-        path = _own_folder() / f"{name}.lock"
+        folder = within or _own_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.lock"
         _refuse(path, stat.S_ISREG, "file")
-        lock = FileLock(path, mode=0o600)
+        lock = FileLock(path, mode=0o600, thread_local=False)
         lock.acquire(timeout=0)
     except Timeout:
         return None

@@ -13,6 +13,8 @@ from typing import Any
 
 LONGEST = 600.0  # seconds that a turn is waited for; whatever holds it then, this worker goes on
 POLL = 0.02  # seconds between two looks
+STREAK = 2.0  # seconds, after which a process leaves its turn to one that waits
+FRESH = 0.2  # seconds since somebody who waits has looked
 
 
 class Turns:
@@ -29,7 +31,12 @@ class Turns:
         from filelock import FileLock
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._locks = [FileLock(folder / f"{name}-{number}.lock") for number in range(count)]
+        self._locks = [
+            FileLock(folder / f"{name}-{number}.lock", thread_local=False)
+            for number in range(count)
+        ]
+        self._wanted = folder / f"{name}-wanted.pid"  # written to by who waits
+        self._since = time.monotonic()  # when this process last left the turn to others
         self._longest = longest
         self._held: Any = None
         self._depth = 0
@@ -66,6 +73,10 @@ class Turns:
         from filelock import Timeout
 
         end = time.monotonic() + self._longest
+        if time.monotonic() > self._since + STREAK:
+            self._since = time.monotonic()
+            if self._is_wanted():  # who waits looks less often than this process comes back
+                time.sleep(2 * POLL)
         while self._held is None and self._locks:
             for lock in self._locks:
                 try:
@@ -78,7 +89,15 @@ class Turns:
                 return
             if time.monotonic() > end:  # whatever its holder does, it does it for very long
                 self._locks = []
+            with suppress(OSError):
+                self._wanted.touch()
             time.sleep(POLL)
+
+    def _is_wanted(self) -> bool:
+        try:
+            return time.time() - self._wanted.stat().st_mtime < FRESH
+        except OSError:
+            return False
 
     def _give(self) -> None:
         if self._held is not None:

@@ -18,6 +18,7 @@ from pytest_quant.machine.conditions import (
     known_warnings_silenced,
 )
 from pytest_quant.machine.global_state import given_back
+from pytest_quant.machine.turns import own_turn
 from pytest_quant.measure.timed_inputs import TimedCall
 from pytest_quant.runtimes.fp32_file import fp32_file
 from pytest_quant.subject.batches import mapped, size_of
@@ -109,6 +110,7 @@ def _pair(
     @contextmanager
     def hold() -> Iterator[None]:
         with (
+            own_turn(),  # which is given back while others time
             alone_on_this_machine(conditions.tell) as beside,
             variant.isolated(),
             _no_garbage_collection(),

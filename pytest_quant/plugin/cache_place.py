@@ -12,6 +12,7 @@ import pytest
 
 from pytest_quant.errors import in_brief
 from pytest_quant.machine.conditions import Conditions, available_cores
+from pytest_quant.machine.lock import taken_at_once
 from pytest_quant.machine.turns import take_turns
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.store.cache.cache import Cache
@@ -41,7 +42,7 @@ class CachePlace:
         self._conditions = conditions
         self._passing: Path | None = None  # a folder that ends with the run
         told: dict[str, Any] = getattr(config, "workerinput", {})
-        self._worker: str | None = told.get("workerid")
+        self._claimed: dict[str, Callable[[], None]] = {}
         self._is_worker = hasattr(config, "workerinput")
         self._run = told.get(RUN) or secrets.token_hex(8)
         folder = Path(told[FOLDER]) if told.get(FOLDER) else self._folder(config, settings)
@@ -62,20 +63,16 @@ class CachePlace:
         return take_turns(self.cache.entries.folder / LOCKS, f"turn-{self._run}", at_once)
 
     def claim(self, what: str) -> bool:
-        """Whether this process is to do what one worker of the run does for all; the first that asks is."""
-        if self._worker is None or self.cache is None:
+        """Whether this process is to do what one worker of the run does for all: the first that asks is, as
+        long as it lives."""
+        if not self._is_worker or self.cache is None or what in self._claimed:
             return True
         digest = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
-        path = self.cache.entries.folder / LOCKS / f"claim-{self._run}-{digest}.pid"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8") as file:
-                file.write(self._worker)
-        except FileExistsError:
-            return path.read_text(encoding="utf-8") == self._worker
-        except OSError:  # then each does it
-            return True
-        return True
+        folder = self.cache.entries.folder / LOCKS
+        release = taken_at_once(f"claim-{self._run}-{digest}", within=folder)
+        if release is not None:
+            self._claimed[what] = release
+        return release is not None
 
     def _folder(self, config: pytest.Config, settings: Settings) -> Path | None:
         if settings.no_cache or self._is_worker:

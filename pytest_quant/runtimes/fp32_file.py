@@ -1,6 +1,7 @@
 """FP32 file: the FP32 model in the runtime of a variant, so that the runtime's own merit is known."""
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.runtimes.kept_files import files_as_entry, files_of_entry
 from pytest_quant.runtimes.only_call import only_call
 from pytest_quant.runtimes.onnx_export import Scopes, folded, onnx_file
+from pytest_quant.variant.measurements import NO_DRAWER
 from pytest_quant.variant.variant import Variant
 
 
@@ -43,9 +45,12 @@ def _kept(fp32: Variant, suffix: str) -> Artefact:
         fp32.refuse_moved_fp32()
         drawer = fp32.drawer(f"fp32{suffix}")
     if (content := drawer.read()) is not None:
-        return files_of_entry(content, fp32.admitted)
+        with suppress(Exception):  # what cannot be used is made anew
+            return files_of_entry(content, fp32.admitted)
     made = _made(fp32, suffix)
-    drawer.write(files_as_entry(made))
+    if drawer is not NO_DRAWER:
+        with suppress(QuantStageError):  # what cannot be kept is there all the same
+            drawer.write(files_as_entry(made))
     return made
 
 

@@ -4,24 +4,28 @@ from dataclasses import replace
 
 import planted
 import pytest
+import torch
 from builders import ONE_THREAD
+from torch.utils.data import DataLoader, TensorDataset
 
 from pytest_quant import Recipe
 from pytest_quant.explain.extreme_samples import extremes_of
 from pytest_quant.store.open import open_store
 
 
-def variant(change, *, observer=None, kind="static", judged=False):
+def variant(change, *, observer=None, kind="static", judged=None, shuffles=False):
     """Of the planted network, calibrated on images of which `change` has changed some."""
     model = planted.net(0)
     images = planted.images(128, 2)
     change(images)
     subject = planted.subject(model, 0, calibration=images)
-    if judged:
-        x, y = subject.eval_data[0]
-        x = x.clone()
-        x[5] *= 300
-        subject = replace(subject, eval_data=[(x, y), *subject.eval_data[1:]])
+    if judged is not None:
+        x, y = (torch.cat(parts) for parts in zip(*subject.eval_data, strict=True))
+        x[judged] *= 300
+        subject = replace(subject, eval_data=list(zip(x.split(64), y.split(64), strict=True)))
+    if shuffles:
+        loader = DataLoader(TensorDataset(images), batch_size=32, shuffle=True)
+        subject = replace(subject, calibration_data=loader)
     return open_store(ONE_THREAD).variant(subject, Recipe(kind, observer=observer))
 
 
@@ -55,5 +59,12 @@ def test_healthy_ones_are_not(change):
     assert extremes_of(variant(change, observer="minmax")) is None
 
 
-def test_what_eval_data_has_too_is_no_fault():
-    assert extremes_of(variant(scaled(17), observer="minmax", judged=True)) is None
+@pytest.mark.parametrize("place", [5, 250])
+def test_what_eval_data_has_too_is_no_fault(place):
+    assert extremes_of(variant(scaled(17), observer="minmax", judged=place)) is None
+
+
+def test_of_a_loader_that_shuffles_no_place_is_named():
+    own = variant(scaled(17), observer="minmax", shuffles=True)
+    cause, _ = extremes_of(own).sentences
+    assert cause.startswith("1 of the 128 samples of quant_calibration_data reaches ")

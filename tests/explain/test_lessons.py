@@ -1,14 +1,16 @@
 """Lessons: training data that makes a model forget what FP32 knew is told by what is wrong with it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import planted
 import pytest
 import torch
 from builders import ONE_THREAD
 
 from pytest_quant import Recipe
-from pytest_quant.explain.lessons import wrong_lesson
+from pytest_quant.explain.lessons import _wrong_selection, wrong_lesson
 from pytest_quant.store.open import open_store
 
 COUNT = 160
@@ -67,5 +69,31 @@ def test_sorted_data():
     assert "shuffle=True" in said
 
 
+def selected(judged, learned, unit="fraction"):
+    """What is said of labels alone."""
+    data = [(torch.zeros(len(part), 1), torch.tensor(part)) for part in learned]
+    labels = np.array(judged, dtype=np.int64)
+    variant = SimpleNamespace(
+        subject=SimpleNamespace(train_data=data, batch=None),
+        fp32=SimpleNamespace(evaluation=SimpleNamespace(labels=labels)),
+    )
+    return _wrong_selection(variant, SimpleNamespace(unit=unit))
+
+
+def test_other_numbers_are_not_said_to_be_missing():
+    said = selected(range(10), [[*range(100, 110)] * 4, [*range(100, 110)] * 4])
+    assert "from 100 to 109: they are numbered otherwise" in said
+
+
+def test_amounts_are_no_classes():
+    ages = [[7 * number % 90 for number in range(48)]]
+    assert selected(range(90), ages * 20, unit="raw") is None
+
+
+def test_of_few_samples_classes_may_be_missing_by_chance():
+    assert selected(range(90), [[*range(40)]]) is None
+    assert "40 of the 90 classes" in selected(range(90), [[*range(40)]] * 20)
+
+
 def test_few_samples():
-    assert lesson(few)[0].startswith("quant_train_data has 16 samples, ")
+    assert lesson(few)[0].startswith("quant_train_data has only 16 samples, ")

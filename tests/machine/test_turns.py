@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from filelock import FileLock
 
 from pytest_quant.machine import turns
 from pytest_quant.machine.conditions import Conditions, isolated
@@ -64,6 +65,46 @@ def test_a_turn_that_never_comes_is_waited_for_no_longer(tmp_path):
             assert time.monotonic() - start < 0.1
     with one.taken():
         assert one._held is not None
+
+
+def test_who_waits_gets_its_turn_from_one_that_comes_back_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(turns, "STREAK", 0.1)
+    one, other = workers(tmp_path, 2, turns=1)
+    waited, start = [], time.monotonic()
+
+    def wait():
+        with other.taken():
+            waited.append(time.monotonic() - start)
+
+    with one.taken():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.05)
+    while not waited and time.monotonic() - start < 5:
+        with one.taken():
+            time.sleep(0.03)
+    thread.join()
+    assert waited[0] < 4
+
+
+def test_an_interrupt_while_a_turn_is_waited_for_leaves_no_lock(tmp_path):
+    class Interrupted(Turns):
+        def _take(self):
+            if self._depth:
+                raise KeyboardInterrupt
+
+    own = Interrupted(tmp_path, "turn", 1)
+    holder = FileLock(tmp_path / "busy.lock", thread_local=False)
+    holder.acquire()
+    threading.Timer(0.3, holder.release).start()
+    turns._turns = own
+    try:
+        with own.taken(), pytest.raises(KeyboardInterrupt):
+            with locked("busy", "done", lambda line: None, within=tmp_path):
+                raise AssertionError("not reached")
+    finally:
+        turns._turns = None
+    FileLock(tmp_path / "busy.lock").acquire(timeout=0)
 
 
 def test_an_error_gives_the_turn_back(tmp_path):

@@ -19,6 +19,7 @@ from pytest_quant.explain.speed.operators import (
 )
 from pytest_quant.explain.speed.stretches import Stretch, stretches_of
 from pytest_quant.machine.conditions import alone_on_this_machine
+from pytest_quant.machine.turns import own_turn
 from pytest_quant.measure.one_call import multiply_adds
 from pytest_quant.variant.variant import Variant
 
@@ -148,7 +149,7 @@ def slowness_of(variant: Variant) -> Slowness:
 def _measured(variant: Variant, found: Slowness) -> Slowness:
     conditions = variant.conditions
     pair = variant.measured("pair given") or variant.measured("pair best") or variant.pair()
-    with alone_on_this_machine(conditions.tell), variant.isolated():
+    with own_turn(), alone_on_this_machine(conditions.tell), variant.isolated():
         fp32, own = (profiled(side.call, side.context) for side in (pair.a, pair.b))
         with pair.b.context():
             inputs = variant.admitted.first_inputs
