@@ -99,9 +99,9 @@ def test_an_interrupt_while_a_turn_is_waited_for_leaves_no_lock(tmp_path):
     threading.Timer(0.3, holder.release).start()
     turns._turns = own
     try:
-        with own.taken(), pytest.raises(KeyboardInterrupt):
-            with locked("busy", "done", lambda line: None, within=tmp_path):
-                raise AssertionError("not reached")
+        waiting = locked("busy", "done", lambda line: None, within=tmp_path)
+        with own.taken(), pytest.raises(KeyboardInterrupt), waiting:
+            raise AssertionError("not reached")
     finally:
         turns._turns = None
     FileLock(tmp_path / "busy.lock").acquire(timeout=0)
