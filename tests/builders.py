@@ -281,6 +281,7 @@ def remedy_cells(found=True, **known):
         "trials": ["1 layer FP32: drop 0.40 pt", "built: drop 0.40 pt"],
         "sentences": ["It holds the limit." if found else "Nothing that was tried holds the limit."],
         "paste": PASTE if found else "",
+        "gate": "max_accuracy_drop",
     } | known  # fmt: skip
 
 

@@ -199,7 +199,7 @@ def test_a_fault_of_ours_keeps_its_traceback(repo, style):
     result = repo.runpytest_inprocess("--quant", f"--tb={style}")
     result.assert_outcomes(failed=2)
     named = "\n".join(lines_of_the_package(failures_of(result)))
-    assert named.count("judge/gates.py") == 2
+    assert named.count("judge/gates.py") >= 2
     assert named.count("judge/size_limit.py") == 1
 
 
