@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pytest_quant.explain.lost.noise import decibels, noise_share
+from pytest_quant.explain.lost.noise import decibels
 from pytest_quant.explain.lost.simulate import loaders_of, simulated, simulation_on, tuned_inputs
-from pytest_quant.explain.lost.simulation import Simulation, in_float
 from pytest_quant.explain.lost.telling_samples import probe_of
 from pytest_quant.quantize.calibrate import calibration_source
 from pytest_quant.subject.batches import each_batch, inputs_only, on_cpu, size_of
@@ -80,9 +79,6 @@ def extremes_of(variant: Variant) -> Extremes | None:
         return None
     with variant.isolated(loaders_of(variant)):
         judged = _peaks(_eval_inputs(variant))
-    with variant.isolated(loaders_of(variant)):
-        _seed(variant.conditions.seed + 1)  # in which a loader that shuffles has another order
-        again = _far(_peaks(tuned_inputs(variant, recipe.calibration_samples)))
     if len(judged) == 0 or seen.shape[1:] != judged.shape[1:]:
         return None
     usual = seen[~found].max(axis=0)
@@ -90,13 +86,16 @@ def extremes_of(variant: Variant) -> Extremes | None:
     worst = int(np.argmax(reached / np.where(usual > 0, usual, np.inf)))
     if judged[:, worst].max() > reached[worst] / FAR:
         return None
-    most = FAR * np.quantile(seen, USUAL, axis=0)
-    before, after = simulated(variant), simulation_on(variant, _kept(variant, most))
+    before, after = simulated(variant), simulation_on(variant, _kept(variant, _most(seen)))
     if before is None or after is None:
         return None
-    sqnr = _sqnr(variant, before), _sqnr(variant, after)
+    probe = probe_of(variant)
+    sqnr = decibels(before.noise(probe)), decibels(after.noise(probe))
     if sqnr[0] is None or sqnr[1] is None or sqnr[1] < sqnr[0] + WORTH:
         return None
+    with variant.isolated(loaders_of(variant)):
+        _seed(variant.conditions.seed + 1)  # in which a loader that shuffles has another order
+        again = _far(_peaks(tuned_inputs(variant, recipe.calibration_samples)))
     places = tuple(map(int, np.flatnonzero(found)))
     return Extremes(
         fixture,
@@ -114,9 +113,13 @@ def _far(peaks: Any) -> Any:
     """Which samples have a peak far from the rest's, [samples]; none where they are too many."""
     if len(peaks) == 0:
         return np.zeros(0, dtype=bool)
-    usual = np.quantile(peaks, USUAL, axis=0)
-    far = np.asarray((peaks > FAR * usual).any(axis=1))
+    far = np.asarray((peaks > _most(peaks)).any(axis=1))
     return far if far.sum() <= max(1, FEW * len(far)) else np.zeros_like(far)
+
+
+def _most(peaks: Any) -> Any:
+    """The largest peak that is not far from the rest's, [inputs]."""
+    return FAR * np.quantile(peaks, USUAL, axis=0)
 
 
 def _peaks(batches: Iterable[Any]) -> Any:
@@ -165,12 +168,3 @@ def _kept(variant: Variant, most: Any) -> Iterator[Any]:
         count, is_far = size_of(inputs), (_peaks([inputs]) > most).any(axis=1)
         if not is_far.all():
             yield rows(inputs, np.flatnonzero(~is_far).tolist(), count)
-
-
-def _sqnr(variant: Variant, simulation: Simulation) -> float | None:
-    """Of the outputs, in dB."""
-    probe = probe_of(variant)
-    with in_float():
-        reference = simulation.outputs(probe, simulation.without(simulation.layers))
-        outputs = simulation.outputs(probe, simulation.without())
-    return decibels(noise_share(reference, outputs))

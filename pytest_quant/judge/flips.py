@@ -6,6 +6,7 @@ from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.honesty import broken_outputs, refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant.evaluation import counted, flipped, has_flips
 from pytest_quant.variant.variant import Variant
 
@@ -31,15 +32,13 @@ def judge_flips(variant: Variant, max_flips: float) -> Verdict:
             "sample's score. Limit how far the outputs are from FP32's (assert_min_sqnr(variant, 20)), or "
             "the loss itself (assert_max_accuracy_drop).",
         )
-    own = variant.evaluation
-    if metric.name not in own.scores:
+    if metric.name not in variant.evaluation.scores:
         raise QuantStageError(
             "evaluate",
             f"flips need a score for each sample, and metric {metric.name} gives one number "
             "for a batch or the whole set; let quant_metric return a tensor of shape [batch].",
         )
-    flips = len(flipped(own, variant.fp32.evaluation, metric.name))
-    samples = len(counted(own.scores[metric.name]))
+    flips, samples = flips_of(variant, metric)
     share = Fraction(flips, samples)
     outcome = Outcome.PASS if share <= Fraction(str(max_flips)) else Outcome.FAIL
     return Verdict.on(
@@ -54,3 +53,10 @@ def judge_flips(variant: Variant, max_flips: float) -> Verdict:
         metric=metric.name,
         evidence={"samples": samples, "flips": flips},
     )
+
+
+def flips_of(variant: Variant, metric: Metric) -> tuple[int, int]:
+    """How many samples are scored otherwise than by FP32, and how many have a score."""
+    own = variant.evaluation
+    flips = len(flipped(own, variant.fp32.evaluation, metric.name))
+    return flips, len(counted(own.scores[metric.name]))

@@ -339,6 +339,17 @@ def _conclude_all(variant: Variant, limits: Mapping[str, float]) -> tuple[Verdic
         else:  # noted at once: whatever ends the test in the next one, this one was judged
             recorder.note(verdict, variant)
             verdicts.append(verdict)
+    return all_held(verdicts, errors)
+
+
+def all_held(verdicts: list[Verdict], errors: list[QuantStageError]) -> tuple[Verdict, ...]:
+    """Several verdicts that were noted, where none is a FAIL and all could be reached.
+
+    Raises:
+        AssertionError: one line for each breach, then what could not be measured.
+        QuantStageError: the first of what could not be measured.
+    """
+    __tracebackhide__ = hidden
     breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
     if breached:
         raise AssertionError("\n".join([*breached, *map(str, errors)]))

@@ -7,7 +7,7 @@ from pytest_quant.errors import QuantStageError, hidden
 from pytest_quant.judge import recorder
 from pytest_quant.judge.accuracy_drop import check_drop_limit, metric_named
 from pytest_quant.judge.drop_since import judge_drop_since
-from pytest_quant.judge.gates import check_variant
+from pytest_quant.judge.gates import all_held, check_variant
 from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.limits import checked
 from pytest_quant.judge.speedup import judge_speedup
@@ -71,12 +71,7 @@ def assert_no_regression(
     else:
         stored = stored_in(variant, baseline_name)
         verdicts, errors = _judged(stored, chosen, limit, test.timing_seconds)
-    breached = [verdict.sentence for verdict in verdicts if verdict.outcome is Outcome.FAIL]
-    if breached:
-        raise AssertionError("\n".join([*breached, *map(str, errors)]))
-    if errors:
-        raise errors[0]
-    return tuple(verdicts)
+    return all_held(verdicts, errors)
 
 
 def judge_speedup_since(stored: Stored, budget: float) -> Verdict:

@@ -7,7 +7,7 @@ another one needs: two workers of two threads on two cores took three times as l
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,21 +123,11 @@ def take_turns(folder: Path, name: str, count: int) -> Callable[[], None]:
     return end
 
 
-@contextmanager
-def own_turn() -> Iterator[None]:
+def own_turn() -> AbstractContextManager[None]:
     """In which this process computes; it waits for its turn where others do."""
-    if _turns is None:
-        yield
-        return
-    with _turns.taken():
-        yield
+    return nullcontext() if _turns is None else _turns.taken()
 
 
-@contextmanager
-def turn_given_back() -> Iterator[None]:
+def turn_given_back() -> AbstractContextManager[None]:
     """In which this process waits for another one, and keeps it from nothing."""
-    if _turns is None:
-        yield
-        return
-    with _turns.given_back():
-        yield
+    return nullcontext() if _turns is None else _turns.given_back()

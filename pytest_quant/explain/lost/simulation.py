@@ -15,7 +15,7 @@ import torch
 
 from pytest_quant.explain.lost.feeding import Feeding
 from pytest_quant.explain.lost.grid import Grid
-from pytest_quant.explain.lost.noise import Noise
+from pytest_quant.explain.lost.noise import Noise, noise_share
 from pytest_quant.explain.lost.tracking import FUSED, LayerTracking, Site, Tag
 from pytest_quant.explain.lost.weighted import like_part, owners_of, weight_of
 from pytest_quant.machine import torch_api
@@ -83,6 +83,12 @@ class Simulation:
         """Outputs of a batch with just that quantized; `noise` sums up what the one layer lost."""
         mode = _Rounding(self, switches, noise)
         return mode.forward(lambda: call(self.module, inputs, self.subject.forward))
+
+    def noise(self, inputs: Any) -> float:
+        """In the outputs with everything quantized, as a share of the signal."""
+        with in_float():
+            reference = self.outputs(inputs, self.without(self.layers))
+            return noise_share(reference, self.outputs(inputs, self.without()))
 
     def model(self, switches: Switches) -> Callable[..., Any]:
         """A callable like the model, with just that quantized, for an evaluation."""

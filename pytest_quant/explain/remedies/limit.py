@@ -5,10 +5,11 @@ from fractions import Fraction
 from typing import Protocol
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.judge.flips import flips_of
 from pytest_quant.judge.limits import checked
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.subject.metrics import Metric
-from pytest_quant.variant.evaluation import counted, flipped, has_flips
+from pytest_quant.variant.evaluation import has_flips
 from pytest_quant.variant.variant import Variant
 
 
@@ -85,9 +86,7 @@ class FlipsLimit:
 
     def trial(self, candidate: Variant) -> Trial:
         """On all samples."""
-        name, own = self.metric.name, candidate.evaluation
-        samples = len(counted(own.scores[name]))
-        flips = len(flipped(own, candidate.fp32.evaluation, name))
+        flips, samples = flips_of(candidate, self.metric)
         share = Fraction(flips, samples)
         return Trial(share <= Fraction(str(self.most)), float(share), samples)
 

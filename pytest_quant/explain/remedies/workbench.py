@@ -80,13 +80,7 @@ class InFloat:
 
     def noise(self) -> float:
         """As the protocol says."""
-        probe = probe_of(self.variant)
-        with in_float():
-            reference = self.simulation.outputs(
-                probe, self.simulation.without(self.simulation.layers)
-            )
-            outputs = self.simulation.outputs(probe, self.simulation.without())
-        return noise_share(reference, outputs)
+        return self.simulation.noise(probe_of(self.variant))
 
     def order(self) -> list[str]:
         """By effect; a layer whose output is what costs is followed by those that take it, since
