@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pytest_quant.machine.opened import leave_out
 from pytest_quant.machine.turns import turn_given_back
 
 PATIENCE = 5.0  # seconds for a holder that was stopped, or of which nothing is known
@@ -48,8 +49,7 @@ def locked(
 
     lock: Any = None
     try:
-        folder = within or _own_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _made(within)
         path, beside = folder / f"{name}.lock", folder / f"{name}.pid"
         for each in (path, beside):
             _refuse(each, stat.S_ISREG, "file")
@@ -90,9 +90,7 @@ def taken_at_once(name: str, within: Path | None = None) -> Callable[[], None] |
     from filelock import FileLock, Timeout
 
     try:
-        folder = within or _own_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.lock"
+        path = _made(within) / f"{name}.lock"
         _refuse(path, stat.S_ISREG, "file")
         lock = FileLock(path, mode=0o600, thread_local=False)
         lock.acquire(timeout=0)
@@ -101,6 +99,14 @@ def taken_at_once(name: str, within: Path | None = None) -> Callable[[], None] |
     except (OSError, RuntimeError):  # NotImplementedError is one
         return lambda: None
     return lambda: lock.release(force=True)
+
+
+def _made(within: Path | None) -> Path:
+    """The folder of a lock, which no build reads."""
+    folder = within or _own_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    leave_out(folder)
+    return folder
 
 
 def _own_folder() -> Path:

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
+from pytest_quant.machine.opened import leave_out
+
 LONGEST = 600.0  # seconds that a turn is waited for; whatever holds it then, this worker goes on
 POLL = 0.02  # seconds between two looks
 STREAK = 2.0  # seconds, after which a process leaves its turn to one that waits
@@ -31,6 +33,7 @@ class Turns:
         from filelock import FileLock
 
         folder.mkdir(parents=True, exist_ok=True)
+        leave_out(folder)  # no build reads them
         self._locks = [
             FileLock(folder / f"{name}-{number}.lock", thread_local=False)
             for number in range(count)

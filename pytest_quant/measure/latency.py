@@ -4,7 +4,7 @@ import copy
 import cProfile
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -23,14 +23,27 @@ from pytest_quant.measure.timed_inputs import TimedCall
 from pytest_quant.runtimes.fp32_file import fp32_file
 from pytest_quant.subject.batches import mapped, size_of
 from pytest_quant.variant.rounds import Pair, Side
+from pytest_quant.variant.shared_rounds import SharedRounds
 from pytest_quant.variant.variant import Variant
 
 BEST_ROUNDS = 13  # to know which memory format of FP32 is faster
 BEST_SECONDS = 10.0
 
+# Where the workers of a run share the rounds of a variant and a baseline, for such inputs; None where they
+# do not.
+Sharing = Callable[[Variant, str, Cell | None, Any], SharedRounds | None]
+
+
+def _unshared(variant: Variant, baseline: str, cell: Cell | None, inputs: Any) -> None:
+    """Each process times for itself."""
+
 
 def make_pair(
-    variant: Variant, baseline: str, conditions: Conditions, cell: Cell | None = None
+    variant: Variant,
+    baseline: str,
+    conditions: Conditions,
+    cell: Cell | None = None,
+    sharing: Sharing = _unshared,
 ) -> Pair:
     """The pair of FP32 and a variant on the inputs of one timed call; nothing is timed yet.
 
@@ -41,6 +54,7 @@ def make_pair(
             ``runtime``: FP32 in the runtime that runs a file.
         conditions: threads, samples of one call.
         cell: other ones than those of the conditions.
+        sharing: where rounds are shared with other workers of the run.
 
     Raises:
         QuantStageError: when either model cannot run on the inputs.
@@ -58,6 +72,7 @@ def make_pair(
             fp32 = variant.fp32
             model_a, model_b = _as_made(fp32), _as_made(variant)
             name = "FP32 as given"
+            shared = sharing(variant, baseline, cell, inputs)
             if of_runtime is not None:
                 model_a, name = copy.deepcopy(of_runtime), f"FP32 in {of_runtime.runtime}"
             if variant.is_fp32 and baseline == "best":
@@ -65,7 +80,9 @@ def make_pair(
             elif in_channels_last:
                 model_a, inputs = channels_last(model_a), channels_last(inputs)
                 name = "FP32 in channels_last, the fastest FP32"
-            return _pair(fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name)
+            return _pair(
+                fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name, shared
+            )
 
 
 def channels_last_speedup(fp32: Variant, cell: Cell | None = None) -> float:
@@ -99,6 +116,7 @@ def _pair(
     inputs_b: Any,
     conditions: Conditions,
     name: str,
+    shared: SharedRounds | None = None,
 ) -> Pair:
     def remade() -> Pair:
         with variant.isolated(), _threads(conditions.threads):
@@ -121,7 +139,8 @@ def _pair(
             variant.refuse_moved_fp32()
             if beside is not None and beside not in variant.notes:
                 variant.notes.append(beside)
-            with _threads(conditions.threads):
+            others = nullcontext() if shared is None else shared.joined(pair)
+            with _threads(conditions.threads), others:
                 yield
 
     a = _tried(fp32, model_a, inputs_a, "FP32")

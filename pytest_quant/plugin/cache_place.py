@@ -49,7 +49,9 @@ class CachePlace:
         if folder is None and getattr(config.option, "dist", "no") != "no" and not self._is_worker:
             folder = self._passing = Path(tempfile.mkdtemp(prefix="pytest-quant-run-"))
         self.cache = (
-            None if folder is None else Cache(folder, conditions, self._run, lambda: self._files)
+            None
+            if folder is None
+            else Cache(folder, conditions, self._run, lambda: self._files, self._is_worker)
         )
 
     def share_cores(self, workers: int) -> Callable[[], None]:
@@ -110,5 +112,7 @@ class CachePlace:
             self.cache.entries.prune()
 
     def pytest_unconfigure(self) -> None:
+        if self.cache is not None and not self._is_worker:
+            self.cache.end_run()
         if self._passing is not None:
             shutil.rmtree(self._passing, ignore_errors=True)

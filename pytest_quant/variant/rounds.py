@@ -72,6 +72,7 @@ class Pair:
     spent: float = 0.0
     advance: Callable[[int], None] = field(default=lambda rounds: None)
     coin: random.Random = field(default_factory=lambda: random.Random(0))
+    _is_warm: bool = False  # in this process, whoever has timed the rounds that are there
 
     @property
     def log_ratios(self) -> list[float]:
@@ -91,8 +92,9 @@ class Pair:
     def add_round(self) -> None:
         """Time one more round; the first one warms up and sets the blocks' lengths."""
         start = self.clock()
-        if not self.seconds_a and self.a.repeats == self.b.repeats == 1:
+        if not self._is_warm and self.a.repeats == self.b.repeats == 1:
             self._warm_up()
+        self._is_warm = True
         sides = [(self.a, self.seconds_a), (self.b, self.seconds_b)]
         if self.coin.random() < 0.5:
             sides.reverse()

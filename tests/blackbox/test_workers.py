@@ -188,3 +188,31 @@ def test_workers_take_turns_where_cores_are_few_and_one_completes_a_model(pytest
     assert (pytester.path / "built.txt").read_text() == "once "
     taken = {*(pytester.path / "turns.txt").read_text().split()}
     assert taken == {str(per_worker == 2 or cores < 2)}
+
+
+SPEED = """
+import json
+from pytest_quant import assert_min_speedup
+
+
+def test_speed(quant_static, worker_id):
+    assert_min_speedup(quant_static, 0.05)
+    with open(f"{worker_id}.json", "w") as file:
+        json.dump(quant_static.pair().seconds_a, file)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("-p", "no:cacheprovider")], ids=["cache", "no cache"])
+def test_gates_in_two_workers_judge_by_the_same_rounds_and_leave_no_file(pytester, more):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_speed=SPEED)
+    timed = []
+    for _ in range(2):
+        result = pytester.runpytest_inprocess("--quant", "-n", "2", "--dist=each", *more)
+        result.assert_outcomes(passed=2)
+        timed.append([json.loads(path.read_text()) for path in pytester.path.glob("gw*.json")])
+    (first, second), (other, _) = timed
+    assert first[:8] == second[:8]
+    assert first[:8] != other[:8]  # no timing is kept for another run
+    assert not list(pytester.path.rglob("rounds-*"))

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_quant.machine.lock import locked
+from pytest_quant.machine.lock import locked, taken_at_once
+from pytest_quant.machine.opened import opened
+from pytest_quant.machine.turns import Turns
 
 HOLDER = """
 import sys, time
@@ -161,3 +163,17 @@ def test_what_stands_in_the_place_of_the_folder_is_said_and_left_alone(tmp_path,
 def test_where_no_folder_can_be_made_work_is_done_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     assert "No such file or directory" in tried()[0]
+
+
+@pytest.mark.parametrize("where", ["own", "given"])
+def test_no_build_reads_the_locks_that_another_process_holds(tmp_path, where):
+    within = None if where == "own" else tmp_path / "locks"
+    folder = (within or tmp_path) / "turns"
+    other, own = Turns(folder, "turn", 1), Turns(folder, "turn", 1, longest=0.0)
+    give_back = taken_at_once("claim", within)
+    with other.taken(), opened() as files:
+        assert taken_at_once("claim", within) is None
+        with own.taken():
+            pass
+    give_back()
+    assert files.digests() == {}

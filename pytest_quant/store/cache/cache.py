@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import QuantStageError, brief
+from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.machine.opened import Opened, are_unchanged, opened
 from pytest_quant.machine.sources import ChangedSource
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.store.cache.entries import Entries, Key
+from pytest_quant.store.cache.entries import LOCKS, Entries, Key
 from pytest_quant.store.cache.kept_builds import build_as_entry, build_of_entry
 from pytest_quant.store.cache.kept_evaluations import evaluation_as_entry, evaluation_of_entry
 from pytest_quant.store.cache.keys import Keys
@@ -28,6 +29,7 @@ from pytest_quant.variant.evaluation import Evaluation
 from pytest_quant.variant.kept import BUILD, EVALUATION, Kept
 from pytest_quant.variant.measurements import MB, NO_DRAWER, Drawer
 from pytest_quant.variant.recipe import Recipe
+from pytest_quant.variant.shared_rounds import SharedRounds
 from pytest_quant.variant.tensors import bytes_of, state_of, tensors_of
 from pytest_quant.variant.variant import Variant
 
@@ -38,13 +40,14 @@ class Cache:
     """What is kept between runs, and shared by the workers of one.
 
     An entry is found by a digest of all that it depends on, so that nothing has to be thrown away when
-    something changes. Timings and verdicts are never kept.
+    something changes. Timings and verdicts are never kept: rounds are the workers' of one run.
 
     Args:
         folder: of the entries.
         conditions: under which all is built and evaluated.
         run: tells one run from another one; its workers share it.
         apart: gives the files of tests, whose limits change nothing that is kept.
+        shares_rounds: whether other workers of the run may time the same.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Cache:
         conditions: Conditions,
         run: str | None = None,
         apart: Callable[[], Collection[str]] = frozenset,
+        shares_rounds: bool = False,
     ) -> None:
         self.entries = Entries(folder, conditions.tell)
         self._keys = Keys(conditions, apart)
         self._run = run or secrets.token_hex(8)
+        self._shares_rounds = shares_rounds
         self._conditions = conditions
         self._root = os.path.abspath(conditions.root)
 
@@ -65,6 +70,10 @@ class Cache:
         admit it."""
         with fp32.isolated():
             self._keys.admit(fp32.admitted, files)
+
+    def end_run(self) -> None:
+        """Remove what only the workers of this run needed of each other."""
+        self.entries.remove_locks(self._run)
 
     def release(self, identity: Hashable) -> None:
         """Forget what was read of an input, which is there no longer."""
@@ -120,6 +129,20 @@ class Cache:
         except NotKept as error:
             variant.keep(EVALUATION, Kept(why_not=f"evaluation: {error}"))
             return measure(variant)
+
+    def rounds(
+        self, variant: Variant, baseline: str, cell: Cell | None, inputs: Any
+    ) -> SharedRounds | None:
+        """Where the workers of this run share rounds; None where nothing says that they time the same."""
+        built = variant.measured(BUILD)
+        key = None if built is None else built.key
+        if not self._shares_rounds or (key is None and not variant.is_fp32):
+            return None
+        try:
+            found = self._keys.pair(variant, key, baseline, cell, inputs)
+        except (NotKept, QuantStageError):
+            return None
+        return SharedRounds(self.entries.folder / LOCKS / f"rounds-{self._run}-{found.digest}.json")
 
     def drawer(self, variant: Variant, what: str) -> Drawer:
         """Where something is kept that was found out of a variant, beside its evaluation; of FP32, out of

@@ -123,10 +123,16 @@ class Entries:
             with suppress(OSError):
                 path.unlink()
                 total -= size
-        for path in (self.folder / LOCKS).glob("*.[lp]*"):  # .lock, .pid
+        for path in (self.folder / LOCKS).glob("*.[jlp]*"):  # .json, .lock, .pid
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE:
                     path.unlink()
+
+    def remove_locks(self, run: str) -> None:
+        """Remove the files by which the workers of a run waited for each other, now that all have ended."""
+        for path in (self.folder / LOCKS).glob(f"*-{run}*"):
+            with suppress(OSError):
+                path.unlink()
 
     def _path(self, key: Key) -> Path:
         return self.folder / key.what / f"{key.digest}{SUFFIX}"

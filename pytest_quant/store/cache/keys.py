@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pytest_quant.errors import brief, in_brief
+from pytest_quant.machine.cell import Cell
 from pytest_quant.machine.conditions import Conditions, isolated
 from pytest_quant.machine.environment import environment
 from pytest_quant.machine.opened import Opened
@@ -123,6 +124,24 @@ class Keys:
         how = self.scored(variant) if scored is None else scored
         shared = self.evaluated(variant.admitted, data, how)
         return _key("evaluation", [shared, (build or "").encode(), state_of(variant)])
+
+    def pair(
+        self, variant: Variant, build: str | None, baseline: str, cell: Cell | None, inputs: Any
+    ) -> Key:
+        """Of the rounds in which a variant is timed beside a baseline.
+
+        Args:
+            variant: to be run inside its `isolated`.
+            build: the key that it was built under; None of FP32.
+            baseline, cell: as `Variant.pair` is given.
+            inputs: of one timed call.
+
+        Raises:
+            NotKept: says why.
+        """
+        how = json.dumps([build, baseline, None if cell is None else [cell.threads, cell.batch]])
+        parts = [self.fp32(variant.fp32).digest.encode(), state_of(variant), how.encode()]
+        return _key("rounds", [*parts, *digests(inputs, size_of(inputs))])
 
     def scored(self, variant: Variant) -> bytes:
         """What scores a variant's outputs.
