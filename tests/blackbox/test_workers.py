@@ -192,19 +192,19 @@ def test_workers_take_turns_where_cores_are_few_and_one_completes_a_model(pytest
 
 SPEED = """
 import json
-from pytest_quant import assert_min_speedup
 
 
 def test_speed(quant_static, worker_id):
-    assert_min_speedup(quant_static, 0.05)
+    pair = quant_static.pair()
+    pair.add_rounds(8, seconds=1e9)
     with open(f"{worker_id}.json", "w") as file:
-        json.dump(quant_static.pair().seconds_a, file)
+        json.dump(pair.seconds_a[:8], file)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("-p", "no:cacheprovider")], ids=["cache", "no cache"])
-def test_gates_in_two_workers_judge_by_the_same_rounds_and_leave_no_file(pytester, more):
+def test_two_workers_share_their_rounds_and_leave_no_file(pytester, more):
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_speed=SPEED)
     timed = []
@@ -213,6 +213,6 @@ def test_gates_in_two_workers_judge_by_the_same_rounds_and_leave_no_file(pyteste
         result.assert_outcomes(passed=2)
         timed.append([json.loads(path.read_text()) for path in pytester.path.glob("gw*.json")])
     (first, second), (other, _) = timed
-    assert first[:8] == second[:8]
-    assert first[:8] != other[:8]  # no timing is kept for another run
+    assert first == second
+    assert first != other  # no timing is kept for another run
     assert not list(pytester.path.rglob("rounds-*"))
