@@ -220,9 +220,9 @@ def decibels(variant, inputs=None):
         return sqnr(variant.fp32.forward(inputs), outputs)
 
 
-def decibels_of_conversion(variant):
-    """How near QAT's converted model is to its fake-quantized one."""
-    inputs = variant.admitted.first_inputs
+def decibels_of_conversion(variant, inputs=None):
+    """How near QAT's converted model is to its fake-quantized one, on the first eval batch by default."""
+    inputs = variant.admitted.first_inputs if inputs is None else inputs
     with variant.running():
         fake_quantized = call(variant.fake_quantized, inputs, variant.subject.forward)
         return sqnr(fake_quantized, variant.forward(inputs))

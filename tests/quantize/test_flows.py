@@ -89,6 +89,18 @@ def test_qats_converted_model_computes_what_the_fake_quantized_one_does(make, fl
     assert not variant.fake_quantized.training
 
 
+class WithoutDropout(Convolutional):
+    def features(self, x):
+        return self.relu(self.norm(self.conv(x))).mean((2, 3))
+
+
+@pytest.mark.parametrize("flow", ["fx", "parts", "onnx", "pt2e"])
+def test_the_weights_of_qat_are_rounded_on_the_grid_that_they_were_trained_for(flow):
+    variant = built(made(WithoutDropout), Recipe("qat", flow=flow, epochs=3))
+    inputs = variant.admitted.first_inputs / 4  # within the ranges, which int8 kernels may exceed
+    assert decibels_of_conversion(variant, inputs) > 100  # 36 to 50 on PyTorch's other grid
+
+
 @pytest.mark.parametrize("flow", ["fx", "parts"])
 @pytest.mark.parametrize("kind", ["static", "qat"])
 def test_an_output_object_keeps_its_type_and_all_else_in_it(kind, flow):

@@ -81,6 +81,7 @@ from pytest_quant.machine.torch_api.torch_observers import (
     observing_modules,
     pass_copies,
     round_nothing,
+    trained_scales,
 )
 from pytest_quant.machine.torch_api.torch_operators import COMPILING, is_operator
 from pytest_quant.machine.torch_api.torch_reference import reference_decomposed
@@ -149,6 +150,7 @@ __all__ = [
     "show_parents",
     "sizes_of_inputs",
     "takes_hooks",
+    "trained_scales",
     "transposed_base",
     "unguarded",
     "unsaved_buffers",

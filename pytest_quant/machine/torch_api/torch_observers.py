@@ -1,6 +1,8 @@
 """Observing: observers and fake-quantize modules, of either stack."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
@@ -56,6 +58,37 @@ def round_nothing(prepared: Any) -> None:
         QuantStageError: one cannot, or goes on rounding.
     """
     _switch_off(prepared, "disable_fake_quant", "fake_quant_enabled", "goes on rounding")
+
+
+@contextmanager
+def trained_scales(prepared: Any) -> Iterator[None]:
+    """In which every fake-quantize module tells a conversion the scale that it rounds by.
+
+    PyTorch computes it anew from the range that was seen, and divides a symmetric one by 127.5 where the
+    fused module of QAT divides by 127 (`UniformQuantizationObserverBase._calculate_qparams`; and
+    `ChooseQuantizationParams` with ``preserve_sparsity``). Weights then come out rounded on another grid than
+    the one that they were trained for.
+    """
+    changed = []
+    for _, child in _of_class(prepared, "FakeQuantizeBase"):
+        own = getattr(child, "calculate_qparams", None)
+        if own is not None and hasattr(child, "scale") and hasattr(child, "zero_point"):
+            child.calculate_qparams = MethodType(_scale_of, child)
+            changed.append(child)
+    try:
+        yield
+    finally:
+        for child in changed:
+            del child.calculate_qparams
+
+
+def _scale_of(fake: Any, **more: Any) -> tuple[Any, Any]:
+    """By what a fake-quantize module rounds, in the types in which its class tells it."""
+    computed: tuple[Any, Any] = type(fake).calculate_qparams(fake, **more)
+    own = (fake.scale.detach(), fake.zero_point.detach())
+    if any(one.shape != other.shape for one, other in zip(own, computed, strict=True)):
+        return computed  # it has seen nothing yet
+    return own[0].to(computed[0].dtype), own[1].to(computed[1].dtype)
 
 
 def freeze_batchnorm(prepared: Any) -> None:

@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from pytest_quant.machine import torch_api
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.quantize.batch_mates import told_of_mates
@@ -132,7 +134,8 @@ class Observing:
         tuned = self._tuned(prepared, admitted, recipe, conditions, seconds)
         rehearsal = rehearsed(prepared, self.flow, self.trains) if self.tuning else None
         with stage("convert", seconds):
-            converted = self.flow.convert(prepared, example)
+            with torch_api.trained_scales(prepared) if self.trains else nullcontext():
+                converted = self.flow.convert(prepared, example)
             facts = self.facts(recipe)
             kept_names = kept(admitted.module, recipe.keep_fp32)
             refuse_int8(converted, kept_names, recipe.flow)
