@@ -128,7 +128,13 @@ def _of_training(
     lost = sign * (before - own.values[metric.name])
     if lost <= 0:
         return
-    if effort.explain_seconds:
+    fake: float | None = None
+    if own.fake_quantized is not None or effort.explain_seconds:
+        fake = (own.fake_quantized or _before_conversion(variant).values)[metric.name]
+    is_trained_well = (
+        fake is not None and sign * (before - fake) <= 0
+    )  # with the rounding it learnt
+    if effort.explain_seconds and not is_trained_well:
         trained = _without_rounding(variant).values[metric.name]
         if _is_enough(sign * (before - trained), lost, verdict, metric):
             wrong = wrong_lesson(variant, metric)
@@ -140,10 +146,7 @@ def _of_training(
                 ),
                 None if wrong else _gentler(variant, recipe),
             )
-    if own.fake_quantized is None and not effort.explain_seconds:
-        return
-    fake = (own.fake_quantized or _before_conversion(variant).values)[metric.name]
-    if sign * (before - fake) < MOST * lost:
+    if fake is not None and sign * (before - fake) < MOST * lost:
         yield Premise(
             (
                 f"The conversion lost it, not the training: {metric.name} is {metric.shown(fake)} "
@@ -200,7 +203,7 @@ def _on_training(variant: Variant, recipe: Recipe) -> str:
         if variant.subject.loss is not None
         else "cross-entropy, unless quant_loss says"
     )
-    return f"Look at {look}, and at the loss ({loss}); then lower the learning rate (lr={recipe.lr:g})."
+    return f"Look at {look}, and at the loss ({loss}); then lower the learning rate, lr={recipe.lr:g} now."
 
 
 def _gentler(variant: Variant, recipe: Recipe) -> Recipe | None:

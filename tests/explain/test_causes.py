@@ -9,6 +9,7 @@ import torch
 from builders import ONE_THREAD, Reads, right
 
 from pytest_quant import Recipe, Subject
+from pytest_quant.explain import premises
 from pytest_quant.explain.causes import cause
 from pytest_quant.explain.effort import Effort
 from pytest_quant.judge import recorder
@@ -17,6 +18,7 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.regression import judge_drop_since
 from pytest_quant.judge.stored import stored_in
 from pytest_quant.machine.environment import environment
+from pytest_quant.quantize.flows import fx
 from pytest_quant.quantize.methods import observing
 from pytest_quant.report.baselines import Gathered, scores_of
 from pytest_quant.report.document import Report
@@ -159,6 +161,22 @@ def out_of_step(monkeypatch, recipe):
     return built(replace(subject, train_data=[*subject.eval_data][:0] or None), recipe)
 
 
+def converted_wrongly(monkeypatch):
+    """QAT whose int8 layers are not those that were trained: a bias is lost when it is converted."""
+    convert = fx.convert
+
+    def losing(prepared, example):
+        converted = convert(prepared, example)
+        converted.head.set_weight_bias(converted.head.weight(), 3 * torch.arange(10.0))
+        return converted
+
+    monkeypatch.setattr(observing, "refuse_unlike_rehearsal", lambda *args: ())
+    monkeypatch.setattr(fx, "convert", losing)
+    # a model that was trained with rounding may need it: what it is without proves nothing
+    monkeypatch.setattr(premises, "_without_rounding", lambda variant: variant.evaluation)
+    return built(*trained(lr=1e-5, flow="fx"), "off")
+
+
 def worse_fp32(folder):
     """A checkpoint of which FP32 itself is right on fewer samples than when the baseline was saved."""
     columns = torch.tensor([right(48, of=50), right(30, of=50), range(50)], dtype=torch.float32).T
@@ -259,6 +277,10 @@ CASES = {
     "a build of three levels": (
         lambda m, f: told(own_build(in_three_levels)),
         "of the noise in the outputs",
+    ),
+    "a conversion that loses what was trained": (
+        lambda m, f: told(converted_wrongly(m)),
+        "The conversion lost it, not the training",
     ),
     "another model by conversion": (
         lambda m, f: told(out_of_step(m, Recipe("static", flow="fx"))),
