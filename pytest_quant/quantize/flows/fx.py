@@ -23,6 +23,7 @@ from pytest_quant.quantize.flows.mode_askers import (
 from pytest_quant.quantize.flows.observed_graph import take_off_integers
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import put_before_calls, set_aside
+from pytest_quant.quantize.flows.reserved_names import reserved_name
 from pytest_quant.quantize.flows.saturations import spare_ranges
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
@@ -40,7 +41,15 @@ ENGINE = None  # the recipe chooses
 OBSERVES_ALL = True
 
 
+OBSERVED = ("qconfig",)  # what PyTorch sets on modules that it observes
+
+
 def refusal(module: Any, recipe: Recipe) -> str | None:
+    """What is missing, or a name in the model that no graph can have."""
+    return missing() or reserved_name(module, OBSERVED)
+
+
+def missing() -> str | None:
     """FX is deprecated by PyTorch and one day will be gone."""
     why = torch_api.has(torch_api.FX)
     return f"this PyTorch has no FX quantization any more ({why})" if why else None

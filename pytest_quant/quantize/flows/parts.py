@@ -27,7 +27,7 @@ OBSERVES_ALL = True
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
     """What FX needs, and a model with submodules."""
-    if reason := fx.refusal(module, recipe):
+    if reason := fx.missing():
         return reason
     return None if any(True for _ in module.children()) else "the model has no submodules"
 

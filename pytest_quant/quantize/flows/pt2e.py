@@ -28,6 +28,7 @@ from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, m
 from pytest_quant.quantize.flows.named_call import NamedCall
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import in_numbers
+from pytest_quant.quantize.flows.reserved_names import reserved_name
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
 from pytest_quant.quantize.layer_types import ATTENTION, CONVOLUTIONS, LINEAR
@@ -43,14 +44,15 @@ SCALES = 12  # bytes of a channel's scale and zero point
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
-    """torchao is an extra, and inductor's int8 kernels take weights with a scale for each channel."""
+    """torchao is an extra, inductor's int8 kernels take weights with a scale for each channel, and some names
+    cannot be those of a graph."""
     if importlib.util.find_spec("torchao") is None:
         return "it needs torchao (pip install 'pytest-quant[pt2e]')"
     if recipe.engine not in (None, "auto", ENGINE):
         return f"it runs on engine {ENGINE} only, not {recipe.engine}"
     if not recipe.per_channel:
         return "its kernels take per_channel=True only"
-    return None
+    return reserved_name(module)
 
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
