@@ -101,11 +101,61 @@ def test_inputs_and_outputs_keep_their_form(tmp_path):
         assert all(torch.equal(outputs[name], wanted[name]) for name in wanted)
 
 
+class Gray(nn.Module):
+    """On images of one channel, which inductor may lay out wrongly where the batch's size is free."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 4)
+        self.eval()
+
+    def forward(self, image):
+        return self.head(torch.relu(self.conv(image)).mean((2, 3)))
+
+
+def test_a_model_of_gray_images_ships_with_the_bits_that_were_judged(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    data = [(torch.randn(16, 1, 8, 8, generator=generator), torch.arange(16) % 4) for _ in "abcd"]
+    variant = built(Gray(), data[:2], data[2:])
+    path = variant.export(tmp_path / "gray.pt2")
+    calls = [{"image": x} for x, _ in data[:2]]
+    for call, outputs in zip(calls, alone(path, calls), strict=True):
+        assert torch.equal(outputs, variant.forward(call["image"]))
+    page = json.loads(path.with_name("gray.pt2.json").read_text())
+    told = any("takes inputs of just the sizes [16, 1, 8, 8]" in note for note in variant.notes)
+    assert page["inputs"][0]["shape"] == [16 if told else None, 1, 8, 8]
+
+
+def test_a_package_for_any_batch_that_is_wrong_is_compiled_for_one(cnn, tmp_path, monkeypatch):
+    made = []
+    package = Compiled.package
+
+    def wrong_at_first(self, values, sizes, path):
+        made.append(sizes)
+        monkeypatch.setattr(package_shipment, "CHECK", other if len(made) == 1 else usual)
+        package(self, values, sizes, path)
+
+    usual = package_shipment.CHECK
+    other = usual.replace("tree_leaves(outputs)", "tree_leaves(outputs + 1)")
+    monkeypatch.setattr(Compiled, "package", wrong_at_first)
+    notes = [*cnn.notes]
+    path = cnn.export(tmp_path / "cnn.pt2")
+    (told,) = cnn.notes[len(notes) :]
+    x = images(1)[0][0]
+    assert made == [[(None, 2, 6, 4)], [tuple(x.shape)]]
+    assert f"takes inputs of just the sizes {[*x.shape]}" in told
+    assert torch.equal(alone(path, [{"image": x}])[0], cnn.forward(x))
+
+
 def test_other_bits_are_an_error_and_nothing_is_kept(cnn, package, tmp_path, monkeypatch):
-    monkeypatch.setattr(Compiled, "package", lambda self, _, path: shutil.copyfile(package, path))
+    monkeypatch.setattr(Compiled, "package", lambda self, *_: shutil.copyfile(package, _[-1]))
     more = package_shipment.CHECK.replace("tree_leaves(outputs)", "tree_leaves(outputs + 1e-6)")
     monkeypatch.setattr(package_shipment, "CHECK", more)
-    with pytest.raises(QuantStageError, match=r"gives other bits there than here\. Nothing is"):
+    with pytest.raises(
+        QuantStageError,
+        match=r"gives other bits there than here, which keep \d+\.\d dB .* Nothing is",
+    ):
         cnn.export(tmp_path / "dist" / "cnn.pt2")
     assert list((tmp_path / "dist").iterdir()) == []
 

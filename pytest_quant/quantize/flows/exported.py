@@ -1,7 +1,7 @@
 """Exported: a graph of `torch.export` that is called, trained and compiled like the user's module."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,10 +166,13 @@ class Compiled(Exported):
         values = self.call.arguments(args, kwargs)
         return taken(values, self.size) if self.size else values
 
-    def package(self, values: dict[str, Any], path: Path) -> None:
+    def package(
+        self, values: dict[str, Any], sizes: Sequence[tuple[int | None, ...]], path: Path
+    ) -> None:
         """Write what PyTorch alone loads and calls; as `ahead.package`."""
-        samples = self.size or max(2, _size(values))
-        package(self.graph, taken(values, samples), self.sizes, path)
+        is_fixed = all(size is not None for own in sizes for size in own)
+        samples = self.size or (_size(values) if is_fixed else max(2, _size(values)))
+        package(self.graph, taken(values, samples), sizes, path)
 
     def train(self, mode: bool = True) -> "Compiled":
         return self
