@@ -163,14 +163,22 @@ def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) 
     """Why FP32 stays, and what is possible if only size matters."""
     rest = [(row, each) for row, each in zip(known, judged, strict=True) if "FAIL" not in each]
     lossy = [row for row, each in rest if _loses_much(row, each)]
-    slow = [row for row, _ in rest if row not in lossy]
+    unknown = [row for row, _ in rest if drop_of(row) is None]
+    slow = [row for row, _ in rest if row not in lossy and row not in unknown]
     reasons = list[str]()
-    if slow:
-        is_one = len(slow) == 1
+    for found, what in (
+        ([row for row in slow if not _may_be_faster(row)], "no faster"),
+        ([row for row in slow if _may_be_faster(row)], "not proven to be faster"),
+    ):
+        if found:
+            names = listed(row.variant for row in found)
+            reasons.append(f"{names} {'is' if len(found) == 1 else 'are'} {what}")
+    if reasons:
+        reasons[-1] += " nor much smaller" if for_size else ", and no test asks for size"
+    if unknown:
         reasons.append(
-            f"{listed(row.variant for row in slow)} {'is' if is_one else 'are'} no faster"
+            f"the accuracy of {listed(row.variant for row in unknown)} was not measured"
         )
-        reasons[0] += " nor much smaller" if for_size else ", and no test asks for size"
     for row in lossy:
         reasons.append(
             f"{row.variant} loses {change(row, drop_of(row) or 0.0)}, which no gate allows"
@@ -183,6 +191,12 @@ def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) 
     if sizes and not for_size:
         text += f". If only size matters, {min(sizes):.2f} of FP32's is possible"
     return f"{text}."
+
+
+def _may_be_faster(row: Row) -> bool:
+    """Whether its interval leaves open that it is notably faster."""
+    interval = row.latency.interval if row.latency else None
+    return interval is not None and interval[1] > FASTER
 
 
 def _loses_much(row: Row, judged: Judged) -> bool:

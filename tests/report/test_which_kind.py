@@ -183,8 +183,18 @@ def test_a_speed_that_a_gate_was_content_with_is_enough():
 def test_a_speed_whose_interval_holds_one_is_no_gain():
     rows = [fp32(), with_interval(1.2, [0.9, 1.6])]
     text = which_kind(rows)
-    assert text.startswith("Keep FP32")
+    assert text.startswith("Keep FP32 on this CPU: static is not proven to be faster, and no test")
     assert "is 1.20x as fast as FP32 (0.90 to 1.60)" in text
+
+
+def test_what_is_smaller_and_whose_accuracy_nobody_measured_is_said_to_be_so():
+    small = row("weight_only", speed=0.9, size=0.2, drop=None)
+    rows = [fp32(), row("dynamic", speed=0.9, size=0.95), small]
+    text = which_kind(rows, [plain_verdict(small, "PASS", "size")])
+    assert text.startswith(
+        "Keep FP32 on this CPU: dynamic is no faster nor much smaller; the accuracy of weight_only was "
+        "not measured."
+    )
 
 
 def test_what_loses_much_is_not_taken_unless_a_gate_allows_it():
