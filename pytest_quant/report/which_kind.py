@@ -176,9 +176,7 @@ def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) 
     if reasons:
         reasons[-1] += " nor much smaller" if for_size else ", and no test asks for size"
     if unknown:
-        reasons.append(
-            f"the accuracy of {listed(row.variant for row in unknown)} was not measured"
-        )
+        reasons.append(f"the accuracy of {listed(row.variant for row in unknown)} was not measured")
     for row in lossy:
         reasons.append(
             f"{row.variant} loses {change(row, drop_of(row) or 0.0)}, which no gate allows"

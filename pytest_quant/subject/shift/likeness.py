@@ -222,6 +222,12 @@ def _of_texts(texts: Texts, tuned: str, judged: str) -> str:
             f"ids of {tuned} span {low} to {high}, of {judged} {own_low} to {own_high}: another "
             "vocabulary?"
         )
+    if {*texts.commonest[0]} == {*texts.commonest[1]}:
+        found, share, own_share = texts.furthest_id
+        return (
+            f"id {found} makes up {100 * share:.1f} % of a text of {tuned}, {100 * own_share:.1f} % of "
+            f"{judged}: other texts?"
+        )
     first, second = (", ".join(map(str, ids)) for ids in texts.commonest)
     return (
         f"the commonest ids of {tuned} are {first}, of {judged} {second}: another vocabulary, or "

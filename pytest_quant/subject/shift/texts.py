@@ -9,6 +9,7 @@ import numpy as np
 COMMON = 32  # ids, the commonest of both sets
 SOME = 0.1  # of the texts end so; fewer do by chance
 MOST = 0.5  # of the texts
+SIZES = 3  # columns that say how large the ids of a text are
 LEAST_RUN = 2  # times the same id at an end of a text: padding
 
 
@@ -20,7 +21,8 @@ class Texts:
         tuned, judged: [texts, tests]: logarithm of the mean, lowest and highest id, and the share of the
             commonest ids.
         ranges: lowest and highest id of both, without padding.
-        commonest: the ids that are commonest in both, first those of the set that tunes.
+        commonest: the ids that are commonest in each, first those of the set that tunes.
+        common: the ids whose shares are compared, the commonest of both sets together.
         paddings: the id that each set is padded with; None without.
         padded: the share of the texts that are padded, of each set.
         is_constant: whether the texts of the set that tunes are one id each.
@@ -30,9 +32,17 @@ class Texts:
     judged: Any
     ranges: tuple[tuple[int, int], tuple[int, int]]
     commonest: tuple[tuple[int, ...], tuple[int, ...]]
+    common: tuple[int, ...]
     paddings: tuple[int | None, int | None]
     padded: tuple[float, float]
     is_constant: bool
+
+    @property
+    def furthest_id(self) -> tuple[int, float, float]:
+        """The common id whose share of a text differs most, and its mean share in both sets."""
+        one, other = (table[:, SIZES:].mean(0) for table in (self.tuned, self.judged))
+        place = int(np.abs(one - other).argmax())
+        return self.common[place], float(one[place]), float(other[place])
 
     @property
     def is_padded_otherwise(self) -> bool:
@@ -63,6 +73,7 @@ class Texts:
             tables[1],
             ((low, high), (own_low, own_high)),
             (first, second),
+            tuple(common),
             paddings,
             (found[0][1], found[1][1]),
             is_constant,

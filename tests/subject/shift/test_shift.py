@@ -1,5 +1,7 @@
 """Two sets of inputs are called different when they are, and not when they are of one distribution."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -189,6 +191,22 @@ def test_texts_in_batches_of_other_sizes_are_alike():
             (as_texts(part[:, : int((part > 0).sum(1).max())]), None) for part in other.split(64)
         ]
         assert said(tuned, judged) is None
+
+
+def test_texts_with_the_same_commonest_ids_are_told_apart_by_how_common_they_are():
+    def of_length(low, high, seed):  # an id 5 first, then 6 and 7, then others of 8 to 19
+        random = np.random.default_rng(seed)
+        rows = []
+        for _ in range(300):
+            rest = random.integers(8, 20, random.integers(low, high))
+            rows.append(torch.from_numpy(np.array([[5, 6, 7, *rest]])))
+        return [(row, None) for row in rows]
+
+    sentence = said(of_length(2, 4, seed=1), of_length(9, 12, seed=2))
+    assert re.search(
+        r"id [567] makes up 1\d\.\d % of a text of calibration inputs, \d\.\d % of eval", sentence
+    )
+    assert "commonest" not in sentence
 
 
 def test_texts_as_strings_are_compared_too():
