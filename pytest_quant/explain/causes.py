@@ -9,6 +9,7 @@ from pytest_quant.explain.inaccuracy import inaccurate, worse_than_saved
 from pytest_quant.explain.of_files import large_file, slow_file
 from pytest_quant.explain.remedies.to_paste import pasted
 from pytest_quant.explain.size import size_cause
+from pytest_quant.explain.size.little_int8 import little_int8
 from pytest_quant.explain.size.size_cause import weigh
 from pytest_quant.explain.speed import slowness
 from pytest_quant.explain.speed.slowness import slowness_of
@@ -18,7 +19,6 @@ from pytest_quant.judge.speed_cell import is_of_cell
 from pytest_quant.judge.verdict import Outcome, Verdict
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import MB
-from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.variant import Variant
 
 FAR = 4.0  # times what was measured: as much as int8 has fewer bytes
@@ -66,34 +66,6 @@ def _large(verdict: Verdict, variant: Variant, effort: Effort) -> str:
     if fitting is None:
         return f"{told}\n{size_cause.OUT_OF_REACH}"
     return "\n".join([told, *pasted(fitting, verdict, variant)])
-
-
-def _little_int8(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
-    if isinstance(variant.model, Artefact) and not variant.facts.is_dynamic:
-        return None
-    if not variant.facts.is_dynamic:
-        try:
-            tensors = variant.once("tensors", lambda: weigh(variant))
-            found = size_cause.left_in_float(variant, tensors)
-        except Exception as error:  # a gate that failed stays failed, whatever its cause does
-            return f"The cause could not be determined: {brief(error)}"
-        if found is None:
-            return None
-        sentence, recipe = found
-        return "\n".join([sentence, *pasted(recipe, verdict, variant)])
-    return "\n".join(
-        [
-            "Dynamic quantization covers Linear, recurrent and embedding layers only; static "
-            "quantization and QAT also take convolutions.",
-            *pasted(Recipe("static", flow=_same_runtime(variant)), verdict, variant),
-        ]
-    )
-
-
-def _same_runtime(variant: Variant) -> str:
-    """The flow by which another kind becomes a file of the same runtime, where the variant is one."""
-    recipe = variant.recipe
-    return recipe.flow if recipe is not None and isinstance(variant.model, Artefact) else "auto"
 
 
 def _slow(verdict: Verdict, variant: Variant, effort: Effort) -> str | None:
@@ -145,5 +117,5 @@ TOPICS: dict[str, Topic] = {
     "min_speedup": _slow,
     "max_size_ratio": _large,
     "max_size_mb": _large,
-    "min_int8_share": _little_int8,
+    "min_int8_share": lambda verdict, variant, effort: little_int8(verdict, variant),
 }

@@ -30,6 +30,23 @@ def least_bytes(facts: Facts, parts: Iterable[LayerBytes], *, unbuilt: bool = Fa
     )
 
 
+def most_int8(facts: Facts, parts: Iterable[LayerBytes], parameters: int) -> float | None:
+    """About the share of a model's parameters that a method could make int8: the weights of its layers.
+
+    Args:
+        facts: of the method.
+        parts: what FP32's layers hold.
+        parameters: bytes of all of FP32's parameters.
+
+    Returns:
+        A share in [0, 1]; None for a custom recipe, of which nothing is known.
+    """
+    if not facts.is_known or not parameters:
+        return None
+    taken = sum(held.weight_bytes for held in parts if facts.takes(held.type))
+    return min(1.0, taken / parameters)
+
+
 def _least(facts: Facts, held: LayerBytes) -> float:
     if held.dtype != "FP32" or not facts.takes(held.type):
         return held.bytes
