@@ -54,8 +54,14 @@ def inaccurate(verdict: Verdict, variant: Variant, effort: Effort) -> str:
 
 def _out_of_reach(verdict: Verdict, explanation: Explanation | None) -> str | None:
     """Of an SQNR that 8-bit weights alone do not come near, whatever is done about the rest."""
-    weights = None if explanation is None else explanation.sqnr["weights"]
-    if verdict.gate != "min_sqnr" or weights is None or verdict.limit < weights + OUT_OF_REACH:
+    if verdict.gate != "min_sqnr" or explanation is None or verdict.observed is None:
+        return None
+    weights, whole = explanation.sqnr["weights"], explanation.sqnr["whole"]
+    if weights is None or whole is None:
+        return None
+    # those are of what decides, on the samples that were explained; the gate is on all of the outputs
+    weights = verdict.observed + max(0.0, weights - whole)
+    if verdict.limit < weights + OUT_OF_REACH:
         return None
     return (
         f"With activations in float, the rounding of weights alone would leave {weights:.0f} dB: int8 does "

@@ -134,3 +134,17 @@ def test_an_sqnr_that_no_weights_of_8_bits_reach_is_said_to_be_beyond_int8(limit
     text = inaccurate(verdict, variant, Effort(explain_seconds=30))
     assert ("State a limit that it can hold" in text) == is_beyond
     assert not (is_beyond and "To paste" in text)
+
+
+def test_decibels_of_what_decides_are_not_held_against_a_limit_on_all_outputs():
+    model = tiny_linear()
+    data = [(x, model(x).argmax(1)) for x, _ in batches(seed=1)]
+    variant = toy_variant("static", model=model, eval_data=data)
+    observed = judge_sqnr(variant, 0.0).observed
+    layers = (Layer("0", "Linear", effect=1.0, share=1.0),)
+    decibels = {"whole": observed - 20, "weights": observed - 17, "activations": observed - 18}
+    variant.keep("explanation", Explanation("static", "toy", "", layers, decibels, 32, 0.1))
+    text = inaccurate(judge_sqnr(variant, observed + 8), variant, Effort(explain_seconds=30))
+    assert "State a limit" not in text
+    text = inaccurate(judge_sqnr(variant, observed + 14), variant, Effort(explain_seconds=30))
+    assert f"would leave {observed + 3:.0f} dB" in text
