@@ -1,7 +1,8 @@
 """To paste: a recipe as the Python that a conftest.py or a test file takes as it stands."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pytest_quant.explain.remedies.as_python import arguments_of, as_python
 from pytest_quant.judge.asking import Asking
@@ -23,10 +24,18 @@ HELPERS = {
     "max_flips": ("assert_max_flips", ""),
     "min_sqnr": ("assert_min_sqnr", ""),
 }
+OF_ACCURACY = ("max_accuracy_drop", "min_sqnr", "max_flips")
 
 
 def to_paste(
-    recipe: Recipe, variant: Variant, gate: str, limit: float, *, more: str = "", note: str = ""
+    recipe: Recipe,
+    variant: Variant,
+    gate: str,
+    limit: float,
+    *,
+    more: str = "",
+    note: str = "",
+    also: Mapping[str, Any] | None = None,
 ) -> str:
     """A recipe in the place of a variant's own: what `pytest_quant_recipes` returns from then on for the
     fixture that the running test uses; where that fixture cannot have such a recipe, a test of it.
@@ -37,6 +46,7 @@ def to_paste(
         gate, limit: that a test of the recipe judges.
         more: further arguments of that gate.
         note: what is to be known of the remedy.
+        also: a verdict whose gate a test of the recipe judges as well.
     """
     asking = current().askings.get(key_of(variant))
     said = f" ({note})" if note else ""
@@ -45,7 +55,15 @@ def to_paste(
         return "\n".join([*lines, *_statement("recipe = ", recipe)])
     if asking.name is not None and (asking.name not in FIXTURE_KINDS or asking.name == recipe.kind):
         return "\n".join(_hook(recipe, asking, said))
-    return "\n".join(_test(recipe, variant, asking, gate, _call(gate, limit, more), said))
+    gates = [(gate, _call(gate, limit, more))]
+    if also is not None:
+        gates.append(
+            (
+                also["gate"],
+                _call(also["gate"], also["limit"], more_of(also, variant.admitted.metrics[0].name)),
+            )
+        )
+    return "\n".join(_test(recipe, variant, asking, gates, said))
 
 
 def _hook(recipe: Recipe, asking: Asking, said: str) -> Iterator[str]:
@@ -65,26 +83,28 @@ def _hook(recipe: Recipe, asking: Asking, said: str) -> Iterator[str]:
 
 
 def _test(
-    recipe: Recipe, variant: Variant, asking: Asking, gate: str, call: str, said: str
+    recipe: Recipe, variant: Variant, asking: Asking, gates: list[tuple[str, str]], said: str
 ) -> Iterator[str]:
     by_fixture = recipe.kind in FIXTURE_KINDS and as_python(recipe) == as_python(
         Recipe(recipe.kind)
     )
     fixture = f"quant_{recipe.kind}" if by_fixture else "quant_variant"
     yield f"# To paste into {asking.test_file}: a test of it{said}."
-    helper = HELPERS.get(gate, ("assert_gates", ""))[0]
+    calls = [(HELPERS.get(gate, ("assert_gates", ""))[0], call) for gate, call in gates]
+    helpers = ", ".join(sorted({helper for helper, _ in calls}))
     if by_fixture:
-        yield f"from pytest_quant import {helper}"
+        yield f"from pytest_quant import {helpers}"
     else:
         yield "import pytest"
-        yield from _imports(recipe, f"Recipe, {helper}")
+        yield from _imports(recipe, f"Recipe, {helpers}")
     yield from ("", "")
     if not by_fixture:
         yield from _statement(
             '@pytest.mark.parametrize("quant_variant", [', recipe, "], indirect=True)"
         )
     yield f"def test_{recipe.kind}_in_place_of_{_word(variant.name)}({fixture}):"
-    yield f"    {helper}({fixture}, {call})"
+    for helper, call in calls:
+        yield f"    {helper}({fixture}, {call})"
 
 
 def _call(gate: str, limit: float, more: str) -> str:
@@ -92,11 +112,11 @@ def _call(gate: str, limit: float, more: str) -> str:
     return f"{argument}{limit!r}{f', {more}' if more else ''}"
 
 
-def more_of(verdict: Verdict, first_metric: str | None) -> str:
-    """The arguments of a verdict's gate beside its limit."""
-    said = ["relative=True"] if verdict.evidence.get("relative") else []
-    if verdict.metric is not None and verdict.metric != first_metric:
-        said.append(f'metric="{_escaped(verdict.metric)}"')
+def more_of(verdict: Mapping[str, Any], first_metric: str | None) -> str:
+    """The arguments of a verdict's gate beside its limit; of a verdict as plain data."""
+    said = ["relative=True"] if verdict["evidence"].get("relative") else []
+    if verdict["metric"] is not None and verdict["metric"] != first_metric:
+        said.append(f'metric="{_escaped(verdict["metric"])}"')
     return ", ".join(said)
 
 
@@ -146,8 +166,23 @@ def pasted(recipe: Recipe | None, verdict: Verdict, variant: Variant) -> list[st
         return []
     if variant.has_failed(recipe.kind, recipe.flow):
         return []
-    more = more_of(verdict, variant.admitted.metrics[0].name)
+    more = more_of(verdict.to_dict(), variant.admitted.metrics[0].name)
     code = to_paste(
-        recipe, variant, verdict.gate, verdict.limit, more=more, note="not measured yet"
+        recipe,
+        variant,
+        verdict.gate,
+        verdict.limit,
+        more=more,
+        note="not measured yet",
+        also=_on_accuracy(verdict, variant),
     )
     return ["", code]
+
+
+def _on_accuracy(verdict: Verdict, variant: Variant) -> Mapping[str, Any] | None:
+    """What the variant was asked of its accuracy beside a verdict on something else, since a smaller or
+    faster model may lose it."""
+    if verdict.metric is not None:
+        return None
+    asked = [each for each in variant.verdicts if each["gate"] in OF_ACCURACY]
+    return asked[0] if asked else None

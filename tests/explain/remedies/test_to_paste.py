@@ -9,9 +9,12 @@ from builders import toy_variant
 import pytest_quant
 from pytest_quant import Recipe
 from pytest_quant.explain.remedies.to_paste import HELPERS, WIDTH, to_paste
+from pytest_quant.explain.remedies.to_paste import pasted as to_be_pasted
 from pytest_quant.judge import recorder
+from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.asking import Asking
 from pytest_quant.judge.limits import LIMITS
+from pytest_quant.judge.size_limit import judge_size
 from pytest_quant.variant.key import key_of
 
 STATIC = Asking("quant_static", "static", "conftest.py", False, "test_gates.py")
@@ -118,3 +121,20 @@ def test_each_gate_has_its_call(gate):
     names[helper] = lambda variant, *limits, **named: seen.append((limits, named))
     next(value for name, value in names.items() if name.startswith("test_"))(None)
     assert [*seen[0][0], *seen[0][1].values()] == [0.5]
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_what_is_smaller_or_faster_is_asked_for_the_accuracy_that_was_asked_of_the_variant(
+    is_asked,
+):
+    variant = toy_variant("dynamic", name="dynamic")
+    test = recorder.Running("test_gates.py::test_it")
+    test.askings[key_of(variant)] = STATED
+    with recorder.running(test):
+        if is_asked:
+            recorder.note(judge_drop(variant, 0.03), variant)
+        verdict = judge_size(variant, ratio=0.1)
+        lines = to_be_pasted(Recipe("weight_only", dtype="int4"), verdict, variant)
+    exec(compile(text := "\n".join(lines), "<pasted>", "exec"), {})
+    assert "assert_max_size(quant_variant, ratio=0.1)" in text
+    assert ("    assert_max_accuracy_drop(quant_variant, 0.03)" in text) is is_asked
