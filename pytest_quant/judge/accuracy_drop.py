@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from pytest_quant.errors import terminal_safe
-from pytest_quant.judge.early import ALPHA, Early, decide_early
+from pytest_quant.judge.early import ALPHA, Early, decide_early, tell_evaluated_whole
 from pytest_quant.judge.exact_mean import exact_mean
 from pytest_quant.judge.honesty import (
     broken_outputs,
@@ -72,6 +72,7 @@ def judge_drop(
         early = decide_early(variant, asked.metric, max_drop, relative)
         if early is not None:
             return _early_verdict(variant, asked, early)
+        tell_evaluated_whole(variant)
     reason = broken_outputs(variant) or impossible_score(variant, asked.metric)
     if reason := reason or _below(variant, asked.metric, min_baseline):
         return asked.refused(variant, reason)

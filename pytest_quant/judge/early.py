@@ -18,6 +18,7 @@ from pytest_quant.judge.verdict import Outcome
 from pytest_quant.measure.overlap import is_called_otherwise, refuse_overlap, refuse_shared
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant.evaluation import BatchScores
+from pytest_quant.variant.measurements import EVALUATED_WHOLE
 from pytest_quant.variant.variant import Variant
 
 ALPHA = 1e-3
@@ -47,6 +48,14 @@ class Early:
     seed: int
     certain: bool
     broken: int = 0
+
+
+def tell_evaluated_whole(variant: Variant) -> None:
+    """Note why the data of a gate that might have stopped early was evaluated whole, if it could not."""
+    if (why := variant.measured(EVALUATED_WHOLE)) is not None:
+        note = f"not stopped early, but evaluated whole: {why}"
+        if note not in variant.notes:
+            variant.notes.append(note)
 
 
 def decide_early(variant: Variant, metric: Metric, max_drop: float, relative: bool) -> Early | None:

@@ -12,6 +12,7 @@ from pytest_quant.subject.batches import batches_of, each_batch
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.scratch import Scratch
 from pytest_quant.variant.evaluation import BatchScores, Evaluation, merged
+from pytest_quant.variant.measurements import EVALUATED_WHOLE
 from pytest_quant.variant.variant import Variant
 
 
@@ -67,7 +68,7 @@ class ScoredPrefix:
 
 
 def prefix_of(variant: Variant, conditions: Conditions) -> ScoredPrefix | None:
-    """The variant's prefix, or None for data that cannot be read in another order, which is noted.
+    """The variant's prefix, or None for data that cannot be read in another order; the variant knows why.
 
     The order is random but not open to choice: its seed is a digest of the data's size and first
     sample, so that nobody can draw until the gate is green. It holds what the loader gives: the samples
@@ -79,9 +80,7 @@ def prefix_of(variant: Variant, conditions: Conditions) -> ScoredPrefix | None:
     with variant.isolated((data,)):
         indices = _indices(data)
         if isinstance(indices, str):
-            note = f"not stopped early, but evaluated whole: {indices}"
-            if not variant.is_fp32 and note not in variant.notes:
-                variant.notes.append(note)
+            variant.keep(EVALUATED_WHOLE, indices)
             return None
         settings: dict[str, Any] = {
             "batch_size": data.batch_size,

@@ -110,6 +110,9 @@ class Drawer:
         self.write({"plain": json.dumps(plain)})
 
 
+EVALUATED_WHOLE = (
+    "why its data is evaluated whole"  # and no part of it; under which a variant knows that
+)
 NO_DRAWER = Drawer(lambda: None, lambda content: None)
 
 

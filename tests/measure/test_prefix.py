@@ -17,6 +17,7 @@ from torch.utils.data import (
 
 from pytest_quant import Recipe
 from pytest_quant.judge.accuracy_drop import judge_drop
+from pytest_quant.judge.early import tell_evaluated_whole
 from pytest_quant.measure.prefix import prefix_of
 from pytest_quant.subject.digests import digests
 
@@ -124,6 +125,8 @@ def test_what_cannot_be_drawn_from_is_evaluated_whole_and_said_so(name):
     make, why = ELSE[name]
     found, variant = prefix(make())
     assert found is None
+    assert not any("stopped early" in each for each in variant.notes)  # nobody has asked for it
+    tell_evaluated_whole(variant)
     (note,) = [each for each in variant.notes if each.startswith("not stopped early")]
     assert why in note
 
