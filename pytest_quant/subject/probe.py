@@ -145,12 +145,13 @@ class Probe:
             if not isinstance(outputs, torch.Tensor) or not isinstance(targets, torch.Tensor):
                 return None
             if outputs.shape == targets.shape:
-                given.append(targets.to(outputs.dtype))
+                is_narrower = targets.is_complex() and not outputs.is_complex()
+                given.append((targets.real if is_narrower else targets).to(outputs.dtype))
             elif (
                 outputs.ndim == 2
                 and targets.shape == outputs.shape[:1]
-                and not targets.is_floating_point()
-                and 0 <= int(targets.min()) <= int(targets.max()) < outputs.shape[1]
+                and not (targets.is_floating_point() or targets.is_complex())
+                and 0 <= int(targets.long().min()) <= int(targets.long().max()) < outputs.shape[1]
             ):
                 hot = torch.nn.functional.one_hot(targets.long(), outputs.shape[1])
                 given.append(hot.to(outputs.dtype) * FAR)
@@ -220,15 +221,25 @@ def _fit(outputs: Any, targets: Any) -> float | None:
     logits = logits_of(outputs)
     if not isinstance(logits, torch.Tensor) or not isinstance(targets, torch.Tensor):
         return None
+    is_real = targets.is_floating_point() or targets.is_complex()
+    logits, targets = _wide(logits), _wide(targets)
     if logits.numel() == targets.numel():
-        return -float((logits.double() - targets.reshape(logits.shape)).square().mean())
-    if targets.is_floating_point():
+        return -float((logits - targets.reshape(logits.shape)).abs().square().mean())
+    if is_real or logits.is_complex():
         return None
     if logits.ndim > 1 and targets.shape == logits.shape[:1] + logits.shape[2:]:
         return float((logits.argmax(1) == targets).double().mean())
     if logits.ndim > 1 and targets.shape == logits.shape[:-1]:
         return float((logits.argmax(-1) == targets).double().mean())
     return None
+
+
+def _wide(tensor: Any) -> Any:
+    """As float64 or complex128, in which all types can be subtracted and compared: truth values and
+    unsigned integers cannot by themselves."""
+    import torch
+
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
 def _is_close(one: Any, other: Any) -> Any:
