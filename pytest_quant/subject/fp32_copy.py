@@ -8,6 +8,7 @@ from pytest_quant.machine import torch_api
 from pytest_quant.subject.baked import bake_in, copies_of_computed
 from pytest_quant.subject.batches import described, other_float
 from pytest_quant.subject.own_casts import follow_float32
+from pytest_quant.subject.quantized_already import refuse_quantized
 from pytest_quant.subject.transposed import as_linear
 
 
@@ -33,6 +34,7 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
             "quant_model gave a model compiled by torch.compile, which cannot be copied "
             "and quantized; return the module that was compiled.",
         )
+    refuse_quantized(model)
     if model.training:
         notes.append("quant_model came in train mode; its copy was put into eval mode")
     tensors = [*model.parameters(), *model.buffers()]

@@ -60,6 +60,17 @@ def quantized_embeddings() -> tuple[Any, Any]:
     return quantized.Embedding, quantized.EmbeddingBag
 
 
+def is_quantized_layer(child: Any) -> bool:
+    """Whether a module is one of PyTorch's layers that compute in int8, or round as those do.
+
+    Those that add or concatenate for a model that eager mode is to quantize compute in float till then.
+    """
+    kind = type(child)
+    is_float = kind.__name__ in ("FloatFunctional", "FXFloatFunctional")
+    places = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.")
+    return kind.__module__.startswith(places) and not is_float
+
+
 def remove_reparametrization(child: Any, hook: Any) -> bool:
     """Whether a hook computes a module's weight in the older way, and was removed; its result stays."""
     removers = {
@@ -106,6 +117,16 @@ def packed_classes() -> list[Any]:
     import torch
 
     return [torch.ScriptObject]
+
+
+def is_packed_weight(value: Any) -> bool:
+    """Whether an attribute is packed weights of int8 or half precision, as `linear_prepack` gives them."""
+    import torch
+
+    classes = ("__torch__.torch.classes.quantized.", "__torch__.torch.classes.rnn.")
+    return isinstance(value, torch.ScriptObject) and str(value._type().qualified_name()).startswith(
+        classes
+    )
 
 
 def quantized_parts(tensor: Any) -> list[Any]:

@@ -38,6 +38,12 @@ def observing_modules(prepared: Any) -> dict[str, Any]:
     return {name: child for name, child in found.items() if name.rpartition(".")[0] not in found}
 
 
+def is_observing(child: Any) -> bool:
+    """Whether a module is an observer or a fake-quantize module, torchao's own included."""
+    bases = ("ObserverBase", "FakeQuantizeBase", "AffineQuantizedObserverBase", "FakeQuantizerBase")
+    return any(base.__name__ in bases for base in type(child).__mro__)
+
+
 def pass_copies(prepared: Any) -> None:
     """Let every observer and fake-quantize module pass a copy of its values, and round nothing.
 
