@@ -12,6 +12,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.subject.batches import call, tensors_in
 from pytest_quant.subject.door import MOVED, distance
+from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -55,7 +56,11 @@ def refuse_what_cannot_run(
 
 
 def differs_from_itself(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -> str | None:
-    """Why two runs on the first batch differ, or might, in half a sentence; None where they agree."""
+    """Why two runs on the first batch differ, or might, in half a sentence; None where they agree.
+
+    Raises:
+        QuantStageError: when its outputs are of a form that cannot be compared.
+    """
 
     def run() -> Any:
         with running_as_built(made, recipe, facts):
@@ -63,6 +68,7 @@ def differs_from_itself(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
 
     state = torch.get_rng_state()
     outputs, again = run(), run()
+    refuse_other_form(outputs, f"the {recipe.kind} variant", "convert")
     if not torch.equal(state, torch.get_rng_state()):
         return "it draws random numbers"
     if distance([*tensors_in(outputs)], [*tensors_in(again)]) > MOVED:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.subject.output_form import other_form
 from pytest_quant.subject.samples import arrays_in, is_by_sample, is_packed, size_of
 
 TAKES_ALL = "quant_forward, as in lambda model, inputs: model(inputs)"
@@ -47,6 +48,7 @@ def check_samples(inputs: Any, targets: Any) -> None:
         QuantStageError: for a batch without samples, or with another number of targets; says what to
             write.
     """
+    _refuse_nested(inputs)
     size = size_of(inputs)
     if not size:
         raise QuantStageError(
@@ -56,11 +58,30 @@ def check_samples(inputs: Any, targets: Any) -> None:
             "Override the fixture quant_batch to split such a batch into (inputs, targets).",
         )
     _refuse_sparse(inputs, size)
+    if (other := other_form(targets)) is not None:
+        raise QuantStageError(
+            "evaluate",
+            f"quant_eval_data gave {other.what} as targets, which cannot be told apart by sample. Let "
+            f"quant_batch return (inputs, targets{other.remedy}).",
+        )
     for count in _other_counts(targets, size):
         raise QuantStageError(
             "evaluate",
             f"quant_eval_data gave {size} inputs with {count} targets in one batch; expected one target "
             f"for each input.{_remedy(inputs, size, count)}",
+        )
+
+
+def _refuse_nested(inputs: Any) -> None:
+    """Of nested tensors it is not known how long they are."""
+    import torch
+
+    if any(isinstance(each, torch.Tensor) and each.is_nested for each in arrays_in(inputs)):
+        raise QuantStageError(
+            "evaluate",
+            "quant_eval_data gave nested tensors as inputs, of which no samples can be taken. Let "
+            "quant_batch return (inputs.to_padded_tensor(0.0), targets), and say with quant_forward how "
+            "the model takes them.",
         )
 
 

@@ -17,7 +17,7 @@ def as_tensor(value: Any) -> Any:
     import numpy
     import torch
 
-    is_numbers = isinstance(value, numpy.ndarray) and value.dtype.kind in "biuf"
+    is_numbers = isinstance(value, numpy.ndarray) and value.dtype.kind in "biufc"
     return torch.tensor(value) if is_numbers else value
 
 

@@ -128,11 +128,12 @@ class Probe:
                 yield self._split([int(one)] * len(self))
 
     def far(self) -> tuple[Any, ...] | None:
-        """Outputs of the other sign, far away; None where there are no floating-point outputs."""
+        """Outputs of the other sign, far away; None where there are neither floating-point
+        nor complex outputs."""
         return _far(self.outputs)
 
     def far_targets(self) -> Iterator[Targets]:
-        """Such targets; nothing where these are no floating-point numbers."""
+        """Such targets; nothing where these are neither floating-point nor complex numbers."""
         if (targets := _far(self.targets)) is not None:
             yield targets
 
@@ -203,11 +204,13 @@ def _far(values: Sequence[Any]) -> tuple[Any, ...] | None:
     changed = []
 
     def move(leaf: Any) -> Any:
-        is_float = (
-            leaf.dtype.kind == "f" if isinstance(leaf, np.ndarray) else leaf.is_floating_point()
+        is_continuous = (
+            leaf.dtype.kind in "fc"
+            if isinstance(leaf, np.ndarray)
+            else leaf.is_floating_point() or leaf.is_complex()
         )
-        changed.append(is_float)
-        return -FAR * leaf - FAR if is_float else leaf
+        changed.append(is_continuous)
+        return -FAR * leaf - FAR if is_continuous else leaf
 
     moved = tuple(rebuilt(each, move) for each in values)
     return moved if any(changed) else None

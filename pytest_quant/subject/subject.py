@@ -26,6 +26,7 @@ from pytest_quant.subject.forward_hooks import set_aside, set_global_aside
 from pytest_quant.subject.fp32_copy import fp32_copy
 from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.metrics import Metric, metrics_from
+from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.scratch import Scratch
@@ -239,8 +240,9 @@ def forward(
     """
     try:
         if scratch is None:
-            return call(model, inputs, subject.forward)
-        return run(model, scratch.copied(inputs), subject.forward)
+            outputs = call(model, inputs, subject.forward)
+        else:
+            outputs = run(model, scratch.copied(inputs), subject.forward)
     except Exception as error:
         shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs)) or "no tensor"
         raise QuantStageError(
@@ -248,6 +250,8 @@ def forward(
             f"{who} could not run on inputs of shape {shapes}: {in_brief(error)}. Check "
             f"the inputs of {fixture}, or say with quant_forward how the model is called.",
         ) from error
+    refuse_other_form(outputs, who, stage)
+    return outputs
 
 
 def _metrics(subject: Subject) -> tuple[Metric, ...]:

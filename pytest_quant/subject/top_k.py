@@ -55,6 +55,16 @@ class TopK:
                 f"{name} needs class numbers as targets, not {targets.dtype}; override quant_metric for "
                 "another kind of target, or let quant_batch give targets.long()"
             )
+        if logits.is_complex() or logits.dtype in (
+            torch.bool,
+            torch.uint16,
+            torch.uint32,
+            torch.uint64,
+        ):
+            raise TypeError(
+                f"{name} names the highest outputs, and these are {logits.dtype}; let quant_forward return "
+                f"model(x).{'abs' if logits.is_complex() else 'float'}(), or override quant_metric"
+            )
         if self.k >= classes:
             raise ValueError(
                 f"{name} of {classes} classes is always right; k has to be below the number of classes: "

@@ -43,6 +43,8 @@ class UsersOwn:
                 made.eval()
             try:
                 why = differs_from_itself(made, admitted, recipe, self.facts(recipe))
+            except QuantStageError:
+                raise
             except Exception:  # what cannot run is told with the stage that needs it
                 why = None
             if why:
