@@ -12,11 +12,14 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.flow import FlowRefusal
 from pytest_quant.subject.batches import call, tensors_in
 from pytest_quant.subject.door import MOVED, distance
+from pytest_quant.subject.kept_state import random_states, why_unlike
 from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
 from pytest_quant.variant.running import running_as_built
+
+RANDOM = "it draws random numbers"
 
 
 @contextmanager
@@ -62,17 +65,17 @@ def differs_from_itself(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
         QuantStageError: when its outputs are of a form that cannot be compared.
     """
 
-    def run() -> Any:
-        with running_as_built(made, recipe, facts):
-            return call(made, admitted.first_inputs, admitted.subject.forward)
+    def run(model: Any) -> Any:
+        with running_as_built(model, recipe, facts):
+            return call(model, admitted.first_inputs, admitted.subject.forward)
 
-    state = torch.get_rng_state()
-    outputs, again = run(), run()
+    drawn = random_states()
+    outputs, again = run(made), run(made)
     refuse_other_form(outputs, f"the {recipe.kind} variant", "convert")
-    if not torch.equal(state, torch.get_rng_state()):
-        return "it draws random numbers"
+    if random_states() != drawn:
+        return RANDOM
     if distance([*tensors_in(outputs)], [*tensors_in(again)]) > MOVED:
-        return "two runs on one batch gave two outputs"
+        return f"two runs on one batch gave two outputs, since {why_unlike(made, run).what}"
     return None
 
 

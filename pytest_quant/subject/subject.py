@@ -25,6 +25,7 @@ from pytest_quant.subject.door import MOVED, Door, distance
 from pytest_quant.subject.forward_hooks import set_aside, set_global_aside
 from pytest_quant.subject.fp32_copy import fp32_copy
 from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
+from pytest_quant.subject.kept_state import Unlike, why_unlike
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.probe import Probe
@@ -162,14 +163,18 @@ def admit(subject: Subject) -> Admitted:
     check_form(inputs, subject.forward)
     with unnoticed():  # a file that names slices changes no build
         check_names(subject.slices, inputs, targets, size_of(inputs))
+
+    def run_again(model: Any) -> Any:
+        return forward(subject, model, inputs, "quant_model (FP32)")
+
     with torch.inference_mode():
         outputs = _first_outputs(subject, module, inputs)
-        again = unshared(
-            subject.model,
-            module,
-            lambda: forward(subject, module, inputs, "quant_model (FP32)"),
-        )
-    _check_repeatable(outputs, again, size_of(inputs), notes)
+        again = unshared(subject.model, module, lambda: run_again(module))
+    if not _repeats(outputs, again, size_of(inputs), notes):
+        unused, _ = fp32_copy(subject.model)
+        with torch.inference_mode():
+            why = why_unlike(module, run_again, unused)
+        raise _unlike(why)
     set_aside(module, lambda: call(module, inputs, subject.forward), outputs, notes)
     for metric in metrics:
         score(metric, outputs, targets, size_of(inputs))
@@ -261,16 +266,27 @@ def _metrics(subject: Subject) -> tuple[Metric, ...]:
         raise QuantStageError("fixture", str(error)) from None
 
 
-def _check_repeatable(first: Any, second: Any, size: int, notes: list[str]) -> None:
+def _repeats(first: Any, second: Any, size: int, notes: list[str]) -> bool:
     if digests(first, size) == digests(second, size):
-        return
+        return True
     tensors = [*tensors_in(first)]
-    if tensors and distance(tensors, [*tensors_in(second)]) <= MOVED:
+    is_close = bool(tensors) and distance(tensors, [*tensors_in(second)]) <= MOVED
+    if is_close:
         notes.append("FP32 gives slightly different bits when it runs twice on the same inputs")
-        return
-    raise QuantStageError(
+    return is_close
+
+
+def _unlike(why: Unlike) -> QuantStageError:
+    told = "two runs on the same batch gave different outputs, so no comparison with a variant would mean"
+    if why.is_random:
+        return QuantStageError(
+            "evaluate",
+            f"FP32 is not deterministic: {told} anything. Look for dropout that stays on in eval mode "
+            "(F.dropout without training=self.training) or for randomness in forward.",
+        )
+    return QuantStageError(
         "evaluate",
-        "FP32 is not deterministic: two runs on the same batch gave different outputs, so "
-        "no comparison with a variant would mean anything. Look for dropout that stays on in eval "
-        "mode (F.dropout without training=self.training) or for randomness in forward.",
+        f"FP32 depends on its earlier calls: {told} anything; {why.what}. Let each call start anew: "
+        "reset in forward, or in quant_forward before it calls the model, what belongs to one sequence (a "
+        "state, a cache, a counter, a generator).",
     )

@@ -13,7 +13,7 @@ from pytest_quant.machine.global_state import given_back
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.layer_observers import LayerObservers
-from pytest_quant.quantize.stages import differs_from_itself, stage
+from pytest_quant.quantize.stages import RANDOM, differs_from_itself, stage
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.quantize.watch import watching
 from pytest_quant.subject.subject import Admitted
@@ -48,10 +48,15 @@ class UsersOwn:
             except Exception:  # what cannot run is told with the stage that needs it
                 why = None
             if why:
+                remedy = (
+                    "put it into eval mode, and leave out what is random"
+                    if why == RANDOM
+                    else "let each call start anew, and observers observe no more (disable_observer)"
+                )
                 raise QuantStageError(
                     "convert",
                     f"the recipe's build made what differs from itself: {why}, so that no measurement "
-                    "would hold; put it into eval mode, and leave out what is random.",
+                    f"would hold; {remedy}.",
                 )
         return Built(
             made, recipe, tuned_on=tuned.on, seconds=seconds, notes=tuned.notes, seen=tuned.seen
