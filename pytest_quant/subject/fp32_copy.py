@@ -38,6 +38,7 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
     if model.training:
         notes.append("quant_model came in train mode; its copy was put into eval mode")
     tensors = [*model.parameters(), *model.buffers()]
+    _refuse_weightless(model)
     if any(tensor.device.type != "cpu" for tensor in tensors):
         notes.append("quant_model came on another device; its copy was put on the CPU")
     if any(map(other_float, tensors)):
@@ -55,6 +56,26 @@ def fp32_copy(model: Any) -> tuple[Any, list[str]]:
     notes += bake_in(copied)
     notes += as_linear(copied)
     return copied, notes
+
+
+def _refuse_weightless(model: Any) -> None:
+    """Refuse a model of which a tensor has a shape and no values."""
+    import torch
+
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type == "meta":
+            raise QuantStageError(
+                "fixture",
+                f"quant_model has no weights: {name} is on the device meta, which holds shapes alone. Load "
+                "them first, as by model.load_state_dict(weights, assign=True), or make the model without "
+                "torch.device('meta').",
+            )
+        if torch.nn.parameter.is_lazy(tensor):
+            raise QuantStageError(
+                "fixture",
+                f"quant_model has no weights: {name} is lazy, and gets its shape at the first call. Call "
+                "the model once, and load its weights.",
+            )
 
 
 def _refuse_programs(model: Any) -> None:

@@ -56,6 +56,38 @@ def test_a_traced_graph_of_layers_is_a_model_like_any_other():
     assert torch.equal(copied(X), tiny_linear()(X))
 
 
+def on_meta(name):
+    """The tiny model, one tensor of which has no values."""
+    model = tiny_linear()
+    owner, _, attribute = name.rpartition(".")
+    tensor = getattr(model.get_submodule(owner), attribute)
+    meta = nn.Parameter(torch.empty(tensor.shape, device="meta"))
+    setattr(model.get_submodule(owner), attribute, meta)
+    return model
+
+
+def with_buffer_on_meta():
+    model = tiny_linear()
+    model.register_buffer("table", torch.empty(3, device="meta"))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        (lambda: tiny_linear().to("meta"), r"0\.weight is on the device meta"),
+        (lambda: on_meta("2.bias"), r"2\.bias is on the device meta"),
+        (with_buffer_on_meta, r"table is on the device meta"),
+        (lambda: nn.Sequential(nn.LazyLinear(3)), r"0\.weight is lazy"),
+    ],
+)
+def test_a_model_without_weights_is_told_to_load_them(made, what):
+    with pytest.raises(
+        QuantStageError, match=rf"fixture ERROR: quant_model has no weights: {what}"
+    ):
+        fp32_copy(made())
+
+
 class Named(nn.Module):
     """Takes a tensor by name, and a pair of them."""
 
