@@ -1,5 +1,7 @@
 """Of files: what can be said of a file of another runtime that is inexact, slow or large."""
 
+import math
+
 from pytest_quant.errors import listed
 from pytest_quant.measure.nearness import nearness
 from pytest_quant.runtimes.artefact import Artefact
@@ -17,10 +19,14 @@ MOST = 0.9  # of the multiply-adds in kernels of fewer bits, from which on these
 
 def inexact_file(variant: Variant, file: Artefact) -> str:
     """What is known of a file that loses too much: no layer of it can be told from another."""
-    near = (
-        f"{file.path.name} is one piece, so that no layer can be blamed: its outputs are "
-        f"{nearness(variant):.0f} dB from FP32's on the first batch (int8 is mostly at 10 to 40)."
+    decibels = nearness(variant)
+    apart = (
+        "."
+        if math.isnan(decibels)
+        else f": its outputs are {decibels:.0f} dB from FP32's on the first batch (int8 is mostly at 10 to "
+        "40)."
     )
+    near = f"{file.path.name} is one piece, so that no layer can be blamed{apart}"
     return f"{near} {_in_float(file)}".rstrip()
 
 

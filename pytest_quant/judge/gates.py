@@ -183,7 +183,7 @@ def assert_min_sqnr(variant: Variant, db: float | None = None) -> Verdict:
 
     Raises:
         AssertionError: they keep less.
-        QuantStageError: either cannot run.
+        QuantStageError: either cannot run, or the outputs hold no floating-point numbers.
         TypeError, ValueError: a wrong argument.
     """
     __tracebackhide__ = hidden

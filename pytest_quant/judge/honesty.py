@@ -47,7 +47,7 @@ def not_quantized(variant: Variant) -> str | None:
         return None
     if share is None:
         decibels = nearness(variant)
-        if decibels < NO_INT8:
+        if math.isnan(decibels) or decibels < NO_INT8:
             return None
         like = f"to {decibels:.0f} dB" if math.isfinite(decibels) else "bit for bit"
         return (

@@ -4,7 +4,7 @@ import math
 
 from pytest_quant.judge.honesty import broken_outputs, refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
-from pytest_quant.measure.nearness import nearness
+from pytest_quant.measure.nearness import defined_nearness
 from pytest_quant.variant.variant import Variant
 
 GATE = "min_sqnr"
@@ -18,11 +18,12 @@ def judge_sqnr(variant: Variant, db: float) -> Verdict:
     wrong can gain some of it.
 
     Raises:
-        QuantStageError: when either cannot run.
+        QuantStageError: when either cannot run, and for outputs without floating-point numbers that are not
+            equal.
     """
     if reason := why_refused(variant) or broken_outputs(variant):
         return refusal(GATE, "SQNR", variant, db, reason)
-    decibels = nearness(variant)
+    decibels = defined_nearness(variant)
     outcome = Outcome.PASS if decibels >= db else Outcome.FAIL
     return Verdict.on(
         variant,

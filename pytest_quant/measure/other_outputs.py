@@ -8,7 +8,8 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.subject.batches import call, mapped, tensors_in
+from pytest_quant.subject.batches import call, mapped
+from pytest_quant.subject.output_numbers import floats_in
 from pytest_quant.variant.sqnr import sqnr
 from pytest_quant.variant.variant import Variant
 
@@ -40,7 +41,7 @@ def outputs_for(variant: Variant, change: Change = lambda tensor: tensor) -> lis
     inputs = mapped(variant.admitted.first_inputs, lambda t: change(t[:SAMPLES] if t.ndim else t))
     with variant.running():
         outputs = call(variant.model, inputs, variant.subject.forward)
-    return [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
+    return list(floats_in(outputs))
 
 
 def _other(variant: Variant) -> str | None:

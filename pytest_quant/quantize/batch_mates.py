@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from pytest_quant.quantize.faithful import EQUAL
-from pytest_quant.subject.batches import call, size_of, tensors_in
+from pytest_quant.subject.batches import call, size_of
+from pytest_quant.subject.output_numbers import numbers_in
 from pytest_quant.subject.samples import rows
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts, Ranges
@@ -30,12 +31,12 @@ def told_of_mates(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -
     places = range(0, size, max(1, size // SAMPLES))
 
     def apart(model: Any) -> float:
-        together = list(tensors_in(call(model, inputs, own)))
+        together = list(numbers_in(call(model, inputs, own)))
         if not all(tensor.ndim and tensor.shape[0] == size for tensor in together):
             return float("inf")
         found = []
         for place in places:
-            alone = list(tensors_in(call(model, rows(inputs, [place], size), own)))
+            alone = list(numbers_in(call(model, rows(inputs, [place], size), own)))
             found.append(sqnr(alone, [tensor[place : place + 1] for tensor in together]))
         return min(found)
 

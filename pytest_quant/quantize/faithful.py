@@ -13,7 +13,8 @@ from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.quantize.flows.flow import Flow, FlowRefusal
 from pytest_quant.quantize.flows.unrounded import are_alike, unrounded
 from pytest_quant.quantize.parting import Place, where_they_part
-from pytest_quant.subject.batches import call, mapped, size_of, taken, tensors_in
+from pytest_quant.subject.batches import call, mapped, size_of, taken
+from pytest_quant.subject.output_numbers import numbers_in
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -56,7 +57,7 @@ def refuse_another_model(prepared: Any, admitted: Admitted, flow: Flow) -> None:
         return call(model, admitted.first_inputs, admitted.subject.forward)
 
     with torch.no_grad():
-        expected = list(tensors_in(run(admitted.module)))
+        expected = list(numbers_in(run(admitted.module)))
     try:
         outputs, is_random = unrounded(flow.rehearsal(prepared), run)
     except QuantStageError:
@@ -164,7 +165,7 @@ def _before_rounding(rehearsed: Any, admitted: Admitted) -> Any:
 
 def _is_alike(whole: Any, count: int, admitted: Admitted, largest: Any) -> bool:
     """Whether FP32 takes the first samples without the others, and gives the same for them."""
-    if not all(t.ndim and t.shape[0] == size_of(largest) for t in tensors_in(whole)):
+    if not all(t.ndim and t.shape[0] == size_of(largest) for t in numbers_in(whole)):
         return False
     try:
         alone = call(admitted.module, taken(largest, count), admitted.subject.forward)
@@ -176,11 +177,11 @@ def _is_alike(whole: Any, count: int, admitted: Admitted, largest: Any) -> bool:
 def _sqnr(reference: Any, outputs: Any) -> float:
     """NaN for tensors of other shapes: of a model that leaves out boxes with low scores, rounding changes
     how many there are."""
-    shapes = [[tensor.shape for tensor in tensors_in(each)] for each in (reference, outputs)]
+    shapes = [[tensor.shape for tensor in numbers_in(each)] for each in (reference, outputs)]
     return sqnr(reference, outputs) if shapes[0] == shapes[1] else math.nan
 
 
 def _rows(outputs: Any, count: int) -> Any:
     return mapped(
-        list(tensors_in(outputs)), lambda tensor: tensor[:count] if tensor.ndim else tensor
+        list(numbers_in(outputs)), lambda tensor: tensor[:count] if tensor.ndim else tensor
     )

@@ -10,10 +10,11 @@ import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.quantize.flows.flow import FlowRefusal
-from pytest_quant.subject.batches import call, tensors_in
+from pytest_quant.subject.batches import call
 from pytest_quant.subject.door import MOVED, distance
 from pytest_quant.subject.kept_state import random_states, why_unlike
 from pytest_quant.subject.output_form import refuse_other_form
+from pytest_quant.subject.output_numbers import numbers_in
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -74,7 +75,7 @@ def differs_from_itself(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
     refuse_other_form(outputs, f"the {recipe.kind} variant", "convert")
     if random_states() != drawn:
         return RANDOM
-    if distance([*tensors_in(outputs)], [*tensors_in(again)]) > MOVED:
+    if distance([*numbers_in(outputs)], [*numbers_in(again)]) > MOVED:
         return f"two runs on one batch gave two outputs, since {why_unlike(made, run).what}"
     return None
 

@@ -1,5 +1,6 @@
 """Weighing: whether another flow than the first that can takes more of a model, or is more exact."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ class Weight:
     Args:
         variant: as built.
         share: of the multiply-adds that became int8, in [0, 1].
-        exactness: SQNR of the outputs against FP32's on the first eval batch, in dB.
+        exactness: SQNR of the outputs against FP32's on the first eval batch, in dB; NaN where they hold
+            no floating-point numbers, so that the share alone is weighed.
     """
 
     variant: Variant
@@ -40,8 +42,11 @@ class Weight:
     def is_better_than(self, other: "Weight") -> bool:
         """Whether it takes notably more and is exact enough; or takes as much and is exact, where the
         other is not. Data at fault makes all flows inexact, which is no reason for another one."""
+        more = self.share >= other.share + MORE
+        if math.isnan(self.exactness) or math.isnan(other.exactness):
+            return more
         enough = min(other.exactness - ONE_BIT, EXACT)
-        takes_more = self.share >= other.share + MORE and self.exactness >= enough
+        takes_more = more and self.exactness >= enough
         takes_as_much = self.share >= other.share - MORE / 2
         more_exact = other.exactness < INEXACT and self.exactness >= EXACT
         return takes_more or (takes_as_much and more_exact)
@@ -53,7 +58,8 @@ class Weight:
     @property
     def figures(self) -> str:
         """For a person."""
-        return f"{100 * self.share:.0f} % at {self.exactness:.0f} dB"
+        exactness = "" if math.isnan(self.exactness) else f" at {self.exactness:.0f} dB"
+        return f"{100 * self.share:.0f} %{exactness}"
 
 
 def is_weighed(recipe: Recipe) -> bool:
@@ -178,4 +184,5 @@ def _told(best: Weight, others: list[Weight], failed: dict[str, str]) -> str:
         yield from map(str, others)
         yield from (f"{flow} {reason}" for flow, reason in failed.items())
 
-    return f"of the multiply-adds, flow {best} of the outputs; {', '.join(parts())}"
+    of_what = "" if math.isnan(best.exactness) else " of the outputs"
+    return f"of the multiply-adds, flow {best}{of_what}; {', '.join(parts())}"

@@ -7,9 +7,10 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.machine.global_state import GlobalState
-from pytest_quant.subject.batches import Forward, call, copied, size_of, taken, tensors_in
+from pytest_quant.subject.batches import Forward, call, copied, size_of, taken
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.modes import Modes
+from pytest_quant.subject.output_numbers import numbers_in
 
 SAMPLES = 8  # that are kept, with FP32's outputs
 MOST_VALUES = 2**20  # of each output that are kept; of a larger one every n-th
@@ -172,7 +173,7 @@ def _outputs(module: Any, inputs: Any, own: Forward | None) -> list[Any]:
 
     with torch.inference_mode():
         given = call(module, inputs, own)
-        tensors = [thinned(tensor, MOST_VALUES) for tensor in tensors_in(given)]
+        tensors = [thinned(tensor, MOST_VALUES) for tensor in numbers_in(given)]
         if tensors:
             return tensors
         size = size_of(inputs)  # of texts, for example

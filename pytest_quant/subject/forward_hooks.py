@@ -6,8 +6,8 @@ from typing import Any
 from pytest_quant.errors import listed
 from pytest_quant.machine import torch_api
 from pytest_quant.machine.global_state import GlobalState
-from pytest_quant.subject.batches import tensors_in
 from pytest_quant.subject.door import MOVED, distance
+from pytest_quant.subject.output_numbers import numbers_in
 
 SHOWN = 3  # names in a note
 
@@ -44,8 +44,8 @@ def set_aside(module: Any, run: Callable[[], Any], outputs: Any, notes: list[str
     who = listed(dict.fromkeys(_name(hook) for hooks in found.values() for hook in hooks), SHOWN)
     try:
         with torch.inference_mode():
-            without = [*tensors_in(run())]
-        changes = distance([*tensors_in(outputs)], without) > MOVED
+            without = [*numbers_in(run())]
+        changes = distance([*numbers_in(outputs)], without) > MOVED
     except Exception:
         changes = True
     if not changes:

@@ -28,6 +28,7 @@ from pytest_quant.subject.inputs import TRAINING, Input, inputs_for
 from pytest_quant.subject.kept_state import Unlike, why_unlike
 from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.output_form import refuse_other_form
+from pytest_quant.subject.output_numbers import numbers_in
 from pytest_quant.subject.probe import Probe
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.scratch import Scratch
@@ -269,8 +270,8 @@ def _metrics(subject: Subject) -> tuple[Metric, ...]:
 def _repeats(first: Any, second: Any, size: int, notes: list[str]) -> bool:
     if digests(first, size) == digests(second, size):
         return True
-    tensors = [*tensors_in(first)]
-    is_close = bool(tensors) and distance(tensors, [*tensors_in(second)]) <= MOVED
+    numbers = [*numbers_in(first)]
+    is_close = bool(numbers) and distance(numbers, [*numbers_in(second)]) <= MOVED
     if is_close:
         notes.append("FP32 gives slightly different bits when it runs twice on the same inputs")
     return is_close

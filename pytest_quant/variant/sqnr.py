@@ -3,14 +3,14 @@
 import math
 from typing import Any
 
-from pytest_quant.subject.batches import tensors_in
+from pytest_quant.subject.output_numbers import floats_in
 
 
 def sqnr(reference: Any, outputs: Any) -> float:
     """The signal-to-quantization-noise ratio 20 log10(||x|| / ||x - y||) of two nests of tensors.
 
     Args:
-        reference: FP32's outputs x, of any shape; tensors of integers are left out.
+        reference: FP32's outputs x, of any shape, tensors or NumPy arrays; integers are left out.
         outputs: the variant's outputs y, of the same form.
 
     Returns:
@@ -18,10 +18,9 @@ def sqnr(reference: Any, outputs: Any) -> float:
         that are not finite where FP32's are zero or finite.
     """
     signal = noise = 0.0
-    for x, y in zip(tensors_in(reference), tensors_in(outputs), strict=True):
-        if x.is_floating_point():
-            signal += float(x.double().square().sum())
-            noise += float((x.double() - y.double()).square().sum())
+    for x, y in zip(floats_in(reference), floats_in(outputs), strict=True):
+        signal += float(x.double().square().sum())
+        noise += float((x.double() - y.double()).square().sum())
     if noise == 0:
         return math.inf
     if signal == 0 or not math.isfinite(noise):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from builders import toy_variant
+from builders import tiny_linear, toy_variant
 
-from pytest_quant import Metric, Recipe, assert_gates, assert_min_sqnr
+from pytest_quant import Metric, QuantStageError, Recipe, assert_gates, assert_min_sqnr
 from pytest_quant.judge.verdict import Outcome
 
 
@@ -82,3 +82,41 @@ def test_each_of_several_outputs_has_to_keep_as_much():
     variant = toy_variant(recipe, model=Detector().eval(), name="lost", metric=metric)
     with pytest.raises(AssertionError, match=r"lost keeps 6\.\d dB"):
         assert_min_sqnr(variant, 20)
+
+
+class Answering(torch.nn.Module):
+    """The tiny model, whose outputs become other ones."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.body, self.change = tiny_linear().requires_grad_(False), change
+
+    def forward(self, x):
+        return self.change(self.body(x))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scores: (scores * 9999).round().long(),
+        lambda scores: (scores * 9999).round().int().numpy(),
+        lambda scores: (scores * 9999).long() % 2 == 0,
+    ],
+)
+def test_of_outputs_that_are_integers_it_is_not_defined(kind, change):
+    metric = Metric(lambda o, y: torch.as_tensor(o)[:, 0] == y, "hits", higher_is_better=True)
+    variant = toy_variant(Recipe(kind), model=Answering(change).eval(), metric=metric)
+    with pytest.raises(QuantStageError, match=r"not defined .*argmax.*assert_max_accuracy_drop"):
+        assert_min_sqnr(variant, 20)
+    assert not [note for note in variant.notes if "dB" in note]  # no flow is weighed by it
+
+
+@pytest.mark.parametrize("flow", ["auto", "fx", "pt2e"])
+def test_of_arrays_it_is_that_of_the_tensors(flow):
+    if flow == "pt2e":
+        pytest.importorskip("torchao")
+    metric = Metric(lambda o, y: torch.as_tensor(o).argmax(1) == y, "hits", higher_is_better=True)
+    model = Answering(lambda scores: scores.numpy()).eval()
+    variant = toy_variant(Recipe("static", flow=flow), model=model, metric=metric)
+    assert assert_min_sqnr(variant, 15).observed < 60

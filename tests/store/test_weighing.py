@@ -200,3 +200,14 @@ def test_what_the_recipe_keeps_is_not_missed(monkeypatch):
     )
     recipe = Recipe("static", keep_fp32=["0"])
     assert open_store(Conditions(threads=1)).variant(subject, recipe).int8_share.macs < 0.5
+
+
+def test_where_exactness_is_not_defined_the_share_alone_is_weighed():
+    first = Planted("fx", 0.5, math.nan)
+    alike, more = Planted("pt2e", 0.52, math.nan), Planted("parts", 0.95, math.nan)
+    best, tried = chosen(first, alike, more)
+    assert best is more
+    assert tried == ["pt2e", "parts"]
+    assert best.notes == [
+        "of the multiply-adds, flow parts takes 95 %; pt2e takes 52 %, fx takes 50 %"
+    ]

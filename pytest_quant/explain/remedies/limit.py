@@ -7,7 +7,7 @@ from typing import Protocol
 from pytest_quant.errors import QuantStageError
 from pytest_quant.judge.flips import flips_of
 from pytest_quant.judge.limits import checked
-from pytest_quant.measure.nearness import nearness
+from pytest_quant.measure.nearness import defined_nearness
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.variant.evaluation import has_flips
 from pytest_quant.variant.variant import Variant
@@ -63,7 +63,7 @@ class SqnrLimit:
 
     def trial(self, candidate: Variant) -> Trial:
         """On the first eval batch, as the gate does."""
-        found = nearness(candidate)
+        found = defined_nearness(candidate)
         return Trial(found >= self.most, found, 0)
 
     def shown(self, value: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pytest_quant.machine import torch_api
-from pytest_quant.subject.batches import tensors_in
+from pytest_quant.subject.output_numbers import numbers_in
 
 CLOSE = 1e-2  # of the largest output; folding BatchNorm changes about a millionth of it
 
@@ -23,7 +23,7 @@ def unrounded(made: Any, run: Callable[[Any], Any]) -> tuple[list[Any], bool]:
     torch_api.pass_copies(made)
     state = torch.get_rng_state()
     with torch.no_grad():
-        outputs = list(tensors_in(run(made)))
+        outputs = list(numbers_in(run(made)))
     return outputs, not torch.equal(state, torch.get_rng_state())
 
 
@@ -33,7 +33,10 @@ def are_alike(expected: list[Any], outputs: list[Any]) -> bool:
 
 
 def _is_close(expected: Any, output: Any) -> bool:
-    if not expected.is_floating_point() or not torch.isfinite(expected).all():
+    if (
+        not (expected.is_floating_point() or expected.is_complex())
+        or not torch.isfinite(expected).all()
+    ):
         return True
     if expected.shape != output.shape:
         return False
