@@ -140,8 +140,10 @@ def here(variant: Variant, model: Any, who: str) -> Iterator[ScoredBatch]:
     """Each batch's scores, by this process. Outputs of the first batch of FP32 are wanted besides."""
     subject, scoring = variant.subject, Scoring.of(variant)
     wanted, scratch = variant.is_fp32, Scratch()
-    for batch in each_batch(subject.eval_data, "quant_eval_data", subject.batch):
-        yield score_batch(scoring, model, who, batch, scratch=scratch, whole=wanted)
+    for number, batch in enumerate(
+        each_batch(subject.eval_data, "quant_eval_data", subject.batch), 1
+    ):
+        yield score_batch(scoring, model, who, batch, scratch=scratch, whole=wanted, number=number)
         wanted = False
 
 

@@ -75,6 +75,7 @@ def score_batch(
     *,
     scratch: Scratch | None = None,
     whole: bool = False,
+    number: int | None = None,
 ) -> ScoredBatch:
     """One batch through the model.
 
@@ -85,13 +86,14 @@ def score_batch(
         batch: as the data yields it.
         scratch: of a pass of many batches, for the copies that the model is given.
         whole: whether outputs and targets are wanted in any case.
+        number: of the batch in its pass, from 1 on, for messages; None where that is not known.
 
     Raises:
         QuantStageError: the model cannot run on it, or a metric not score it.
     """
     raw, targets = unpack(batch, "quant_eval_data", scoring.subject.batch)
     inputs = on_cpu(raw)
-    check_samples(inputs, targets)
+    check_samples(inputs, targets, number)
     outputs = forward(scoring.subject, model, inputs, who, scratch=scratch)
     scores = _scores(scoring.metrics, inputs, targets, outputs, scoring.is_fp32)
     slices, own = None, scoring.subject.slices

@@ -20,6 +20,7 @@ from pytest_quant.subject.batches import (
     tensors_in,
     unpack,
 )
+from pytest_quant.subject.counted import is_empty
 from pytest_quant.subject.digests import digests
 from pytest_quant.subject.logits import logits_of
 from pytest_quant.subject.subject import Admitted, Subject, forward
@@ -108,7 +109,8 @@ def _batches(subject: Subject, epochs: int) -> Iterator[tuple[int, Any, Any]]:
     for epoch in range(epochs):
         for batch in each_batch(subject.train_data, "quant_train_data", subject.batch):
             inputs, targets = unpack(batch, "quant_train_data", subject.batch)
-            yield epoch, on_cpu(inputs), targets
+            if not is_empty(inputs):  # whose mean loss would be NaN
+                yield epoch, on_cpu(inputs), targets
 
 
 def _freeze(prepared: Any, done: int, steps: int) -> None:

@@ -41,8 +41,12 @@ def check_form(inputs: Any, own_forward: Callable[..., Any] | None) -> None:
         )
 
 
-def check_samples(inputs: Any, targets: Any) -> None:
+def check_samples(inputs: Any, targets: Any, number: int | None = None) -> None:
     """Each sample needs its target.
+
+    Args:
+        inputs, targets: of a batch.
+        number: of the batch in its pass, from 1 on; None where that is not known.
 
     Raises:
         QuantStageError: for a batch without samples, or with another number of targets; says what to
@@ -50,6 +54,14 @@ def check_samples(inputs: Any, targets: Any) -> None:
     """
     _refuse_nested(inputs)
     size = size_of(inputs)
+    if is_empty(inputs):
+        which = "a batch" if number is None else f"batch {number}"
+        shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs))
+        raise QuantStageError(
+            "evaluate",
+            f"{which} of quant_eval_data has no samples: its inputs are of shape {shapes}. Leave "
+            "such a batch out of what the loader yields.",
+        )
     if not size:
         raise QuantStageError(
             "evaluate",
@@ -70,6 +82,11 @@ def check_samples(inputs: Any, targets: Any) -> None:
             f"quant_eval_data gave {size} inputs with {count} targets in one batch; expected one target "
             f"for each input.{_remedy(inputs, size, count)}",
         )
+
+
+def is_empty(inputs: Any) -> bool:
+    """Whether a batch is of the form that has samples, and has none."""
+    return size_of(inputs) == 0 and any(each.ndim for each in arrays_in(inputs))
 
 
 def _refuse_nested(inputs: Any) -> None:

@@ -160,7 +160,7 @@ def admit(subject: Subject) -> Admitted:
     inputs = on_cpu(raw_inputs)
     if other := sorted(filter(None, set(map(other_float, tensors_in(raw_inputs))))):
         notes.append(f"quant_eval_data gives {', '.join(other)} inputs; they are cast to float32")
-    check_samples(inputs, targets)
+    check_samples(inputs, targets, 1)
     check_form(inputs, subject.forward)
     with unnoticed():  # a file that names slices changes no build
         check_names(subject.slices, inputs, targets, size_of(inputs))

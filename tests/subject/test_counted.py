@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from builders import ONE_THREAD
+from builders import ONE_THREAD, batches, kept_db, toy_subject, toy_variant
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -11,7 +11,7 @@ from pytest_quant import QuantStageError, Recipe, Subject
 from pytest_quant.store.open import open_store
 from pytest_quant.subject.counted import check_samples
 from pytest_quant.subject.digests import digests
-from pytest_quant.subject.samples import is_by_sample, rows, size_of, taken
+from pytest_quant.subject.samples import is_by_sample, rows, size_of, taken, tensors_in
 
 SAMPLES, SIZE = 24, 8
 
@@ -130,6 +130,28 @@ def test_a_stack_of_images_is_given_to_a_model_that_takes_a_list():
 def test_what_cannot_be_counted_is_refused_with_the_way_to_write_it(model, inputs, sentence):
     with pytest.raises(QuantStageError, match=sentence):
         evaluated(model, inputs)
+
+
+@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: {"x": x}, lambda x: [x]])
+def test_a_batch_without_samples_is_told_by_its_number(place, form):
+    given = [(form(x), y) for x, y in batches(48)]
+    given.insert(place, (form(torch.zeros(0, 8)), torch.zeros(0, dtype=torch.long)))
+    subject = toy_subject(eval_data=given, forward=lambda model, x: model(next(tensors_in(x))))
+    with pytest.raises(
+        QuantStageError, match=rf"batch {place + 1} of .* has no samples: .*\[0, 8\]"
+    ):
+        _ = open_store(ONE_THREAD).fp32(subject).evaluation
+
+
+def test_a_batch_without_samples_trains_and_calibrates_nothing():
+    empty = (torch.zeros(0, 8), torch.zeros(0, dtype=torch.long))
+    given = [empty, *batches(seed=3), empty]
+    recipes = [Recipe("static"), Recipe("qat", epochs=1)]
+    for recipe in recipes:
+        found = toy_variant(recipe, calibration_data=given, train_data=given)
+        plain = toy_variant(recipe, calibration_data=given[1:-1], train_data=given[1:-1])
+        assert kept_db(found) == pytest.approx(kept_db(plain), abs=3)
 
 
 def boxes(count):
