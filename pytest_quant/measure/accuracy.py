@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +49,8 @@ def evaluate(
     """
     with variant.isolated((variant.subject.eval_data,)):
         variant.refuse_moved_fp32()
-        own = _one_pass(variant, variant.model, variant.name, conditions, spread)
+        with _fp32_first(variant):
+            own = _one_pass(variant, variant.model, variant.name, conditions, spread)
         before = None
         if variant.fake_quantized is not None:
             stage = f"{variant.name} (fake-quantized)"
@@ -76,6 +78,17 @@ def evaluate(
         return own
     note_conversion_gap(variant, own, before)
     return replace(own, fake_quantized=before.values) if len(before) == len(own) else own
+
+
+@contextmanager
+def _fp32_first(variant: Variant) -> Iterator[None]:
+    """In which data that FP32 cannot take either are told of FP32, whatever a variant makes of them."""
+    try:
+        yield
+    except QuantStageError:
+        if not variant.is_fp32:
+            _ = variant.fp32.evaluation
+        raise
 
 
 def _one_pass(

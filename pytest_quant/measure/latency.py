@@ -19,6 +19,7 @@ from pytest_quant.machine.conditions import (
 )
 from pytest_quant.machine.global_state import given_back
 from pytest_quant.machine.turns import own_turn
+from pytest_quant.measure.scored import blamed
 from pytest_quant.measure.timed_inputs import TimedCall
 from pytest_quant.runtimes.fp32_file import fp32_file
 from pytest_quant.subject.batches import mapped, size_of
@@ -163,10 +164,11 @@ def _tried(variant: Variant, model: Any, inputs: Any, who: str) -> TimedCall:
         with variant.running():
             why = call.check()
     except Exception as error:
+        taken = "" if variant.is_fp32 else ", which FP32 takes"  # as was tried before
+        remedy = blamed(variant) or "Check quant_latency_inputs."
         raise QuantStageError(
             "time",
-            f"{who} could not run on the inputs of one timed call: {in_brief(error)}. Check "
-            "quant_latency_inputs.",
+            f"{who} could not run on the inputs of one timed call{taken}: {in_brief(error)}. {remedy}",
         ) from error
     if why:
         raise QuantStageError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pytest_quant.errors import QuantStageError
+from pytest_quant.measure.scored import blamed
 from pytest_quant.subject.output_numbers import floats_in
 from pytest_quant.subject.subject import forward
 from pytest_quant.variant.sqnr import sqnr
@@ -24,7 +25,7 @@ def nearness(variant: Variant) -> float:
     def outputs_of(each: Variant) -> list[Any]:
         inputs = variant.admitted.first_inputs
         with each.running():
-            outputs = forward(each.subject, each.model, inputs, each.name)
+            outputs = forward(each.subject, each.model, inputs, each.name, blamed=blamed(each))
         return list(floats_in(outputs))
 
     def measured() -> float:

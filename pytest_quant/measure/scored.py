@@ -1,14 +1,13 @@
 """Scored: one batch of the eval data through a model, and what it gives."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.measure.finite import irregular
 from pytest_quant.subject.answers import answers_of
-from pytest_quant.subject.batches import on_cpu, size_of, unpack
+from pytest_quant.subject.batches import described, on_cpu, size_of, unpack
 from pytest_quant.subject.counted import check_samples
 from pytest_quant.subject.digests import digests, sample_digests
 from pytest_quant.subject.metrics import Metric
@@ -28,21 +27,34 @@ class Scoring:
         subject: how the model is called, and a batch taken apart.
         metrics: that score.
         is_fp32: whether the baseline is scored, whose outputs have to be numbers.
+        blamed: what to do where a variant cannot run on a batch that FP32 takes; None for FP32.
     """
 
     subject: Subject
     metrics: tuple[Metric, ...]
     is_fp32: bool
+    blamed: str | None = None
 
     @classmethod
     def of(cls, variant: Variant) -> "Scoring":
         """That of a variant."""
-        return cls(variant.subject, variant.admitted.metrics, variant.is_fp32)
+        return cls(variant.subject, variant.admitted.metrics, variant.is_fp32, blamed(variant))
 
     @property
     def gathers(self) -> bool:
         """Whether a metric gathers outputs and targets itself."""
         return any(metric.is_accumulator for metric in self.metrics)
+
+
+def blamed(variant: Variant) -> str | None:
+    """What to do where a variant cannot run on inputs that FP32 takes; None for FP32."""
+    if variant.recipe is None:
+        return None
+    if variant.recipe.kind == "custom":
+        return "Let its build take whatever quant_model takes."
+    if variant.recipe.kind == "artefact":
+        return "Let the file take whatever quant_model takes."
+    return "Take another flow, or let all batches have one shape."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +106,8 @@ def score_batch(
     raw, targets = unpack(batch, "quant_eval_data", scoring.subject.batch)
     inputs = on_cpu(raw)
     check_samples(inputs, targets, number)
-    outputs = forward(scoring.subject, model, inputs, who, scratch=scratch)
-    scores = _scores(scoring.metrics, inputs, targets, outputs, scoring.is_fp32)
+    outputs = forward(scoring.subject, model, inputs, who, scratch=scratch, blamed=scoring.blamed)
+    scores = _scores(scoring, inputs, targets, outputs, who)
     slices, own = None, scoring.subject.slices
     if own is not None and scoring.is_fp32:
         slices = names_of(own, inputs, targets, size_of(inputs))
@@ -110,10 +122,8 @@ def score_batch(
     )
 
 
-def _scores(
-    metrics: Iterable[Metric], inputs: Any, targets: Any, outputs: Any, is_fp32: bool
-) -> BatchScores:
-    size = size_of(inputs)
+def _scores(scoring: Scoring, inputs: Any, targets: Any, outputs: Any, who: str) -> BatchScores:
+    is_fp32, size = scoring.is_fp32, size_of(inputs)
     marks = irregular(outputs, size)
     if is_fp32 and any(mark.startswith(b"nan") for mark in marks):
         raise QuantStageError(
@@ -122,16 +132,27 @@ def _scores(
             "with. Check the weights of quant_model and the scale of the inputs.",
         )
     is_broken = not is_fp32 and any(marks)
+
+    def scored(metric: Metric) -> Any:
+        try:
+            return _scored(metric, outputs, targets, size, is_broken)
+        except QuantStageError as error:
+            if is_fp32:
+                raise
+            said, is_of_form, _ = error.sentence.partition("; override quant_metric")
+            remedy = "; let it give outputs of the form of quant_model's" if is_of_form else ""
+            raise QuantStageError(
+                error.stage,
+                f"{who} gave {described(outputs)}, on which, as not on FP32's, {said}{remedy}",
+            ) from error
+
     of_inputs, of_samples = sample_digests(inputs, targets, size)
     return BatchScores(
         samples=of_samples,
         inputs=of_inputs,
         outputs=digests(outputs, size),
         irregular=marks,
-        scores={
-            m.name: None if m.is_accumulator else _scored(m, outputs, targets, size, is_broken)
-            for m in metrics
-        },
+        scores={m.name: None if m.is_accumulator else scored(m) for m in scoring.metrics},
     )
 
 

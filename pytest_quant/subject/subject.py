@@ -237,11 +237,14 @@ def forward(
     stage: str = "evaluate",
     fixture: str = "quant_eval_data",
     scratch: Scratch | None = None,
+    blamed: str | None = None,
 ) -> Any:
     """The outputs of one batch, with an error from inside turned into a sentence that names the stage
     and the fixture that gave the inputs.
 
     Args:
+        blamed: what to do where FP32 takes the inputs, so that they are not to blame; None where it is
+            not known to.
         scratch: of a pass of many batches, for the copies that the model is given.
     """
     try:
@@ -251,10 +254,13 @@ def forward(
             outputs = run(model, scratch.copied(inputs), subject.forward)
     except Exception as error:
         shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs)) or "no tensor"
+        taken = "" if blamed is None else ", which FP32 takes"
+        remedy = blamed or (
+            f"Check the inputs of {fixture}, or say with quant_forward how the model is called."
+        )
         raise QuantStageError(
             stage,
-            f"{who} could not run on inputs of shape {shapes}: {in_brief(error)}. Check "
-            f"the inputs of {fixture}, or say with quant_forward how the model is called.",
+            f"{who} could not run on inputs of shape {shapes}{taken}: {in_brief(error)}. {remedy}",
         ) from error
     refuse_other_form(outputs, who, stage)
     return outputs

@@ -1,21 +1,24 @@
 """Users' own: the method of ``custom``, whose build the recipe brings."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.machine.global_state import given_back
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.layer_observers import LayerObservers
+from pytest_quant.quantize.same_form import refuse_another_form
 from pytest_quant.quantize.stages import RANDOM, differs_from_itself, stage
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.quantize.watch import watching
+from pytest_quant.subject.batches import described
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
@@ -33,21 +36,16 @@ class UsersOwn:
             module = copy.deepcopy(admitted.module)
             with stage("convert", seconds):
                 made, tuned = _made(module, admitted, recipe)
-            if not callable(made):
+            if not callable(made) or isinstance(made, type):
                 raise QuantStageError(
                     "convert",
-                    f"the recipe's build returned {made!r}; expected the quantized model, a "
+                    f"the recipe's build returned {_what(made)}; expected the quantized model, a "
                     "callable that takes the FP32 model's inputs.",
                 )
             if hasattr(made, "eval") and _trains(made):
                 made.eval()
-            try:
-                why = differs_from_itself(made, admitted, recipe, self.facts(recipe))
-            except QuantStageError:
-                raise
-            except Exception:  # what cannot run is told with the stage that needs it
-                why = None
-            if why:
+            refuse_another_form(made, admitted, recipe, self.facts(recipe))
+            if why := differs_from_itself(made, admitted, recipe, self.facts(recipe)):
                 remedy = (
                     "put it into eval mode, and leave out what is random"
                     if why == RANDOM
@@ -73,6 +71,19 @@ class UsersOwn:
     def observers(self, recipe: Recipe) -> LayerObservers | None:
         """There are none."""
         return None
+
+
+def _what(made: Any) -> str:
+    """On one line, whatever it holds."""
+    if isinstance(made, type):
+        return f"the class {made.__name__}, not an instance of it"
+    if isinstance(made, Mapping):
+        return f"a {type(made).__name__} with {listed(made, 3, counted=True)}"
+    if isinstance(made, tuple | list):
+        kinds = listed((type(each).__name__ for each in made), 4)
+        return f"{described(made)} ({kinds})"
+    said = repr(made)
+    return said if len(said) <= 60 and "\n" not in said else described(made)
 
 
 def _trains(made: Any) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def packed(variant: Variant, source: Source | None, folder: Path | None) -> Sent
         except QuantStageError as error:
             raise NotSpread(error.sentence.rstrip(".")) from None
     parcel = Parcel(
-        Scoring(plain, admitted.metrics, variant.is_fp32),
+        replace(Scoring.of(variant), subject=plain),
         admitted.module,
         saved,
         source,
