@@ -11,6 +11,7 @@ from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.machine.conditions import Conditions, engine_set
 from pytest_quant.machine.engines import engine_for
 from pytest_quant.machine.global_state import given_back
+from pytest_quant.quantize.batch_mates import refuse_mates
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.layer_observers import LayerObservers
@@ -56,8 +57,14 @@ class UsersOwn:
                     f"the recipe's build made what differs from itself: {why}, so that no measurement "
                     f"would hold; {remedy}.",
                 )
+            mates = refuse_mates(made, admitted, recipe, self.facts(recipe))
         return Built(
-            made, recipe, tuned_on=tuned.on, seconds=seconds, notes=tuned.notes, seen=tuned.seen
+            made,
+            recipe,
+            tuned_on=tuned.on,
+            seconds=seconds,
+            notes=(*tuned.notes, *mates),
+            seen=tuned.seen,
         )
 
     def rebuild(self, module: Any, recipe: Recipe, example: Example) -> Any:
