@@ -91,22 +91,26 @@ def refuse_mates(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) ->
             return ()
     if fp32 is None or own is None:
         return ()
+    if [t.shape for t in fp32.raw] != [t.shape for t in own.raw] or _is_broken(fp32.raw, own.raw):
+        return ()  # other outputs cannot be compared; what is not finite is told by the gates
     if fp32.whole < EQUAL:
         return (
             f"FP32's own outputs depend on who shares a sample's batch: {_of(groups)}, {how}, they agree "
             f"to {fp32.whole:.0f} dB",
         )
-    found = f"{_of(groups)}, {how}, the outputs agree to {own.whole:.0f} dB"
+    found = f"{_of(groups)}, {how}, the outputs agree to"
     # one range for all of a batch makes samples worse in it, which the metric sees
     if own.whole < GROSS and sqnr(fp32.alone, own.alone) < sqnr(fp32.alone, own.together):
         raise QuantStageError(
             "convert",
-            f"the recipe's build made what answers a sample by who shares its batch: {found}, while "
-            f"FP32's stay as they are; {REMEDY}.",
+            f"the recipe's build made what answers a sample by who shares its batch: {found} "
+            f"{own.whole:.0f} dB, while FP32's stay as they are; {REMEDY}.",
         )
     if own.worst >= APART:
         return ()
-    return (f"a sample's outputs depend on who shares its batch: {found}",)
+    return (
+        f"a sample's outputs depend on who shares its batch: {found} {own.worst:.0f} dB at worst",
+    )
 
 
 def _of_any_size(
@@ -130,11 +134,13 @@ class _Parted:
     """Outputs of some samples with other mates than in their batch, and in it: tensors of one row.
 
     Args:
+        raw: those in it as they are; the others have zeros where both are alike and no finite number.
         whole, worst: how far they agree, of all and of the sample where they do least, in dB.
     """
 
     alone: list[Any]
     together: list[Any]
+    raw: list[Any]
     whole: float
     worst: float
 
@@ -146,14 +152,15 @@ class _Parted:
         whole = list(numbers_in(call(model, inputs, own)))
         if not whole or not all(t.ndim and t.shape[0] == size for t in whole):
             return None
-        pairs = []
+        pairs, raw = [], list[Any]()
         for group in groups:
             parts = list(numbers_in(call(model, rows(inputs, group, size), own)))
             mates = [tensor[group[0] : group[0] + 1] for tensor in whole]
+            raw += mates
             pairs.append(_finite([part[:1] for part in parts], mates))
         alone = [tensor for parts, _ in pairs for tensor in parts]
         together = [tensor for _, parts in pairs for tensor in parts]
-        return cls(alone, together, sqnr(alone, together), min(sqnr(*pair) for pair in pairs))
+        return cls(alone, together, raw, sqnr(alone, together), min(sqnr(*pair) for pair in pairs))
 
 
 def _finite(some: list[Any], others: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -166,6 +173,12 @@ def _finite(some: list[Any], others: list[Any]) -> tuple[list[Any], list[Any]]:
         [t.masked_fill(mask, 0) for t, mask in zip(side, alike, strict=True)]
         for side in (some, others)
     )
+
+
+def _is_broken(fp32: list[Any], own: list[Any]) -> bool:
+    """Whether outputs are no finite numbers where FP32's are."""
+    pairs = zip(fp32, own, strict=True)
+    return any(bool((one.isfinite() & ~other.isfinite()).any()) for one, other in pairs)
 
 
 def _alone(size: int) -> list[list[int]]:
