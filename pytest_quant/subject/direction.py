@@ -118,7 +118,8 @@ def _measured(real: Scored, others: list[Scored], deviations: float) -> bool | N
 
 def _refuse_blind(metric: Metric, probe: Probe, real: Scored, others: list[Scored]) -> None:
     """Refuse a metric that gives the same whatever the outputs, or whatever the targets, are."""
-    if not others or not all(each.is_same(real) for each in others):
+    has_targets = probe.has_targets
+    if has_targets and not (others and all(each.is_same(real) for each in others)):
         return
     far = probe.far()
     if far is not None and real.is_same(probe.tried(metric, outputs=far)):
@@ -133,7 +134,16 @@ def _refuse_blind(metric: Metric, probe: Probe, real: Scored, others: list[Score
                 "destroyed model would lose nothing. Override quant_metric with one that compares "
                 "outputs with targets.",
             )
-    if metric.higher_is_better is None and all(
+    if metric.higher_is_better is not None or metric.unit == "perplexity":
+        return
+    if not has_targets:
+        raise QuantStageError(
+            "evaluate",
+            f"metric {metric.name} has no targets to compare with, since those of quant_eval_data are None, "
+            "so which way is better cannot be measured. Write "
+            f"Metric(..., {metric.name!r}, higher_is_better=True or False).",
+        )
+    if all(
         real.is_same_for_each(probe.tried(metric, targets=targets))
         for targets in [*probe.permuted(), *probe.constant(), *probe.far_targets()]
     ):

@@ -1,6 +1,6 @@
 """Probe: some samples at the door, on which metrics are tried with other targets and other outputs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -76,6 +76,11 @@ class Probe:
         """How many different targets there are."""
         pairs = zip(self.targets, self.sizes, strict=True)
         return len({digest for each, size in pairs for digest in digests(each, size)})
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there are any; there are none where all are None, or a dict of None."""
+        return not all(map(_is_nothing, self.targets))
 
     def scored(self, metric: Metric, outputs: Any = None, targets: Targets | None = None) -> Scored:
         """What the metric makes of it, or of other outputs and targets.
@@ -198,6 +203,14 @@ class Probe:
             rows(self._whole, order[end - size : end], len(self))
             for end, size in zip(ends, self.sizes, strict=True)
         ]
+
+
+def _is_nothing(targets: Any) -> bool:
+    if isinstance(targets, Mapping):
+        targets = list(targets.values())
+    if isinstance(targets, list | tuple):
+        return all(map(_is_nothing, targets))
+    return targets is None
 
 
 def _far(values: Sequence[Any]) -> tuple[Any, ...] | None:

@@ -188,6 +188,33 @@ def test_a_metric_of_the_outputs_alone_is_taken_with_a_direction():
     assert known(sure)[:2] == (True, "fraction")
 
 
+UNLABELLED = {
+    "none": lambda x: None,
+    "none by name": lambda x: {"label": None},
+    "none of each": lambda x: [None] * len(x),
+}
+
+
+@pytest.mark.parametrize("target", UNLABELLED.values(), ids=UNLABELLED)
+def test_without_targets_to_compare_with_a_direction_is_said_and_not_guessed(target):
+    data = [(x, target(x)) for x, _ in batches(64)]
+    for fn in (lambda o, y: o.softmax(1).amax(1), lambda o, y: o.mean(1).abs()):
+        with pytest.raises(QuantStageError, match=r"targets .*cannot be measured\. Write Metric"):
+            known(fn, data=data)
+        said = Metric(fn, "mine", higher_is_better=False, unit="raw")
+        assert known(said, data=data)[0] is False
+    entropy = Metric(lambda o, y: -o.log_softmax(1).mean(1), "entropy", unit="perplexity")
+    assert known(entropy, data=data)[:2] == (False, "perplexity")
+    with pytest.raises(QuantStageError, match="one is blind"):
+        known(Metric(lambda o, y: 1.0, "one", higher_is_better=True), data=data)
+
+
+@pytest.mark.parametrize("fn", [accuracy, lambda o, y: F.cross_entropy(o, y, reduction="none")])
+def test_samples_of_one_class_are_targets_to_compare_with(fn):
+    data = [(x[y == 1], y[y == 1]) for x, y in batches(64)]
+    assert known(fn, data=data)[0] is (fn is accuracy)
+
+
 @pytest.mark.parametrize(
     ("fn", "sentence"),
     [
