@@ -1,5 +1,6 @@
 """Quantization-aware training: a short fine-tuning with fake-quantize modules in place."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,9 @@ from pytest_quant.quantize.own_loop import train_by_own_loop
 from pytest_quant.quantize.trained_elsewhere import take_state
 from pytest_quant.quantize.tuned import Tuned
 from pytest_quant.subject.batches import (
+    call,
     count_of,
+    described,
     each_batch,
     on_cpu,
     size_of,
@@ -139,8 +142,8 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
     except Exception as error:
         raise QuantStageError(
             "train",
-            f"the loss raised: {in_brief(error)}. Override the fixture quant_loss with a "
-            "callable(outputs, targets) that fits the model.",
+            f"the loss raised: {in_brief(error)}. {_left_out(subject, inputs, outputs)}Override the "
+            "fixture quant_loss with a callable(outputs, targets) that fits the model.",
         ) from error
     if not any(tensor.requires_grad for tensor in tensors_in(outputs)):
         raise QuantStageError(
@@ -160,6 +163,25 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
             "(Recipe('qat', lr=...)).",
         )
     return loss
+
+
+def _left_out(subject: Subject, inputs: Any, outputs: Any) -> str:
+    """A sentence where the model gives another form in train mode than QAT, which traces one mode; or
+    nothing."""
+    import torch
+
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            trained = call(copy.deepcopy(subject.model).train(), inputs, subject.forward)
+    except Exception:  # which the user's own training may call otherwise
+        return ""
+    forms = [(described(each), [t.shape for t in tensors_in(each)]) for each in (trained, outputs)]
+    if forms[0] == forms[1]:
+        return ""
+    return (
+        f"In train mode quant_model gives {forms[0][0]}, but what its forward does only in training is "
+        f"left out of QAT, so that quant_loss gets what it gives in eval mode: {forms[1][0]}. "
+    )
 
 
 def _cross_entropy(outputs: Any, targets: Any) -> Any:

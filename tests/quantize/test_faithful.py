@@ -271,7 +271,8 @@ def test_modules_that_ask_for_their_mode_train_and_are_not_random_afterwards(mak
     assert torch.equal(variant(x), variant(x))
     assert torch.equal(torch.get_rng_state(), state)
     assert any(
-        "only where self.training is true" in note and "layers.0" in note for note in variant.notes
+        "without what it does where self.training is true" in note and "layers.0" in note
+        for note in variant.notes
     )
 
 

@@ -75,3 +75,42 @@ def test_outputs_without_a_gradient_are_named_and_not_the_loss():
     model = Running(lambda x: x.detach()).eval()
     with pytest.raises(QuantStageError, match="outputs of quant_model carry no gradient"):
         toy_variant(Recipe("qat", flow="parts"), model=model, train_data=batches(64, seed=3))
+
+
+class Auxiliary(nn.Module):
+    """Gives a second output in training, as GoogLeNet does."""
+
+    def __init__(self, make=lambda y: (y, y)):
+        super().__init__()
+        self.inner, self.make = nn.Linear(8, 3), make
+
+    def forward(self, x):
+        y = self.inner(x)
+        return self.make(y) if self.training else y
+
+
+@pytest.mark.parametrize(
+    ("make", "form"),
+    [
+        (lambda y: (y, y), "a tuple of 2"),
+        (lambda y: {"out": y, "aux": y}, r"a dict with \['aux', 'out'\]"),
+        (lambda y: y[None], r"a Tensor of shape \[1, 16, 3\]"),
+    ],
+)
+def test_a_loss_for_what_is_given_in_training_alone_is_told_that_qat_gives_the_eval_output(
+    make, form
+):
+    def loss(outputs, targets):
+        given = outputs["out"] if isinstance(outputs, dict) else outputs[0]
+        return nn.functional.cross_entropy(given[None][0][:, :3], targets)
+
+    with pytest.raises(QuantStageError, match=rf"In train mode quant_model gives {form}, but what"):
+        toy_variant("qat", model=Auxiliary(make).eval(), train_data=batches(seed=3), loss=loss)
+
+
+def test_of_one_form_in_both_modes_only_the_loss_is_spoken_of():
+    def loss(outputs, targets):
+        raise ValueError("planted")
+
+    with pytest.raises(QuantStageError, match=r"planted\. Override the fixture quant_loss"):
+        toy_variant("qat", train_data=batches(seed=3), loss=loss)

@@ -79,7 +79,10 @@ def told(module: Any, names: frozenset[str]) -> tuple[str, ...]:
         for name in sorted(names)
     ]
     which = listed(shown, 3, counted=True)
-    return (f"what these do only where self.training is true is left out of QAT: {which}",)
+    return (
+        "QAT trains with what forward does in eval mode, without what it does where self.training is true: "
+        f"{which}",
+    )
 
 
 def answer_eval(module: Any, names: frozenset[str]) -> None:
