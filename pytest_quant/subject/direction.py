@@ -139,7 +139,7 @@ def _refuse_blind(metric: Metric, probe: Probe, real: Scored, others: list[Score
     if not has_targets:
         raise QuantStageError(
             "evaluate",
-            f"metric {metric.name} has no targets to compare with, since those of quant_eval_data are None, "
+            f"metric {metric.name} has no targets to compare with, those of quant_eval_data being None, "
             "so which way is better cannot be measured. Write "
             f"Metric(..., {metric.name!r}, higher_is_better=True or False).",
         )
