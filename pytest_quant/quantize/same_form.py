@@ -7,6 +7,7 @@ import torch
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.subject.batches import call, described, other_float, size_of
 from pytest_quant.subject.logits import logits_of
+from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.samples import arrays_in, is_by_sample
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
@@ -19,7 +20,7 @@ def refuse_another_form(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
 
     Raises:
         QuantStageError: when it cannot run, or gives outputs of another number of samples or tensors than
-            FP32.
+            FP32, or outputs that cannot be compared.
     """
     inputs, own = admitted.first_inputs, admitted.subject.forward
     with torch.inference_mode():
@@ -34,6 +35,7 @@ def refuse_another_form(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
             "the recipe's build made what could not run on the inputs that FP32 takes, of shape "
             f"{shapes}: {in_brief(error)}; {_remedy(made, error)}.",
         ) from error
+    refuse_other_form(outputs, f"the {recipe.kind} variant", "convert")
     if what := _other_form(expected, outputs, size_of(inputs)):
         raise QuantStageError(
             "convert",

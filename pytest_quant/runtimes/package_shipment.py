@@ -123,8 +123,8 @@ class PackageShipment:
     def write(self, path: Path) -> list[Path]:
         """As the protocol says: compiled for this CPU and this number of threads.
 
-        AOTInductor lays out the input of an int8 convolution of one channel wrongly where the batch's size is
-        free (PyTorch 2.14). What computes something else is compiled for the sizes of the first eval batch.
+        AOTInductor lays out the input of an int8 convolution of one channel wrongly where the batch's size
+        is free (PyTorch 2.14). What computes something else is compiled for the first eval batch's sizes.
 
         Raises:
             QuantStageError: when inductor cannot.
@@ -137,8 +137,8 @@ class PackageShipment:
             self._sizes = sizes
             shown = ", ".join(str([*each]) for each in sizes)
             self._variant.notes.append(
-                f"{path.name} takes inputs of just the sizes {shown}: compiled for any number of samples, it "
-                "gave other outputs than what was judged"
+                f"{path.name} takes inputs of just the sizes {shown}: compiled for any number of samples, "
+                "it gave other outputs than what was judged"
             )
         return [path]
 

@@ -72,8 +72,8 @@ def trained_scales(prepared: Any) -> Iterator[None]:
 
     PyTorch computes it anew from the range that was seen, and divides a symmetric one by 127.5 where the
     fused module of QAT divides by 127 (`UniformQuantizationObserverBase._calculate_qparams`; and
-    `ChooseQuantizationParams` with ``preserve_sparsity``). Weights then come out rounded on another grid than
-    the one that they were trained for.
+    `ChooseQuantizationParams` with ``preserve_sparsity``). Weights then come out rounded on another grid
+    than the one that they were trained for.
     """
     changed = []
     for _, child in _of_class(prepared, "FakeQuantizeBase"):

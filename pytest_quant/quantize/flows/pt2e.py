@@ -44,8 +44,8 @@ SCALES = 12  # bytes of a channel's scale and zero point
 
 
 def refusal(module: Any, recipe: Recipe) -> str | None:
-    """torchao is an extra, inductor's int8 kernels take weights with a scale for each channel, and some names
-    cannot be those of a graph."""
+    """torchao is an extra, inductor's int8 kernels take weights with a scale for each channel, and some
+    names cannot be those of a graph."""
     if importlib.util.find_spec("torchao") is None:
         return "it needs torchao (pip install 'pytest-quant[pt2e]')"
     if recipe.engine not in (None, "auto", ENGINE):

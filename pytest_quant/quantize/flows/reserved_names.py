@@ -1,4 +1,4 @@
-"""Reserved names: those of submodules that a traced module needs for itself, or that are no names in its code."""
+"""Reserved names: of submodules, those that a graph needs for itself, or that are none in its code."""
 
 import keyword
 from collections.abc import Collection
