@@ -1,24 +1,40 @@
 """Payload: what the report of a test carries of its variants, as plain JSON types."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_quant.baseline.row import Row
-from pytest_quant.errors import QuantStageError, in_brief
+from pytest_quant.errors import QuantStageError, in_brief, terminal_safe
 from pytest_quant.explain.causes import cause, topic_of
 from pytest_quant.explain.effort import Effort
 from pytest_quant.explain.lost.locate import explain
 from pytest_quant.judge.recorder import Running
+from pytest_quant.judge.verdict import Verdict
 from pytest_quant.measure.work import work_of
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.report.rows import row_of
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
 
+MOST_CAUSE = 8000  # characters
 
-def payload_of(test: Running, environment: dict[str, Any]) -> dict[str, Any]:
-    """Rows and verdicts of a test, with what decides whether they can be compared."""
+
+def payload_of(
+    test: Running, environment: dict[str, Any], causes: Sequence[tuple[Verdict, str]] = ()
+) -> dict[str, Any]:
+    """Rows and verdicts of a test, with what decides whether they can be compared.
+
+    Args:
+        test: that has ended, or a phase of it.
+        environment: of the run.
+        causes: of verdicts of this test, as `causes_of` gives them.
+    """
     rows = [*test.failed, *map(_row, test.variants)]
-    verdicts = [{**verdict.to_dict(), "test": test.nodeid} for verdict in test.verdicts]
+    told = {id(verdict): {"cause": terminal_safe(text)[:MOST_CAUSE]} for verdict, text in causes}
+    verdicts = [
+        {**verdict.to_dict(), **told.get(id(verdict), {}), "test": test.nodeid}
+        for verdict in test.verdicts
+    ]
     return {
         "environment": environment,
         "rows": [row.to_dict() for row in rows],
@@ -26,10 +42,19 @@ def payload_of(test: Running, environment: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def causes_of(test: Running, settings: Settings) -> list[str]:
+def sections_of(causes: Sequence[tuple[Verdict, str]], test: Running) -> list[str]:
+    """Causes as the terminal shows them; each says of what it is where a test has several unmet limits."""
+    if sum(not verdict.passed for verdict in test.verdicts) == 1:
+        return [terminal_safe(text) for _, text in causes]
+    return [
+        terminal_safe(f"{verdict.quantity} {verdict.outcome} of {verdict.variant}:\n{text}")
+        for verdict, text in causes
+    ]
+
+
+def causes_of(test: Running, settings: Settings) -> list[tuple[Verdict, str]]:
     """Of each limit that is not met the cause; told once for a variant, whatever gates it breaches."""
-    found, told = list[str](), set[tuple[Any, ...]]()
-    unmet = [verdict for verdict in test.verdicts if not verdict.passed]
+    found, told = list[tuple[Verdict, str]](), set[tuple[Any, ...]]()
     seconds = settings.mend_seconds if settings.mend else 0.0
     effort = Effort(settings.explain_seconds, seconds)
     for verdict in sorted(test.verdicts, key=lambda each: each.gate == "max_flips"):
@@ -38,8 +63,7 @@ def causes_of(test: Running, settings: Settings) -> list[str]:
             if key_of(variant) != key or topic in told:
                 continue
             if text := cause(verdict, variant, effort):
-                name = f"{verdict.quantity} {verdict.outcome} of {verdict.variant}:\n"
-                found.append(text if len(unmet) == 1 else f"{name}{text}")
+                found.append((verdict, text))
                 told.add(topic)
     return found
 

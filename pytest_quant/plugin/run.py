@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_quant.errors import QuantStageError, terminal_safe
+from pytest_quant.errors import QuantStageError
 from pytest_quant.judge import recorder
 from pytest_quant.judge.recorder import Running
 from pytest_quant.machine.commit import commit_of
@@ -28,7 +28,7 @@ from pytest_quant.plugin.lookup import Lookup
 from pytest_quant.plugin.once import CAUSE, Once, named_in
 from pytest_quant.plugin.outcomes import is_tried_again, mark, take_in, uncollected
 from pytest_quant.plugin.outside_rootdir import OutsideRootdir
-from pytest_quant.plugin.payload import causes_of, explain_all, payload_of
+from pytest_quant.plugin.payload import causes_of, explain_all, payload_of, sections_of
 from pytest_quant.plugin.recipes import artefacts
 from pytest_quant.plugin.removed import Removed
 from pytest_quant.plugin.selection import is_of_variants, places, single_tests
@@ -184,10 +184,10 @@ class Run:
         if self.settings.explain and call.when == "call":
             explain_all(test)
         mark_undecided(report, item, call, test)
-        if report.failed and item.get_closest_marker("xfail") is None:
-            causes = map(terminal_safe, causes_of(test, self.settings))
-            report.sections += [(CAUSE, text) for text in causes]
-        report.quant = payload_of(test, self._environment())
+        is_told = report.failed and item.get_closest_marker("xfail") is None
+        causes = causes_of(test, self.settings) if is_told else []
+        report.sections += [(CAUSE, text) for text in sections_of(causes, test)]
+        report.quant = payload_of(test, self._environment(), causes)
         if self.settings.junit:
             tell_properties(item, test)
         test.verdicts.clear()

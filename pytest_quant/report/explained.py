@@ -1,6 +1,6 @@
 """Explained: why a variant loses what it loses, kept in its row and read back from there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +9,7 @@ from pytest_quant.explain.lost.explanation import Explanation
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.report.text import MOST_NAME, MOST_SENTENCE, clipped
+from pytest_quant.report.told_causes import causes_of_rows
 from pytest_quant.variant.variant import Variant
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Explained(NamedTuple):
         model: its name to show.
         variant: the variant's.
         failed: whether a gate FAILed, so that its test has told most of this already.
+        causes: of its gates that were not met, as the tests told them.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Explained(NamedTuple):
     remedy: Remedy | None
     slowness: "Slowness | None"
     tensors: "Tensors | None"
+    causes: Sequence[str] = ()
 
 
 def cells_of(variant: Variant) -> dict[str, Any]:
@@ -54,15 +57,16 @@ def cells_of(variant: Variant) -> dict[str, Any]:
 def explained_of(report: "Report") -> list[Explained]:
     """The variants on which something was found out, those that FAILed first."""
     names, variants = report.model_names(), report.variant_names()
-    verdicts = report.verdicts_by_row()
+    verdicts, causes = report.verdicts_by_row(), causes_of_rows(report)
     found = []
     for row in report.rows:
-        if not any(getattr(row, part) for part in PARTS):
+        told = causes.get(row.key, [])
+        if not told and not any(getattr(row, part) for part in PARTS):
             continue
         failed = any(verdict["outcome"] == "FAIL" for verdict in verdicts.get(row.key, ()))
         nouns = [_read(part, getattr(row, part)) for part in PARTS]
         name, variant = clipped(names[row.key.of_model]), clipped(variants[row.key])
-        found.append(Explained(name, variant, failed, *nouns))
+        found.append(Explained(name, variant, failed, *nouns)._replace(causes=told))
     return sorted(found, key=lambda each: not each.failed)
 
 

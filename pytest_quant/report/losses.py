@@ -63,7 +63,15 @@ def _loss(each: Explained, index: int) -> Loss:
         each.model,
         each.variant,
         each.failed,
-        [sentence for noun in nouns for sentence in noun.sentences],
+        [
+            *each.causes,
+            *(
+                sentence
+                for noun in nouns
+                for sentence in noun.sentences
+                if not any(sentence in told for told in each.causes)
+            ),
+        ],
         each.remedy,
         _effort(each.remedy),
         layers,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from pytest_quant.explain.lost.layer import Layer
 from pytest_quant.report.choices import shown_choices
@@ -20,7 +21,7 @@ from pytest_quant.report.verdict_cells import MARKS, VerdictCells, gates_of
 MOST_LINES = 59
 FRAME_LINES = 23  # of these: headings, heads of tables, what is between, "... and N more"
 FIRST_ROWS = 10  # of the table, which come before all else
-CAUSE_LINES = 7  # of one variant, at most
+MOST_TOLD = 3  # causes of one variant
 CAUSE_FRAME, CHOICE_FRAME, GRID_FRAME = 4, 4, 7
 MOST_CHOICES = 4
 WORST = 3  # layers
@@ -37,11 +38,11 @@ def markdown_of(report: Report) -> str:
     chosen = [f"{model}: {text}" for model, text in shown_choices(report)]
     causes = [_cause(each) for each in explained_of(report) if each.failed]
     grid = grid_lines(report)
-    more = range(CAUSE_LINES * max(0, len(causes) - 1))  # there is always room for the first
+    more = range(sum(map(len, causes[1:])))  # there is always room for the first
     first = min(len(frame), FIRST_ROWS)
     parts = (why, range(len(frame) - first), gates, said, chosen[:MOST_CHOICES], more, grid)
     frame_lines = FRAME_LINES + (CHOICE_FRAME if chosen else 0)
-    frame_lines += CAUSE_FRAME + CAUSE_LINES if causes else 0
+    frame_lines += CAUSE_FRAME + len(causes[0]) if causes else 0
     frame_lines += GRID_FRAME if grid else 0
     room = _shares([len(part) for part in parts], MOST_LINES - frame_lines - first)
     room[1] += first
@@ -67,7 +68,8 @@ def markdown_of(report: Report) -> str:
         lines += [_row(_cells(gate)) for gate in gates[: room[2]]]
         lines += _rest(len(gates) - room[2])
     if causes:
-        shown = causes[: 1 + room[5] // CAUSE_LINES]
+        ends = accumulate(map(len, causes))
+        shown = causes[: max(1, sum(end <= len(causes[0]) + room[5] for end in ends))]
         lines += ["", "## Causes and remedies", *(line for cause in shown for line in cause)]
         lines += _rest(len(causes) - len(shown))
     if chosen:
@@ -90,7 +92,8 @@ def _cause(each: Explained) -> list[str]:
         noun.sentences[0] for noun in (each.slowness, each.tensors) if noun and noun.sentences
     ]
     who = f"{in_markdown(each.model, MOST_NAME)} {in_markdown(each.variant, MOST_NAME)}"
-    lines = ["", f"- **{who}**: {in_markdown(' '.join(sentences[:3]), MOST_SAID)}".rstrip(": ")]
+    said = each.causes[:MOST_TOLD] or [" ".join(sentences[:3])]
+    lines = ["", *(f"- **{who}**: {in_markdown(text, MOST_SAID)}".rstrip(": ") for text in said)]
     if explanation and explanation.layers:
         lines.append(f"- worst layers: {'; '.join(map(_layer, explanation.ranked[:WORST]))}")
     if each.remedy is not None and not each.remedy.line:
