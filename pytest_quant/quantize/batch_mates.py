@@ -116,12 +116,11 @@ def refuse_mates(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) ->
 def _of_any_size(
     parted: Callable[[Sequence[list[int]]], "_Parted | None"], groups: list[list[int]], size: int
 ) -> "_Parted | None":
-    """What a variant makes of single samples, which FP32 takes; refused where it takes two and not one."""
+    """What a variant makes of single samples, which FP32 takes; refused where it takes some and not one."""
     try:
         return parted(groups)
     except Exception as error:
-        if size > 2:
-            parted([[0, 1]])  # else it takes batches of one size only
+        parted([[0, 1] if size > 2 else [0, 1, 0]])  # else it takes batches of one size only
         raise QuantStageError(
             "convert",
             "the recipe's build made what cannot run on one sample alone, as FP32 can: "
@@ -156,6 +155,8 @@ class _Parted:
         for group in groups:
             parts = list(numbers_in(call(model, rows(inputs, group, size), own)))
             mates = [tensor[group[0] : group[0] + 1] for tensor in whole]
+            if [part[:1].shape for part in parts] != [mate.shape for mate in mates]:
+                return None  # the size of another axis happens to be that of the batch
             raw += mates
             pairs.append(_finite([part[:1] for part in parts], mates))
         alone = [tensor for parts, _ in pairs for tensor in parts]

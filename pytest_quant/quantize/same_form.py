@@ -1,11 +1,13 @@
 """Same form: whether what a user's build made takes FP32's inputs, and gives outputs of FP32's form."""
 
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import QuantStageError, in_brief
-from pytest_quant.subject.batches import call, described, other_float, size_of
+from pytest_quant.subject.batches import call, described, other_float, size_of, taken
 from pytest_quant.subject.logits import logits_of
 from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.samples import arrays_in, is_by_sample
@@ -36,7 +38,9 @@ def refuse_another_form(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
             f"{shapes}: {in_brief(error)}; {_remedy(made, error)}.",
         ) from error
     refuse_other_form(outputs, f"the {recipe.kind} variant", "convert")
-    if what := _other_form(expected, outputs, size_of(inputs)):
+    size = size_of(inputs)
+    what = _other_form(expected, outputs, size)
+    if what and _counts_by_sample(expected, admitted, size):
         raise QuantStageError(
             "convert",
             f"the recipe's build made what gave {what}; expected outputs of the form of quant_model's.",
@@ -50,22 +54,49 @@ def _remedy(made: Any, error: Exception) -> str:
     return "let the build return what is called as quant_model is"
 
 
-def _other_form(expected: Any, outputs: Any, size: int) -> str | None:
-    """What it gave, and FP32 gives, in half a sentence; None where a metric finds the same in both.
+def _counts_by_sample(expected: Any, admitted: Admitted, size: int) -> bool:
+    """Whether half of the samples give half of FP32's outputs; there may be as many boxes by chance.
 
-    Sizes beyond that of the batch may depend on values, as the length of a text does.
+    What takes the whole batch only is taken to.
     """
+    if size < 2:
+        return True
+    half = size // 2
+    try:
+        with torch.inference_mode():
+            part = call(
+                admitted.module, taken(admitted.first_inputs, half), admitted.subject.forward
+            )
+    except Exception:
+        return True
+    sizes = [each.shape[0] for each in arrays_in(expected) if each.ndim]
+    halves = [each.shape[0] for each in arrays_in(part) if each.ndim]
+    return halves == [half if own == size else own for own in sizes]
+
+
+def _other_form(expected: Any, outputs: Any, size: int) -> str | None:
+    """What it gave, and FP32 gives, in half a sentence; None where a metric may find the same in both.
+
+    Sizes beyond that of the batch may depend on values, as the length of a text does. What a metric does
+    not look at, as the outputs for training alone, may be left out.
+    """
+    if isinstance(expected, Mapping) and isinstance(outputs, Mapping):
+        names = [name for name in expected if name in outputs]
+        if names:
+            expected, outputs = ([each[name] for name in names] for each in (expected, outputs))
     if isinstance(expected, list | tuple) and is_by_sample(expected, size):
         return _other_number(outputs, size) if isinstance(outputs, list | tuple) else None
     wanted, given = logits_of(expected), logits_of(outputs)
     if not isinstance(wanted, torch.Tensor) or not isinstance(given, torch.Tensor):
         wanted, given = expected, outputs
     left, right = list(arrays_in(wanted)), list(arrays_in(given))
-    if len(left) != len(right):
+    if (left and not right) or (len(left) == 1 != len(right)):
         return f"{_told(outputs, right)}, where FP32 gives {_told(expected, left)}"
-    for one, other in zip(left, right, strict=True):
+    for one, other in zip(left, right, strict=False):
         shapes = f"shape {list(other.shape)}, where FP32 gives {list(one.shape)}"
-        if one.ndim != other.ndim:
+        if one.ndim != other.ndim and prod(one.shape) != prod(
+            other.shape
+        ):  # an axis of 1 is no harm
             return f"outputs of {shapes}"
         if one.ndim and one.shape[0] == size != other.shape[0]:
             return f"{other.shape[0]} outputs for {size} samples: {shapes}"

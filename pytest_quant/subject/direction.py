@@ -122,7 +122,9 @@ def _refuse_blind(metric: Metric, probe: Probe, real: Scored, others: list[Score
     if has_targets and not (others and all(each.is_same(real) for each in others)):
         return
     far = probe.far()
-    if far is not None and real.is_same(probe.tried(metric, outputs=far)):
+    # of two outputs that a metric compares, both may be far, and a metric may look at whole numbers alone
+    is_alone = has_targets or real.is_same_for_each(probe.tried(metric, outputs=probe.unrelated()))
+    if far is not None and is_alone and real.is_same(probe.tried(metric, outputs=far)):
         right = probe.right()
         is_blind = (
             real.value != 0 if right is None else real.is_same(probe.tried(metric, outputs=right))

@@ -29,7 +29,10 @@ class Unlike(NamedTuple):
         """In half a sentence, of a model that is not random."""
         if self.kept:
             return f"it keeps {listed(self.kept, SHOWN, counted=True)} from one call to the next"
-        return "it draws no random number, so that it keeps something from one call to the next"
+        return (
+            "no random number was drawn from a global generator and no attribute changed, so that it has a "
+            "generator of its own, or keeps something outside the model"
+        )
 
 
 def why_unlike(model: Any, run: Callable[[Any], Any], unused: Any = None) -> Unlike:
@@ -83,12 +86,12 @@ def _marks(model: Any) -> dict[str, Any]:
 
 
 def _mark(value: Any) -> Any:
-    for name in ("get_state", "getstate"):  # of generators
-        if callable(getattr(value, name, None)):
-            value = getattr(value, name)()
-    if isinstance(value, np.random.Generator):
-        value = value.bit_generator.state
     try:
+        for name in ("get_state", "getstate"):  # of generators
+            if callable(getattr(value, name, None)):
+                value = getattr(value, name)()
+        if isinstance(value, np.random.Generator):
+            value = value.bit_generator.state
         return digests(value, 1)
     except Exception:  # of what nobody can look into
         return None

@@ -18,7 +18,10 @@ def as_tensor(value: Any) -> Any:
     import torch
 
     is_numbers = isinstance(value, numpy.ndarray) and value.dtype.kind in "biufc"
-    return torch.tensor(value) if is_numbers else value
+    if not is_numbers:
+        return value
+    # in this machine's order of bytes, and in a row, which a view may not be
+    return torch.tensor(numpy.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
 
 
 def shape_of(value: Any) -> str:

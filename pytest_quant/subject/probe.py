@@ -137,6 +137,10 @@ class Probe:
         nor complex outputs."""
         return _far(self.outputs)
 
+    def unrelated(self) -> tuple[Any, ...]:
+        """Outputs of which each tensor belongs to other samples than the next one; whole numbers are 0."""
+        return _unrelated(self.outputs)
+
     def far_targets(self) -> Iterator[Targets]:
         """Such targets; nothing where these are neither floating-point nor complex numbers."""
         if (targets := _far(self.targets)) is not None:
@@ -227,6 +231,28 @@ def _far(values: Sequence[Any]) -> tuple[Any, ...] | None:
 
     moved = tuple(rebuilt(each, move) for each in values)
     return moved if any(changed) else None
+
+
+def _unrelated(values: Sequence[Any]) -> tuple[Any, ...]:
+    import torch
+
+    place = 0
+
+    def change(leaf: Any) -> Any:
+        nonlocal place
+        place += 1
+        array = isinstance(leaf, np.ndarray)
+        if (
+            leaf.dtype.kind in "biu"
+            if array
+            else not (leaf.is_floating_point() or leaf.is_complex())
+        ):
+            return 0 * leaf
+        if not leaf.ndim:
+            return leaf + place
+        return np.roll(leaf, place, 0) if array else torch.roll(leaf, place, 0)
+
+    return tuple(rebuilt(each, change) for each in values)
 
 
 def _fit(outputs: Any, targets: Any) -> float | None:

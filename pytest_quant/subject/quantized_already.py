@@ -7,7 +7,8 @@ from typing import Any
 from pytest_quant.errors import QuantStageError
 from pytest_quant.machine import torch_api
 
-WEIGHT = re.compile("weight")  # in a buffer's name; others are tables, masks and counters
+# What integers are called that are weights; others are tables, masks, places and counters.
+WEIGHT = re.compile(r"(^|_)q?weight(_packed|_quantized|_int8|_int|_q)?$")
 
 
 def refuse_quantized(model: Any) -> None:
@@ -80,10 +81,8 @@ def _as_quantized(attribute: str, tensor: Any) -> str | None:
         if is_torchao or any(_is_byte(part) or _is_float_of_8_bits(part) for part in parts):
             return f"{type(tensor).__name__} of {type(tensor).__module__.partition('.')[0]}"
     if tensor.ndim > 1 and not (tensor.is_floating_point() or tensor.is_complex()):
-        is_weight = WEIGHT.search(attribute) and tensor.dtype != torch.int64
-        if tensor.dtype != torch.bool and (
-            (isinstance(tensor, torch.nn.Parameter) and _is_byte(tensor)) or is_weight
-        ):
+        is_weight = WEIGHT.search(attribute) and tensor.dtype not in (torch.int64, torch.bool)
+        if is_weight:
             return name
     return None
 

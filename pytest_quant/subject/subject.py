@@ -291,6 +291,12 @@ def _unlike(why: Unlike) -> QuantStageError:
             f"FP32 is not deterministic: {told} anything. Look for dropout that stays on in eval mode "
             "(F.dropout without training=self.training) or for randomness in forward.",
         )
+    if not why.kept:
+        return QuantStageError(
+            "evaluate",
+            f"FP32 is not deterministic: {told} anything; {why.what}. Look for randomness in forward, such "
+            "as a generator that is made there without a seed, and for what each call adds to.",
+        )
     return QuantStageError(
         "evaluate",
         f"FP32 depends on its earlier calls: {told} anything; {why.what}. Let each call start anew: "

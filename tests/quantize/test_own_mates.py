@@ -110,3 +110,37 @@ def test_one_range_for_all_is_told_since_the_metric_sees_what_it_costs():
 )
 def test_builds_that_take_each_sample_by_itself_are_not_spoken_of(build):
     assert not [n for n in built(build, Normed()).notes if "shares" in n]
+
+
+def test_a_build_of_one_size_may_take_batches_of_two():
+    def build(module):
+        quantized = int8(module)
+
+        def run(x):
+            if len(x) != 2:
+                raise ValueError("got another number, expected 2")
+            return quantized(x)
+
+        return run
+
+    data = [(x[:2], y[:2]) for x, y in batches(64)]
+    built(build, tiny_linear(), eval_data=data)
+
+
+class Hidden(nn.Module):
+    """Gives the state of a recurrent layer too, which has as many layers as the batch samples."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.gru, self.last = nn.GRU(8, 16, 2, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x):
+        y, state = self.gru(x[:, None])
+        return {"logits": self.last(y[:, -1]), "state": state}
+
+
+def test_an_axis_that_has_the_size_of_the_batch_by_chance_is_none_of_samples():
+    data = [(x[:2], y[:2]) for x, y in batches(64)]
+    variant = built(lambda m: m, Hidden(), eval_data=data)
+    assert not any("who shares" in note for note in variant.notes)

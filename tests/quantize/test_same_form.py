@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders import tiny_linear, toy_variant
 
-from pytest_quant import Recipe, assert_max_accuracy_drop
+from pytest_quant import Metric, Recipe, assert_max_accuracy_drop
 from pytest_quant.errors import QuantStageError
 
 
@@ -58,6 +58,86 @@ ALIKE = {
 @pytest.mark.parametrize("build", ALIKE.values(), ids=ALIKE)
 def test_outputs_in_which_a_metric_finds_the_same_are_taken(build):
     toy_variant(Recipe("custom", build=build, quantized=False))
+
+
+class Segmenting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = tiny_linear()
+
+    def forward(self, x):
+        return {"out": self.inner(x), "aux": self.inner(x).sum(1)}
+
+
+def test_what_a_metric_does_not_look_at_may_be_left_out():
+    def build(module):
+        quantized = int8(module)
+        return lambda x: {"out": quantized(x)["out"]}
+
+    toy_variant(
+        Recipe("custom", build=build, quantized=False),
+        model=Segmenting().eval(),
+        metric=Metric(lambda o, y: o["out"].argmax(1) == y, "right", higher_is_better=True),
+    )
+
+
+def test_an_axis_of_one_more_is_no_harm():
+    class One(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = tiny_linear()
+
+        def forward(self, x):
+            return self.inner(x)[:, 0]
+
+    def build(module):
+        quantized = int8(module)
+        return lambda x: quantized(x)[:, None]
+
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+    toy_variant(
+        Recipe("custom", build=build, quantized=False),
+        model=One().eval(),
+        eval_data=[(x, x[:, 0])],
+        metric=Metric(
+            lambda o, y: (o.reshape(-1) - y).abs(), "error", higher_is_better=False, unit="raw"
+        ),
+    )
+
+
+def test_as_many_boxes_as_samples_by_chance_are_no_outputs_by_sample():
+    class Boxes(torch.nn.Module):
+        def __init__(self, inner, limit):
+            super().__init__()
+            self.inner, self.limit = inner, limit
+
+        def forward(self, x):
+            y = self.inner(x).repeat(2, 1)
+            return y[y[:, 0].argsort(descending=True)[: self.limit]]
+
+    recipe = Recipe("custom", build=lambda m: Boxes(int8(m.inner), 15), quantized=False)
+    toy_variant(
+        recipe,
+        model=Boxes(tiny_linear(), 16).eval(),
+        metric=Metric(lambda o, y: float(o.sum()), "sum", higher_is_better=True, unit="raw"),
+    )
+
+
+def test_what_fails_when_it_is_called_once_more_is_told_where_that_is_needed():
+    def build(module):
+        quantized, calls = int8(module), []
+
+        def run(x):
+            calls.append(1)
+            if len(calls) > 1:
+                raise ValueError("closed")
+            return quantized(x)
+
+        return run
+
+    variant = toy_variant(Recipe("custom", build=build, quantized=False))
+    with pytest.raises(QuantStageError, match="closed"):
+        _ = variant.evaluation
 
 
 def test_outputs_whose_number_depends_on_values_may_be_more_or_fewer():

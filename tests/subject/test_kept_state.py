@@ -94,7 +94,6 @@ KEPT = {
     Averaging: r"it keeps body\.mean from",
     Caching: "it keeps window from",
     Generating: "it keeps noise from",
-    Outside: "it draws no random number",
 }
 
 
@@ -143,3 +142,37 @@ def test_what_each_call_leaves_the_same_is_not_kept():
 
     run(model)
     assert why_unlike(model, run).kept == []
+
+
+class Fresh(Body):
+    def more(self, x):
+        return 0.1 * float(np.random.default_rng().normal())
+
+
+class OddState(Body):
+    def __init__(self):
+        super().__init__()
+        self.kind = torch.Generator  # a class, whose get_state wants an instance
+
+    def more(self, x):
+        return 0.1 * torch.rand(())
+
+
+@pytest.mark.parametrize("made", [Outside, Fresh, OddState])
+def test_what_cannot_be_seen_in_the_model_is_not_said_to_be_in_it(made):
+    with pytest.raises(QuantStageError, match=r"FP32 is not deterministic: .*[Ll]ook for .*random"):
+        open_store(ONE_THREAD).fp32(toy_subject(made().eval()))
+
+
+class DrawsAndForgets(Body):
+    """As layer drop that draws before it asks for the mode."""
+
+    def more(self, x):
+        return 0.0 if random.random() < 2 or np.random.random() < 2 else 1.0
+
+
+@pytest.mark.parametrize(
+    "recipe", ["dynamic", Recipe("custom", build=lambda m: m, quantized=False)]
+)
+def test_a_draw_of_numpy_or_python_that_changes_no_output_is_no_harm(recipe):
+    toy_variant(recipe, model=DrawsAndForgets().eval())

@@ -93,3 +93,17 @@ def test_complex_outputs_are_scored_by_a_metric_of_ones_own(is_said):
 def test_top_1_of_outputs_without_a_highest_says_how_they_get_one(change, remedy):
     with pytest.raises(QuantStageError, match=f"names the highest outputs.*{remedy}"):
         open_store(ONE_THREAD).fp32(toy_subject(Changed(change)))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda a: a[:, ::-1], lambda a: a.astype(">f4"), lambda a: np.asfortranarray(a)]
+)
+def test_arrays_that_are_views_or_of_another_order_of_bytes_are_compared(change):
+    def ranked(model, x):
+        scores = model(x)
+        return {"ranked": change(scores.numpy()), "logits": scores}
+
+    metric = Metric(lambda o, y: o["logits"].argmax(1) == y, "right", higher_is_better=True)
+    subject = toy_subject(tiny_linear(), forward=ranked, metric=metric)
+    variant = open_store(ONE_THREAD).variant(subject, Recipe("dynamic"))
+    assert len(variant.evaluation) == 32

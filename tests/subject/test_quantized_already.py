@@ -147,3 +147,36 @@ def test_a_partly_quantized_model_is_refused_before_anything_is_built(kind):
 )
 def test_float_models_with_stubs_tables_and_masks_are_fp32(made):
     fp32_copy(made(tiny_linear()))
+
+
+class Holding(nn.Module):
+    def __init__(self, name, value, parameter=False):
+        super().__init__()
+        self.body = tiny_linear()
+        if parameter:
+            self.register_parameter(name, nn.Parameter(value, requires_grad=False))
+        else:
+            self.register_buffer(name, value)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parameter"),
+    [
+        ("mask", torch.tril(torch.ones(8, 8, dtype=torch.uint8)), True),
+        ("weight_mask", torch.ones(8, 8, dtype=torch.uint8), False),
+        ("weight_index", torch.arange(16, dtype=torch.int32).view(4, 4), False),
+        ("palette", torch.arange(16, dtype=torch.uint8).view(4, 4), True),
+    ],
+)
+def test_tables_and_masks_are_no_quantized_weights(name, value, parameter):
+    open_store(ONE_THREAD).fp32(toy_subject(Holding(name, value, parameter).eval()))
+
+
+@pytest.mark.parametrize("name", ["weight", "qweight", "packed_weight", "weight_int8"])
+def test_integers_that_are_called_weights_are(name):
+    value = torch.arange(16, dtype=torch.int8).view(4, 4)
+    with pytest.raises(QuantStageError, match=f"quantized already.*{name}"):
+        open_store(ONE_THREAD).fp32(toy_subject(Holding(name, value).eval()))

@@ -209,6 +209,33 @@ def test_without_targets_to_compare_with_a_direction_is_said_and_not_guessed(tar
         known(Metric(lambda o, y: 1.0, "one", higher_is_better=True), data=data)
 
 
+class Rebuilding(torch.nn.Module):
+    """Gives what it was given beside what it makes of it, and whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = torch.nn.Linear(8, 8)
+
+    def forward(self, x):
+        made = self.inner(x)
+        return {"made": made, "given": x, "ids": made.argmax(1)}
+
+
+def correlation(outputs, targets):
+    made, given = outputs["made"].flatten(), outputs["given"].flatten()
+    return torch.corrcoef(torch.stack([made, given]))[0, 1]
+
+
+@pytest.mark.parametrize(
+    "fn", [correlation, lambda o, y: (o["ids"] == 3).float(), lambda o, y: o["ids"].float()]
+)
+def test_a_metric_of_two_outputs_or_of_whole_numbers_is_not_blind_without_targets(fn):
+    data = [(x, None) for x, _ in batches(64)]
+    said = Metric(fn, "mine", higher_is_better=True, unit="raw")
+    assert known(said, model=Rebuilding().eval(), data=data)[0] is True
+
+
 @pytest.mark.parametrize("fn", [accuracy, lambda o, y: F.cross_entropy(o, y, reduction="none")])
 def test_samples_of_one_class_are_targets_to_compare_with(fn):
     data = [(x[y == 1], y[y == 1]) for x, y in batches(64)]

@@ -182,7 +182,7 @@ def pasted(recipe: Recipe | None, verdict: Verdict, variant: Variant) -> list[st
 def _on_accuracy(verdict: Verdict, variant: Variant) -> Mapping[str, Any] | None:
     """What the variant was asked of its accuracy beside a verdict on something else, since a smaller or
     faster model may lose it."""
-    if verdict.metric is not None:
+    if verdict.metric is not None or verdict.gate in OF_ACCURACY:
         return None
     asked = [each for each in variant.verdicts if each["gate"] in OF_ACCURACY]
     return asked[0] if asked else None

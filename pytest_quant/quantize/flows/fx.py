@@ -11,7 +11,7 @@ from pytest_quant.errors import in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example, narrow
 from pytest_quant.quantize.flows.float_layers import hide, show, wrong_in_int8
-from pytest_quant.quantize.flows.flow import FlowRefusal
+from pytest_quant.quantize.flows.flow import FlowRefusal, refuse
 from pytest_quant.quantize.flows.graph_reads import own_reads
 from pytest_quant.quantize.flows.lookups import take_any_ids
 from pytest_quant.quantize.flows.mode_askers import (
@@ -23,7 +23,7 @@ from pytest_quant.quantize.flows.mode_askers import (
 from pytest_quant.quantize.flows.observed_graph import take_off_integers
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import put_before_calls, set_aside
-from pytest_quant.quantize.flows.reserved_names import reserved_name
+from pytest_quant.quantize.flows.reserved_names import keyword_name, reserved_name
 from pytest_quant.quantize.flows.saturations import spare_ranges
 from pytest_quant.quantize.flows.scalars import part_ranges
 from pytest_quant.quantize.flows.softmax import free_scores
@@ -107,6 +107,8 @@ def _traced(
     try:
         prepared = prepare_fx(module, mapping, inputs, prepare_custom_config=custom)
     except Exception as error:
+        if isinstance(error, SyntaxError):
+            refuse(NAME, keyword_name(module))
         raise FlowRefusal(
             "prepare",
             NAME,

@@ -28,7 +28,7 @@ from pytest_quant.quantize.flows.mode_askers import answer_eval, is_the_model, m
 from pytest_quant.quantize.flows.named_call import NamedCall
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import in_numbers
-from pytest_quant.quantize.flows.reserved_names import reserved_name
+from pytest_quant.quantize.flows.reserved_names import keyword_name, reserved_name
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
 from pytest_quant.quantize.layer_types import ATTENTION, CONVOLUTIONS, LINEAR
@@ -52,7 +52,7 @@ def refusal(module: Any, recipe: Recipe) -> str | None:
         return f"it runs on engine {ENGINE} only, not {recipe.engine}"
     if not recipe.per_channel:
         return "its kernels take per_channel=True only"
-    return reserved_name(module)
+    return reserved_name(module) or keyword_name(module)
 
 
 def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:

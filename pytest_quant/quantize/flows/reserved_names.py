@@ -22,6 +22,12 @@ def reserved_name(module: Any, more: Collection[str] = ()) -> str | None:
                 f"self.{name} has a name that PyTorch's graph modules use themselves; rename it, to "
                 f"self.{name.strip('_')}_layer for example"
             )
+    return None
+
+
+def keyword_name(module: Any) -> str | None:
+    """The same of a submodule at any depth that is called as a word of Python's grammar; a graph that does
+    without it can be made."""
     for path, _ in module.named_modules():
         if any(keyword.iskeyword(part) for part in path.split(".")):
             return f"{path} is no name in Python's code, which a graph is written in; rename it"

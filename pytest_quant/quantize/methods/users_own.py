@@ -46,7 +46,7 @@ class UsersOwn:
             if hasattr(made, "eval") and _trains(made):
                 made.eval()
             refuse_another_form(made, admitted, recipe, self.facts(recipe))
-            if why := differs_from_itself(made, admitted, recipe, self.facts(recipe)):
+            if why := _differs(made, admitted, recipe, self.facts(recipe)):
                 remedy = (
                     "put it into eval mode, and leave out what is random"
                     if why == RANDOM
@@ -77,6 +77,16 @@ class UsersOwn:
 
     def observers(self, recipe: Recipe) -> LayerObservers | None:
         """There are none."""
+        return None
+
+
+def _differs(made: Any, admitted: Admitted, recipe: Recipe, facts: Facts) -> str | None:
+    """As `differs_from_itself`; what cannot run once more is told with the stage that needs it."""
+    try:
+        return differs_from_itself(made, admitted, recipe, facts)
+    except QuantStageError:
+        raise
+    except Exception:
         return None
 
 

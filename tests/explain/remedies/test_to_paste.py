@@ -15,6 +15,7 @@ from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.judge.asking import Asking
 from pytest_quant.judge.limits import LIMITS
 from pytest_quant.judge.size_limit import judge_size
+from pytest_quant.judge.sqnr_limit import judge_sqnr
 from pytest_quant.variant.key import key_of
 
 STATIC = Asking("quant_static", "static", "conftest.py", False, "test_gates.py")
@@ -138,3 +139,14 @@ def test_what_is_smaller_or_faster_is_asked_for_the_accuracy_that_was_asked_of_t
     exec(compile(text := "\n".join(lines), "<pasted>", "exec"), {})
     assert "assert_max_size(quant_variant, ratio=0.1)" in text
     assert ("    assert_max_accuracy_drop(quant_variant, 0.03)" in text) is is_asked
+
+
+def test_no_gate_is_asked_twice():
+    variant = toy_variant("dynamic", name="dynamic")
+    test = recorder.Running("test_gates.py::test_it")
+    test.askings[key_of(variant)] = STATED
+    with recorder.running(test):
+        verdict = judge_sqnr(variant, 90.0)
+        recorder.note(verdict, variant)
+        lines = to_be_pasted(Recipe("static", equalize=True), verdict, variant)
+    assert "\n".join(lines).count("assert_min_sqnr(") == 1

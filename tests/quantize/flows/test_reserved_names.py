@@ -38,5 +38,19 @@ def test_auto_takes_a_flow_that_does_without_the_name(name, flow):
     assert decibels(variant) > 25
 
 
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.ModuleDict({"class": nn.Linear(8, 5), "box": nn.Linear(8, 4)})
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        return self.heads["box"](torch.relu(self.conv(x)).mean((2, 3)))
+
+
+def test_a_head_that_is_not_run_may_be_called_as_a_word_of_the_grammar():
+    assert built(made(Unused), Recipe("static", flow="fx")).recipe.flow == "fx"
+
+
 def test_deeper_down_a_module_may_be_called_as_a_graph_is():
     assert built(made(lambda: nn.Sequential(Holding("meta"))), "static").recipe.flow == "fx"
