@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_quant.subject.logits import as_tensor
 from pytest_quant.subject.samples import arrays_in, rebuilt, rows, unpacked
 
 
@@ -49,7 +50,7 @@ def _numbers_in(outputs: Any) -> Iterator[Any]:
     for leaf in arrays_in(outputs):
         if isinstance(leaf, np.ndarray):
             if leaf.dtype.kind in "fc":
-                yield torch.from_numpy(np.ascontiguousarray(leaf))
+                yield as_tensor(leaf)
             continue
         values = leaf.detach()
         if values.is_quantized:
