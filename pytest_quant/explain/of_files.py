@@ -83,4 +83,5 @@ def _in_float(file: Artefact) -> str:
     if not wide:
         return ""
     names = listed((kernel.name for kernel in wide), SHOWN, counted=True)
-    return f"{len(wide)} of its {count} operations with weights run in float: {names}."
+    run = "runs" if len(wide) == 1 else "run"
+    return f"{len(wide)} of its {count} operations with weights {run} in float: {names}."

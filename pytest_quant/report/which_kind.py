@@ -183,12 +183,16 @@ def _keep(known: list[Row], judged: list[dict[str, list[str]]], for_size: bool) 
         )
     for row, each in zip(known, judged, strict=True):
         if "FAIL" in each:
-            reasons.append(f"{row.variant} fails its gate on {listed(each['FAIL'])}")
+            reasons.append(f"{row.variant} {_fails(each['FAIL'])}")
     text = f"Keep FP32 on this CPU: {'; '.join(reasons)}"
     sizes = [size for row in slow if (size := size_of(row)) is not None and size <= SMALLER]
     if sizes and not for_size:
         text += f". If only size matters, {min(sizes):.2f} of FP32's is possible"
     return f"{text}."
+
+
+def _fails(quantities: list[str]) -> str:
+    return f"fails its {'gate' if len({*quantities}) == 1 else 'gates'} on {listed(quantities)}"
 
 
 def _may_be_faster(row: Row) -> bool:
@@ -220,7 +224,7 @@ def _take(row: Row, judged: Judged) -> str:
 def _rejected(row: Row, judged: Judged, known: list[Row], fp32: Row | None) -> str:
     text = f"{row.variant} {figures(row)}"
     if failed := judged.get("FAIL"):
-        text += f", and fails its gate on {listed(failed)}"
+        text += f", and {_fails(failed)}"
     if row.kind == "dynamic" and (why := _why_dynamic(fp32)):
         return f"{text}: {why}."
     static = next((each for each in known if each.kind == "static"), None)

@@ -168,7 +168,7 @@ def _how_large(tensors: Tensors) -> str:
     whole, still = tensors.bytes or 0, tensors.float_bytes or 0
     text = f"{tensors.variant} holds {_mb(whole)} MB, {tensors.ratio:.3f} of FP32's"
     if still < LITTLE * whole:
-        return f"{text}; all but {_mb(still)} MB of it are in fewer bits than FP32 already."
+        return f"{text}; all of it but {_mb(still)} MB is in fewer bits than FP32 already."
     largest, *others = _floats(tensors)
     others = [held for held in others if held.bytes >= LITTLE * whole]
     listed = ", ".join(_shown(held) for held in [largest, *others][:NAMED])
