@@ -164,7 +164,6 @@ def test_no_recipe_is_proposed_that_cannot_hold_the_limit(repo):
         ("assert_max_size(quant_dynamic, ratio=0.5)", "test_gates.py"),
         ("assert_max_accuracy_drop(quant_dynamic, 0)", "conftest.py"),
         ("assert_max_flips(quant_dynamic, 0)", "conftest.py"),
-        ("assert_min_int8_share(quant_dynamic, 0.95)", "test_gates.py"),
         ("assert_gates(quant_dynamic, max_size_ratio=0.5)", "test_gates.py"),
     ],
 )

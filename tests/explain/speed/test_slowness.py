@@ -263,13 +263,19 @@ def test_another_profiler_goes_on_and_is_a_note():
 
 
 def test_what_cannot_run_is_a_note():
+    is_late = []
+
     def build(module):
         def refuse(x):
-            raise RuntimeError("not today")
+            if is_late:
+                raise RuntimeError("not today")
+            return module(x)
 
         return refuse
 
-    slowness = found(Interrupted, Recipe("custom", build=build), numbers)
+    variant = built(made(Interrupted), Recipe("custom", build=build), numbers, metric=anything)
+    is_late.append(True)
+    slowness = slowness_of(variant)
     assert slowness.operators == ()
     assert "not today" in slowness.notes[0]
     assert str(slowness) == slowness.notes[0]
