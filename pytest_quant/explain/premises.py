@@ -131,9 +131,8 @@ def _of_training(
     fake: float | None = None
     if own.fake_quantized is not None or effort.explain_seconds:
         fake = (own.fake_quantized or _before_conversion(variant).values)[metric.name]
-    is_trained_well = (
-        fake is not None and sign * (before - fake) <= 0
-    )  # with the rounding it learnt
+    # with the rounding that it has learnt
+    is_trained_well = fake is not None and sign * (before - fake) <= 0
     if effort.explain_seconds and not is_trained_well:
         trained = _without_rounding(variant).values[metric.name]
         if _is_enough(sign * (before - trained), lost, verdict, metric):

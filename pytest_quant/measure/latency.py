@@ -35,16 +35,12 @@ BEST_SECONDS = 10.0
 Sharing = Callable[[Variant, str, Cell | None, Any], SharedRounds | None]
 
 
-def _unshared(variant: Variant, baseline: str, cell: Cell | None, inputs: Any) -> None:
-    """Each process times for itself."""
-
-
 def make_pair(
     variant: Variant,
     baseline: str,
     conditions: Conditions,
     cell: Cell | None = None,
-    sharing: Sharing = _unshared,
+    sharing: Sharing | None = None,
 ) -> Pair:
     """The pair of FP32 and a variant on the inputs of one timed call; nothing is timed yet.
 
@@ -55,7 +51,7 @@ def make_pair(
             ``runtime``: FP32 in the runtime that runs a file.
         conditions: threads, samples of one call.
         cell: other ones than those of the conditions.
-        sharing: where rounds are shared with other workers of the run.
+        sharing: where rounds are shared with other workers of the run; None where each times for itself.
 
     Raises:
         QuantStageError: when either model cannot run on the inputs.
@@ -73,7 +69,7 @@ def make_pair(
             fp32 = variant.fp32
             model_a, model_b = _as_made(fp32), _as_made(variant)
             name = "FP32 as given"
-            shared = sharing(variant, baseline, cell, inputs)
+            shared = None if sharing is None else sharing(variant, baseline, cell, inputs)
             if of_runtime is not None:
                 model_a, name = copy.deepcopy(of_runtime), f"FP32 in {of_runtime.runtime}"
             if variant.is_fp32 and baseline == "best":

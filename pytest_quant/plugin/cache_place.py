@@ -16,7 +16,7 @@ from pytest_quant.machine.lock import taken_at_once
 from pytest_quant.machine.turns import take_turns
 from pytest_quant.plugin.settings import Settings
 from pytest_quant.store.cache.cache import Cache
-from pytest_quant.store.cache.entries import LOCKS, Entries
+from pytest_quant.store.cache.entries import Entries
 
 FOLDER, RUN = "quant_cache", "quant_run"  # what a worker is told
 
@@ -62,7 +62,7 @@ class CachePlace:
         at_once = max(1, available_cores() // self._conditions.threads)
         if self.cache is None or workers <= at_once:
             return lambda: None
-        return take_turns(self.cache.entries.folder / LOCKS, f"turn-{self._run}", at_once)
+        return take_turns(self.cache.entries.locks, f"turn-{self._run}", at_once)
 
     def claim(self, what: str) -> bool:
         """Whether this process is to do what one worker of the run does for all: the first that asks is, as
@@ -70,8 +70,7 @@ class CachePlace:
         if not self._is_worker or self.cache is None or what in self._claimed:
             return True
         digest = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
-        folder = self.cache.entries.folder / LOCKS
-        release = taken_at_once(f"claim-{self._run}-{digest}", within=folder)
+        release = taken_at_once(f"claim-{self._run}-{digest}", within=self.cache.entries.locks)
         if release is not None:
             self._claimed[what] = release
         return release is not None

@@ -10,7 +10,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.subject.batches import call, described, other_float, size_of, taken
 from pytest_quant.subject.logits import logits_of
 from pytest_quant.subject.output_form import refuse_other_form
-from pytest_quant.subject.samples import arrays_in, is_by_sample
+from pytest_quant.subject.samples import arrays_in, is_by_sample, shapes_in
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.facts import Facts
 from pytest_quant.variant.recipe import Recipe
@@ -31,11 +31,10 @@ def refuse_another_form(made: Any, admitted: Admitted, recipe: Recipe, facts: Fa
         with running_as_built(made, recipe, facts):
             outputs = call(made, inputs, own)
     except Exception as error:
-        shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs)) or "no tensor"
         raise QuantStageError(
             "convert",
             "the recipe's build made what could not run on the inputs that FP32 takes, of shape "
-            f"{shapes}: {in_brief(error)}; {_remedy(made, error)}.",
+            f"{shapes_in(inputs)}: {in_brief(error)}; {_remedy(made, error)}.",
         ) from error
     refuse_other_form(outputs, f"the {recipe.kind} variant", "convert")
     size = size_of(inputs)
@@ -94,9 +93,8 @@ def _other_form(expected: Any, outputs: Any, size: int) -> str | None:
         return f"{_told(outputs, right)}, where FP32 gives {_told(expected, left)}"
     for one, other in zip(left, right, strict=False):
         shapes = f"shape {list(other.shape)}, where FP32 gives {list(one.shape)}"
-        if one.ndim != other.ndim and prod(one.shape) != prod(
-            other.shape
-        ):  # an axis of 1 is no harm
+        # an axis of 1 more or less is no harm
+        if one.ndim != other.ndim and prod(one.shape) != prod(other.shape):
             return f"outputs of {shapes}"
         if one.ndim and one.shape[0] == size != other.shape[0]:
             return f"{other.shape[0]} outputs for {size} samples: {shapes}"

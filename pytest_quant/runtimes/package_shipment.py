@@ -77,6 +77,7 @@ class PackageShipment:
         self.runtime = f"PyTorch {torch.__version__} (AOTInductor)"
         self._variant, self._model = variant, model
         self._sizes = model.sizes
+        self._faults: dict[Path, str | None] = {}  # of what was written last, each tried once
 
     @cached_property
     def _call(self) -> tuple[dict[str, Any], list[torch.Tensor]]:
@@ -130,11 +131,11 @@ class PackageShipment:
             QuantStageError: when inductor cannot.
         """
         values, _ = self._call
-        self._model.package(values, self._sizes, path)
+        self._package(values, path)
         sizes = [tuple(tensor.shape) for tensor in tensors_in(values)]
         if sizes != [*self._sizes] and (self.fault(path) or "").startswith(without_us.OTHER_BITS):
-            self._model.package(values, sizes, path)
             self._sizes = sizes
+            self._package(values, path)
             shown = ", ".join(str([*each]) for each in sizes)
             self._variant.notes.append(
                 f"{path.name} takes inputs of just the sizes {shown}: compiled for any number of samples, "
@@ -142,8 +143,17 @@ class PackageShipment:
             )
         return [path]
 
+    def _package(self, values: dict[str, Any], path: Path) -> None:
+        self._faults.pop(path, None)
+        self._model.package(values, self._sizes, path)
+
     def fault(self, path: Path) -> str | None:
-        """As the protocol says."""
+        """As the protocol says; a process is started once for what was written."""
+        if path not in self._faults:
+            self._faults[path] = self._tried(path)
+        return self._faults[path]
+
+    def _tried(self, path: Path) -> str | None:
         values, expected = self._call
         with tempfile.TemporaryDirectory(prefix="pytest-quant-") as folder:
             torch.save(values, Path(folder, "in.pt"))

@@ -50,11 +50,7 @@ def measures_under(
         size=measure_size,
         int8_share=measure_int8_share,
         pair=lambda variant, baseline, cell: make_pair(
-            variant,
-            baseline,
-            conditions,
-            cell,
-            **({} if cache is None else {"sharing": cache.rounds}),
+            variant, baseline, conditions, cell, None if cache is None else cache.rounds
         ),
         format_gain=channels_last_speedup,
         prefix=lambda variant: prefix_of(variant, conditions),

@@ -7,7 +7,6 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.opened import unnoticed
-from pytest_quant.subject.samples import arrays_in as arrays_in
 from pytest_quant.subject.samples import is_packed, with_entries, with_parts
 from pytest_quant.subject.samples import size_of as size_of
 from pytest_quant.subject.samples import taken as taken

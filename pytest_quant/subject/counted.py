@@ -8,7 +8,7 @@ import numpy as np
 
 from pytest_quant.errors import QuantStageError
 from pytest_quant.subject.output_form import other_form
-from pytest_quant.subject.samples import arrays_in, is_by_sample, is_packed, size_of
+from pytest_quant.subject.samples import arrays_in, is_by_sample, is_packed, shapes_in, size_of
 
 TAKES_ALL = "quant_forward, as in lambda model, inputs: model(inputs)"
 
@@ -56,11 +56,10 @@ def check_samples(inputs: Any, targets: Any, number: int | None = None) -> None:
     size = size_of(inputs)
     if is_empty(inputs):
         which = "a batch" if number is None else f"batch {number}"
-        shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs))
         raise QuantStageError(
             "evaluate",
-            f"{which} of quant_eval_data has no samples: its inputs are of shape {shapes}. Leave "
-            "such a batch out of what the loader yields.",
+            f"{which} of quant_eval_data has no samples: its inputs are of shape {shapes_in(inputs)}. "
+            "Leave such a batch out of what the loader yields.",
         )
     if not size:
         raise QuantStageError(

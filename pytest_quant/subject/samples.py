@@ -111,6 +111,11 @@ def tensors_in(value: Any) -> Iterator[Any]:
     return (leaf for leaf in arrays_in(value) if isinstance(leaf, torch.Tensor))
 
 
+def shapes_in(value: Any) -> str:
+    """The shapes of all tensors and arrays of such a nest, for an error."""
+    return ", ".join(str(list(each.shape)) for each in arrays_in(value)) or "no tensor"
+
+
 def arrays_in(value: Any) -> Iterator[Any]:
     """Each tensor and each NumPy array of such a nest, in order."""
     import torch

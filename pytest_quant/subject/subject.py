@@ -7,7 +7,6 @@ from typing import Any
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.opened import unnoticed
 from pytest_quant.subject.batches import (
-    arrays_in,
     call,
     each_batch,
     on_cpu,
@@ -30,6 +29,7 @@ from pytest_quant.subject.metrics import Metric, metrics_from
 from pytest_quant.subject.output_form import refuse_other_form
 from pytest_quant.subject.output_numbers import numbers_in
 from pytest_quant.subject.probe import Probe
+from pytest_quant.subject.samples import shapes_in
 from pytest_quant.subject.scoring import score
 from pytest_quant.subject.scratch import Scratch
 from pytest_quant.subject.singles import TOGETHER
@@ -253,14 +253,14 @@ def forward(
         else:
             outputs = run(model, scratch.copied(inputs), subject.forward)
     except Exception as error:
-        shapes = ", ".join(str(list(each.shape)) for each in arrays_in(inputs)) or "no tensor"
         taken = "" if blamed is None else ", which FP32 takes"
         remedy = blamed or (
             f"Check the inputs of {fixture}, or say with quant_forward how the model is called."
         )
         raise QuantStageError(
             stage,
-            f"{who} could not run on inputs of shape {shapes}{taken}: {in_brief(error)}. {remedy}",
+            f"{who} could not run on inputs of shape {shapes_in(inputs)}{taken}: {in_brief(error)}. "
+            f"{remedy}",
         ) from error
     refuse_other_form(outputs, who, stage)
     return outputs

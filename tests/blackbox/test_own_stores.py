@@ -144,8 +144,8 @@ APART = [  # two calls of `served`, and how many rows of FP32 and of its variant
     ("recipe=Recipe('static')", "recipe=Recipe('static'), calibration_data=batches(3)", 1, 2),
     ("", "calibration_data=batches(3)", 1, 1),  # on which dynamic does not depend
     ("", "recipe=Recipe('static')", 1, 2),
-    ("recipe=Recipe('custom', build=lambda m: torch.ao.quantization.quantize_dynamic(m, dtype=torch.qint8))",
-     "recipe=Recipe('custom', build=lambda m: torch.ao.quantization.quantize_dynamic(m, {torch.nn.Linear}))",
+    ("recipe=Recipe('custom', build=lambda m: torch.ao.quantization.quantize_dynamic(m))",
+     "recipe=Recipe('custom', build=lambda m: torch.ao.quantization.quantize_dynamic(m, None))",
      1, 2),
     ("eval_data=Unknown(batches(1))", "eval_data=Unknown(batches(1))", 2, 2),  # nobody knows what it holds
 ]  # fmt: skip

@@ -57,12 +57,12 @@ class Centred(nn.Module):
         return y - y.mean(0)
 
 
-def of_one_size(module):
-    quantized = of_the_batch(module)
+def of_one_size(module, size=16, quantize=of_the_batch):
+    quantized = quantize(module)
 
     def run(x):
-        if len(x) != 16:
-            raise ValueError("16 samples")
+        if len(x) != size:
+            raise ValueError(f"got {len(x)} samples, expected {size}")
         return quantized(x)
 
     return run
@@ -113,18 +113,8 @@ def test_builds_that_take_each_sample_by_itself_are_not_spoken_of(build):
 
 
 def test_a_build_of_one_size_may_take_batches_of_two():
-    def build(module):
-        quantized = int8(module)
-
-        def run(x):
-            if len(x) != 2:
-                raise ValueError("got another number, expected 2")
-            return quantized(x)
-
-        return run
-
     data = [(x[:2], y[:2]) for x, y in batches(64)]
-    built(build, tiny_linear(), eval_data=data)
+    built(lambda module: of_one_size(module, 2, int8), tiny_linear(), eval_data=data)
 
 
 class Hidden(nn.Module):

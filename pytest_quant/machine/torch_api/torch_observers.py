@@ -33,7 +33,7 @@ def observing_modules(prepared: Any) -> dict[str, Any]:
     found = {
         name: child
         for name, child in prepared.named_modules(remove_duplicate=False)  # some share one
-        if any(base.__name__ in bases for base in type(child).__mro__)
+        if _is_of(child, *bases)
     }
     return {name: child for name, child in found.items() if name.rpartition(".")[0] not in found}
 
@@ -41,7 +41,7 @@ def observing_modules(prepared: Any) -> dict[str, Any]:
 def is_observing(child: Any) -> bool:
     """Whether a module is an observer or a fake-quantize module, torchao's own included."""
     bases = ("ObserverBase", "FakeQuantizeBase", "AffineQuantizedObserverBase", "FakeQuantizerBase")
-    return any(base.__name__ in bases for base in type(child).__mro__)
+    return _is_of(child, *bases)
 
 
 def pass_copies(prepared: Any) -> None:
@@ -77,8 +77,7 @@ def trained_scales(prepared: Any) -> Iterator[None]:
     """
     changed = []
     for _, child in _of_class(prepared, "FakeQuantizeBase"):
-        own = getattr(child, "calculate_qparams", None)
-        if own is not None and hasattr(child, "scale") and hasattr(child, "zero_point"):
+        if all(hasattr(child, name) for name in ("calculate_qparams", "scale", "zero_point")):
             child.calculate_qparams = MethodType(_scale_of, child)
             changed.append(child)
     try:
@@ -125,8 +124,13 @@ def _switch_off(prepared: Any, method: str, flag: str, otherwise: str) -> None:
 def _of_class(prepared: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Submodules whose class, in either stack, is derived from one of a name."""
     for path, child in prepared.named_modules():
-        if any(base.__name__ == name for base in type(child).__mro__):
+        if _is_of(child, name):
             yield path, child
+
+
+def _is_of(child: Any, *names: str) -> bool:
+    """Whether its class is, or is derived from, one of these names, in either stack."""
+    return any(base.__name__ in names for base in type(child).__mro__)
 
 
 def _call(name: str, child: Any, method: str) -> None:

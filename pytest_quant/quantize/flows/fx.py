@@ -39,8 +39,6 @@ from pytest_quant.variant.recipe import Recipe
 NAME = "fx"
 ENGINE = None  # the recipe chooses
 OBSERVES_ALL = True
-
-
 OBSERVED = ("qconfig",)  # what PyTorch sets on modules that it observes
 
 

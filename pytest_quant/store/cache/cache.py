@@ -19,7 +19,7 @@ from pytest_quant.machine.sources import ChangedSource
 from pytest_quant.quantize.built import Built
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.runtimes.artefact import Artefact
-from pytest_quant.store.cache.entries import LOCKS, Entries, Key
+from pytest_quant.store.cache.entries import Entries, Key
 from pytest_quant.store.cache.kept_builds import build_as_entry, build_of_entry
 from pytest_quant.store.cache.kept_evaluations import evaluation_as_entry, evaluation_of_entry
 from pytest_quant.store.cache.keys import Keys
@@ -142,7 +142,7 @@ class Cache:
             found = self._keys.pair(variant, key, baseline, cell, inputs)
         except (NotKept, QuantStageError):
             return None
-        return SharedRounds(self.entries.folder / LOCKS / f"rounds-{self._run}-{found.digest}.json")
+        return SharedRounds(self.entries.locks / f"rounds-{self._run}-{found.digest}.json")
 
     def drawer(self, variant: Variant, what: str) -> Drawer:
         """Where something is kept that was found out of a variant, beside its evaluation; of FP32, out of

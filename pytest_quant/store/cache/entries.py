@@ -50,6 +50,11 @@ class Entries:
         self._most = most
         self._has_told = False
 
+    @property
+    def locks(self) -> Path:
+        """The folder of what only running processes need of each other."""
+        return self.folder / LOCKS
+
     def get(self, key: Key) -> Mapping[str, Any] | None:
         """What was put under a key; None where nothing was, or where it is not as it was written."""
         path = self._path(key)
@@ -89,13 +94,13 @@ class Entries:
     def locked(self, key: Key) -> Iterator[None]:
         """While held, no other process makes what belongs under this key."""
         with suppress(OSError):  # which the lock will tell
-            _make_own(self.folder / LOCKS)
+            _make_own(self.locks)
         with locked(
             f"{key.what}-{key.digest}",
             "made",
             self._tell,
             longest=float("inf"),
-            within=self.folder / LOCKS,
+            within=self.locks,
         ):
             yield
 
@@ -123,14 +128,14 @@ class Entries:
             with suppress(OSError):
                 path.unlink()
                 total -= size
-        for path in (self.folder / LOCKS).glob("*.[jlp]*"):  # .json, .lock, .pid
+        for path in self.locks.glob("*.[jlp]*"):  # .json, .lock, .pid
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE:
                     path.unlink()
 
     def remove_locks(self, run: str) -> None:
         """Remove the files by which the workers of a run waited for each other, now that all have ended."""
-        for path in (self.folder / LOCKS).glob(f"*-{run}*"):
+        for path in self.locks.glob(f"*-{run}*"):
             with suppress(OSError):
                 path.unlink()
 
