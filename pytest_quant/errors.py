@@ -12,6 +12,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2
 
 
 PACKAGE = str(Path(__file__).parent)
+ELSEWHERE = " See the torch.fx docs on pytorch.org"  # where PyTorch's errors leave the matter
 RAISING = opmap["RAISE_VARARGS"]
 
 
@@ -66,6 +67,7 @@ class UnwantedError(QuantStageError):
 def in_brief(error: BaseException, lines: int = 1) -> str:
     """Type and first lines of an error from somebody else's code, at most 300 characters."""
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
+    said = said.partition(ELSEWHERE)[0]
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return terminal_safe(text if len(text) <= 300 else text[:297] + "...")
 

@@ -1,6 +1,7 @@
 """int8 share: how much of a model is stored in, and computes with, fewer bits than FP32."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_quant.machine import torch_api
@@ -164,12 +165,36 @@ def _places(module: Any) -> dict[str, list[str]]:
 def _int8_places(model: Any, fp32: Any, places: dict[str, list[str]]) -> set[str]:
     """The names under which layers are int8; one that the model has no more is as those it has."""
     every = [place for known in places.values() for place in known]
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = under_fp32_names(model, every)
     found = set[str]()
     for known in places.values():
         left = {p: _became_int8(modules[p], fp32, p, every) for p in known if p in modules}
         found.update(place for place in known if left.get(place, any(left.values())))
     return found
+
+
+def under_fp32_names(model: Any, every: Sequence[str]) -> dict[str, Any]:
+    """A variant's modules under the names that they have in FP32, if it is FP32 inside another module, or
+    what is inside FP32.
+
+    Args:
+        model: the variant's module.
+        every: FP32's names of modules.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if not modules.keys().isdisjoint(name for name in every if name):
+        return modules
+    ends = {name: f".{name}" for name in modules if name}
+    outer = Counter(
+        name[: -len(own)] for own in every if own for name in modules if name.endswith(f".{own}")
+    )
+    inner = Counter(
+        own[: -len(name)] for name, end in ends.items() for own in every if own.endswith(end)
+    )
+    for prefixes, change in ((outer, str.removeprefix), (inner, lambda name, root: root + name)):
+        for root, _ in prefixes.most_common(1):
+            return {change(name, root): child for name, child in modules.items()}
+    return modules
 
 
 def _became_int8(module: Any, fp32: Any, name: str, owners: Iterable[str]) -> bool:

@@ -35,7 +35,7 @@ def refuse_other_lengths(prepared: Any, admitted: Admitted, recipe: Recipe) -> N
     def look(_: Any, args: Any, kwargs: Any) -> None:
         try:
             misfit = prepared.misfit(args, kwargs)
-            found.append(misfit and f"takes inputs of shape {misfit}")
+            found.append(misfit and f"takes {misfit}")
         except TypeError as error:
             found.append(f"cannot take all calls ({error})")
         raise _CalledError

@@ -1,8 +1,10 @@
 """int8 share: parameters and multiply-adds counted by hand."""
 
+import copy
+
 import pytest
 import torch
-from builders import batches, toy_variant, unquantized_variant
+from builders import batches, tiny_linear, toy_variant, unquantized_variant
 
 from pytest_quant import Recipe
 from pytest_quant.measure.one_call import multiply_adds
@@ -168,3 +170,45 @@ def test_a_layer_that_fx_leaves_fp32_without_a_word_is_found():
     share = share_of(Recipe("static", flow="fx"), Reshaped())
     assert share.stayed_fp32 == ("first",)
     assert share.macs == SECOND / (FIRST + SECOND)
+
+
+class Within(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def quantized_first(model, path):
+    """The first Linear of two, in a copy of the model; the other one stays FP32."""
+    made = copy.deepcopy(model)
+    half = made.get_submodule(path) if path else made
+    half[0] = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(half[0]))[0]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("model", "build", "stayed"),
+    [
+        (tiny_linear(), lambda model, **_: Within(quantized_first(model, "")), "2"),
+        (tiny_linear(), lambda model, **_: Within(Within(quantized_first(model, ""))), "2"),
+        (
+            Within(tiny_linear()),
+            lambda model, **_: quantized_first(model, "inner").inner,
+            "inner.2",
+        ),
+        (
+            Within(tiny_linear()),
+            lambda model, **_: Within(quantized_first(model, "inner")),
+            "inner.2",
+        ),
+        (Within(tiny_linear()), lambda model, **_: quantized_first(model, "inner"), "inner.2"),
+    ],
+    ids=["within", "twice within", "taken out", "within once more", "as it was"],
+)
+def test_layers_are_known_under_another_prefix(model, build, stayed):
+    share = share_of(Recipe("custom", build=build), model)
+    assert share.stayed_fp32 == (stayed,)
+    assert share.macs == FIRST / (FIRST + SECOND)

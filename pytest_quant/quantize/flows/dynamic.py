@@ -7,7 +7,11 @@ from typing import Any
 
 from pytest_quant.errors import NothingToQuantizeError, QuantStageError, in_brief, listed
 from pytest_quant.machine import torch_api
-from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
+from pytest_quant.quantize.flows.lookups import (
+    has_embedding_kernel,
+    paddings_of,
+    take_any_ids,
+)
 from pytest_quant.quantize.flows.reads import (
     answer,
     answer_for_parameters,
@@ -88,8 +92,9 @@ def convert(
             f"quant_model has none of them{' outside keep_fp32' if fp32_names else ''}"
             f"{_but(module, by_type)}. Static quantization also covers convolutions.",
         )
+    paddings = paddings_of(module)
     if "" in chosen:  # the model is itself such a layer, and quantize_dynamic only swaps children
-        return take_any_ids(convert_alone(module, chosen[""]))
+        return take_any_ids(convert_alone(module, chosen[""]), paddings)
     run_once = partial(_run_as_built, module, recipe, run) if run else None
     found = reads_of(module, chosen, run_once) if run_once else {}
     if read := with_values(found):
@@ -101,7 +106,7 @@ def convert(
         chosen = rest or chosen  # with none left, let the model fail on its own
     before = {name: module.get_submodule(name) for name in chosen}
     owners = with_parameters(module)
-    converted = take_any_ids(_converted(module, chosen))
+    converted = take_any_ids(_converted(module, chosen), paddings)
     for name, layer in before.items():
         answer(converted.get_submodule(name), layer, found.get(name, {}))
     if run:

@@ -9,7 +9,11 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example
 from pytest_quant.quantize.flows.flow import FlowRefusal
-from pytest_quant.quantize.flows.lookups import has_embedding_kernel, take_any_ids
+from pytest_quant.quantize.flows.lookups import (
+    has_embedding_kernel,
+    paddings_of,
+    take_any_ids,
+)
 from pytest_quant.quantize.flows.paddings import put_into_hooks, set_aside
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers
@@ -73,7 +77,8 @@ def convert(prepared: Any, example: Example) -> Any:
     """The quantized module."""
     ao, again = torch_api.ao(), second_names(prepared)
     try:
-        converted = take_any_ids(ao.convert(prepared.eval(), inplace=True))
+        paddings = paddings_of(prepared)
+        converted = take_any_ids(ao.convert(prepared.eval(), inplace=True), paddings)
         share_again(converted, again)
         return converted
     except Exception as error:

@@ -50,7 +50,9 @@ class Exported(torch.nn.Module):
 
     def outputs(self, values: dict[str, Any]) -> Any:
         """What the graph returns."""
-        return in_chunks(self.run, values, self.size) if self.size else self.run(values)
+        if self.size is None or not self.call.is_batched:
+            return self.run(values)
+        return in_chunks(self.run, values, self.size)
 
     def run(self, values: dict[str, Any]) -> Any:
         """What the graph returns for a batch of a size that it takes."""
@@ -58,19 +60,24 @@ class Exported(torch.nn.Module):
         return self.graph(**values)
 
     def misfit(self, args: Any, kwargs: Any) -> str | None:
-        """Which sizes beyond the batch's it is bound to and a call, which is noted, does not have; None
-        where it has."""
+        """Which sizes it is bound to and a call, which is noted, does not have; None where it has. That of
+        a batch counts only where other batches cannot be filled up or parted."""
         values = self.call.arguments(args, kwargs)
         self.lengths.add(_lengths(values))
         batch = _size(values)
-        for own, tensor in zip(self.sizes, tensors_in(values), strict=True):
+        bound_to = None if self.call.is_batched else self.size
+        tensors = list(tensors_in(values))
+        if len(tensors) != len(self.sizes):
+            return f"{len(self.sizes)} tensors a call and none of {len(tensors)}"
+        for own, tensor in zip(self.sizes, tensors, strict=True):
             places = enumerate(zip(own, tensor.shape, strict=True))
             if not all(
-                size in (None, here) or (not place and here == batch)
+                size in (None, here) or (not place and here == batch and bound_to in (None, here))
                 for place, (size, here) in places
             ):
                 bound = ", ".join("any" if size is None else str(size) for size in own[1:])
-                return f"[batch, {bound}] and none of {list(tensor.shape)}"
+                first = "batch" if bound_to is None else bound_to
+                return f"inputs of shape [{first}, {bound}] and none of {list(tensor.shape)}"
         return None
 
     def train(self, mode: bool = True) -> "Exported":

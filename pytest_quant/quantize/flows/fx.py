@@ -13,7 +13,7 @@ from pytest_quant.quantize.flows.example import Example, narrow
 from pytest_quant.quantize.flows.float_layers import hide, show, wrong_in_int8
 from pytest_quant.quantize.flows.flow import FlowRefusal, refuse
 from pytest_quant.quantize.flows.graph_reads import own_reads
-from pytest_quant.quantize.flows.lookups import take_any_ids
+from pytest_quant.quantize.flows.lookups import paddings_of, take_any_ids
 from pytest_quant.quantize.flows.mode_askers import (
     answer_eval,
     is_the_model,
@@ -136,7 +136,8 @@ def convert(prepared: Any, example: Example) -> Any:
     functional = frozenset(weight_owners(prepared).values())
     own_reads(prepared)
     try:
-        converted = take_any_ids(fx.convert_fx(prepared).eval())
+        paddings = paddings_of(prepared)
+        converted = take_any_ids(fx.convert_fx(prepared).eval(), paddings)
     except Exception as error:
         raise FlowRefusal(
             "convert",

@@ -1,5 +1,6 @@
 """Lookups: int8 embeddings that take ids as FP32's do, and those that PyTorch has no right kernel for."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,29 +11,38 @@ from pytest_quant.machine import torch_api
 def has_embedding_kernel(layer: Any) -> bool:
     """Whether PyTorch's int8 kernel computes what this embedding does; true of other layers.
 
-    That of Embedding knows no max_norm; that of EmbeddingBag only sums, and adds what stands at
-    padding_idx too, which does no harm as long as it is zero.
+    None knows max_norm; that of EmbeddingBag only sums, from which means come too, and no maxima.
     """
     if not isinstance(layer, torch.nn.Embedding | torch.nn.EmbeddingBag):
         return True
     if layer.max_norm is not None:
         return False
-    if isinstance(layer, torch.nn.Embedding):
-        return True
-    padding = layer.padding_idx
-    return layer.mode == "sum" and (padding is None or not bool(layer.weight[padding].any()))
+    return isinstance(layer, torch.nn.Embedding) or layer.mode in ("sum", "mean")
 
 
-def take_any_ids(converted: Any) -> Any:
-    """Let each int8 embedding take ids of any layout and shape: columns, transposes, three dimensions.
+def paddings_of(module: Any) -> dict[str, int]:
+    """The row that each EmbeddingBag leaves out, which its int8 layer forgets, by the layer's name."""
+    return {
+        name: child.padding_idx
+        for name, child in module.named_modules(remove_duplicate=False)
+        if isinstance(child, torch.nn.EmbeddingBag) and child.padding_idx is not None
+    }
 
-    PyTorch's kernels want contiguous ids of one or two dimensions.
+
+def take_any_ids(converted: Any, paddings: Mapping[str, int]) -> Any:
+    """Let each int8 embedding take what FP32's takes: ids of any layout and shape, as columns, transposes
+    and three dimensions; bags of which the mean is asked, and those that leave out a row.
+
+    PyTorch's kernels want contiguous ids of one or two dimensions, and sum all that they are given.
 
     Args:
         converted: changed in place.
+        paddings: of the module before its conversion, as `paddings_of` finds them.
     """
     embedding, bag = torch_api.quantized_embeddings()
-    for child in converted.modules():
+    for name, child in converted.named_modules():
+        if type(child) is bag:
+            child.padding_idx = paddings.get(name)
         for kind, forward in ((bag, _bag), (embedding, _embedding)):  # a bag is an embedding too
             if type(child) is kind:
                 space = {
@@ -55,5 +65,21 @@ def _bag(
     self: Any, indices: Any, offsets: Any = None, per_sample_weights: Any = None, *more: Any
 ) -> Any:
     kernel: Any = type(self).__mro__[1].forward  # type: ignore[attr-defined]
+    if self.mode == "mean" or self.padding_idx is not None:
+        per_sample_weights = _weights(self, indices, offsets, per_sample_weights)
     given = (indices, offsets, per_sample_weights)
     return kernel(self, *(None if each is None else each.contiguous() for each in given), *more)
+
+
+def _weights(self: Any, indices: Any, offsets: Any, given: Any) -> Any:
+    """By how much each id counts in the sum of its bag: padding not at all, and in a mean all the same."""
+    counted = torch.ones(indices.shape)
+    if self.padding_idx is not None:
+        counted = (indices != self.padding_idx).float()
+    if self.mode != "mean":
+        return counted if given is None else counted * given
+    if indices.ndim > 1:
+        return counted / counted.sum(1, keepdim=True).clamp(min=1)
+    bags = torch.bucketize(torch.arange(len(indices)), offsets, right=True) - 1
+    sizes = torch.zeros(len(offsets)).index_add(0, bags, counted)
+    return counted / sizes.clamp(min=1)[bags]

@@ -18,7 +18,7 @@ class NamedCall:
         names: of the arguments with tensors, in order.
         plain: the other arguments that are not None, which are constants in the graph.
         rebuild: makes the model's output object from a tuple of tensors.
-        is_batched: whether every output has a row for each sample, so that rows can be dropped.
+        is_batched: whether every output has a row for each sample, which no other sample changes.
     """
 
     signature: inspect.Signature

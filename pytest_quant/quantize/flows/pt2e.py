@@ -29,11 +29,12 @@ from pytest_quant.quantize.flows.named_call import NamedCall
 from pytest_quant.quantize.flows.owners import weight_owners
 from pytest_quant.quantize.flows.paddings import in_numbers
 from pytest_quant.quantize.flows.reserved_names import keyword_name, reserved_name
+from pytest_quant.quantize.flows.row_by_row import is_row_by_row
 from pytest_quant.quantize.flows.traced import users_line
 from pytest_quant.quantize.layer_observers import LayerObservers, calibrated
 from pytest_quant.quantize.layer_types import ATTENTION, CONVOLUTIONS, LINEAR
 from pytest_quant.quantize.names import kept
-from pytest_quant.subject.batches import mapped, taken, tensors_in
+from pytest_quant.subject.batches import mapped, taken
 from pytest_quant.variant.facts import Facts, Ranges
 from pytest_quant.variant.recipe import Recipe
 
@@ -85,9 +86,7 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
     rebuild = narrow(module, example)
     given = {name: value for name, value in values.items() if not holds_no_tensor(value)}
     plain = {k: v for k, v in values.items() if v is not None and k not in given}
-    is_batched = all(
-        tensor.ndim and tensor.shape[0] == example.batch for tensor in tensors_in(example.outputs)
-    )
+    is_batched = is_row_by_row(module, given, example.batch)
     call = NamedCall(signature, tuple(given), plain, rebuild, is_batched)
     with quietly():
         pt2e = torch_api.module(torch_api.PT2E)

@@ -1,5 +1,7 @@
 """Lookups: int8 embeddings take ids as FP32's do."""
 
+from functools import partial
+
 import pytest
 import torch
 from builders import ONE_THREAD, kept_db, open_store, toy_subject
@@ -9,6 +11,7 @@ from pytest_quant import Recipe, load_variant
 
 RANDOM = torch.Generator().manual_seed(0)
 IDS = torch.randint(0, 20, (32, 12), generator=RANDOM)
+STARTS = torch.tensor([0, 0, 2, 0, 3, 1, 0, 0, 2, 0, 3, 1, 0, 0, 2, 0, 3]).cumsum(0)
 OTHERS = torch.randint(0, 20, (192, 12), generator=RANDOM)
 
 
@@ -38,8 +41,17 @@ def embedding():
     return nn.Embedding(20, 64)
 
 
-def bag():
-    return nn.EmbeddingBag(20, 64, mode="sum")
+def bag(**options):
+    return nn.EmbeddingBag(20, 64, **({"mode": "sum"} | options))
+
+
+def mean(**options):
+    return bag(mode="mean", **options)
+
+
+def bags(ids, last=False):
+    """Sixteen bags of zero to three ids, one after the other."""
+    return [ids.flatten()[: int(STARTS[-1])], STARTS if last else STARTS[:-1]]
 
 
 LOOKUPS = {
@@ -57,6 +69,19 @@ LOOKUPS = {
     "bag with offsets": (
         bag,
         lambda ids: [ids.t()[0], torch.arange(16).repeat_interleave(2)[::2]],
+    ),
+    "mean": (mean, lambda ids: [ids]),
+    "mean of every other": (mean, lambda ids: [ids[:, ::2]]),
+    "mean of bags": (mean, bags),
+    "mean without padding": (partial(mean, padding_idx=3), lambda ids: [ids]),
+    "mean of bags without padding": (partial(mean, padding_idx=3), bags),
+    "mean up to the last offset": (
+        partial(mean, include_last_offset=True),
+        partial(bags, last=True),
+    ),
+    "weighted without padding": (
+        partial(bag, padding_idx=-2),
+        lambda ids: [ids, None, torch.linspace(0, 1, 12).expand(16, -1)],
     ),
 }
 
@@ -86,9 +111,9 @@ def test_a_saved_variant_takes_them_as_well(tmp_path):
     assert torch.equal(loaded.model(IDS), dynamic(IDS))
 
 
-def padded(value):
+def padded(value, mode):
     def made():
-        lookup = nn.EmbeddingBag(20, 64, mode="sum", padding_idx=3)
+        lookup = bag(mode=mode, padding_idx=3)
         nn.init.constant_(lookup.weight[3], value)
         return lookup
 
@@ -98,9 +123,19 @@ def padded(value):
 @pytest.mark.parametrize(
     "recipe", [Recipe("dynamic"), Recipe("static", flow="fx")], ids=["dynamic", "fx"]
 )
-@pytest.mark.parametrize(("value", "stayed"), [(5.0, ("lookup",)), (0.0, ())])
-def test_a_bag_that_leaves_out_a_row_of_its_own_stays_fp32(recipe, value, stayed):
-    subject = subject_of(model_of(padded(value), lambda ids: [ids]))
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("value", [5.0, 0.0])
+def test_a_bag_leaves_out_a_row_of_its_own_as_fp32_does(recipe, value, mode):
+    subject = subject_of(model_of(padded(value, mode), lambda ids: [ids]))
     variant = open_store(ONE_THREAD).variant(subject, recipe)
     assert kept_db(variant) > 20
-    assert variant.int8_share.stayed_fp32 == stayed
+    assert not variant.int8_share.stayed_fp32
+
+
+@pytest.mark.parametrize("how", [{"mode": "max"}, {"max_norm": 0.5}], ids=str)
+def test_a_bag_without_a_kernel_stays_fp32(how):
+    variant = open_store(ONE_THREAD).variant(
+        subject_of(model_of(partial(bag, **how), lambda ids: [ids])), Recipe("dynamic")
+    )
+    assert variant.int8_share.stayed_fp32 == ("lookup",)
+    assert kept_db(variant) > 20
