@@ -80,7 +80,7 @@ LOOKUPS = {
         partial(bags, last=True),
     ),
     "weighted without padding": (
-        partial(bag, padding_idx=-2),
+        partial(bag, padding_idx=-17),
         lambda ids: [ids, None, torch.linspace(0, 1, 12).expand(16, -1)],
     ),
 }
