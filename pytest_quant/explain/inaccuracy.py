@@ -113,11 +113,12 @@ def _undecided(verdict: Verdict, variant: Variant) -> list[str]:
 
 def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
     """The remedy that a search finds; tests that state the same limit share one."""
-    relative = bool(verdict.evidence.get("relative"))
-    asked = f"remedy {verdict.gate} {verdict.limit} {relative} {verdict.metric}"
     limit: dict[str, Any] = {MENDED[verdict.gate]: verdict.limit}
     if verdict.gate == "max_accuracy_drop":
-        limit |= {"relative": relative, "metric": verdict.metric}
+        limit |= {"relative": bool(verdict.evidence.get("relative")), "metric": verdict.metric}
+        if verdict.evidence.get("scope") == "population":
+            limit |= {name: verdict.evidence[name] for name in ("scope", "alpha")}
+    asked = f"remedy {limit}"
     try:
         remedy = variant.measured(asked) or mend(variant, seconds=effort.mend_seconds, **limit)
         variant.keep(asked, remedy)

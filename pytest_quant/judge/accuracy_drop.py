@@ -64,8 +64,7 @@ def judge_drop(
     asked = _Asked(metric_named(variant, metric), max_drop, relative)
     check_drop_limit(asked.metric, max_drop, relative=relative)
     alpha = check_alpha(alpha)
-    if scope not in SCOPES:
-        raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
+    checked_scope(scope)
     if reason := why_refused(variant):
         return asked.refused(variant, reason)
     if early_stop and scope == "dataset" and min_baseline is None:
@@ -167,8 +166,7 @@ def _in_the_population(variant: Variant, asked: _Asked, alpha: float, verdict: V
     """The verdict on all inputs of which the eval set is a random sample."""
     metric = asked.metric
     relative = asked.relative and metric.unit != "perplexity"
-    margin = math.log1p(asked.max_drop) if metric.unit == "perplexity" else asked.max_drop
-    bound = bound_drop(variant, metric, margin, relative, alpha)
+    bound = proven_drop(variant, metric, asked.max_drop, asked.relative, alpha)
     proven = _bounded(metric, bound, relative, alpha, len(variant.evaluation.known(metric.name)))
     evidence = {
         "scope": "population",
@@ -184,6 +182,19 @@ def _in_the_population(variant: Variant, asked: _Asked, alpha: float, verdict: V
         clause=f"{verdict.clause} in the population; {proven}",
         evidence={**verdict.evidence, **evidence},
     )
+
+
+def proven_drop(
+    variant: Variant, metric: Metric, max_drop: float, relative: bool, alpha: float
+) -> Bound:
+    """What the eval set proves of a metric's drop in the population, of whatever is called a variant.
+
+    Args:
+        max_drop, relative, alpha: as in `judge_drop`.
+    """
+    if metric.unit == "perplexity":
+        return bound_drop(variant, metric, math.log1p(max_drop), False, alpha)
+    return bound_drop(variant, metric, max_drop, relative, alpha)
 
 
 def _below(variant: Variant, metric: Metric, min_baseline: float | None) -> str | None:
@@ -262,6 +273,17 @@ def exact_values(variant: Variant, metric: Metric) -> tuple[Fraction, Fraction]:
             return before.limit_denominator(len(fp32)), after.limit_denominator(len(own))
         return before, after
     return exact_mean(fp32.scores[metric.name]), exact_mean(own.scores[metric.name])
+
+
+def checked_scope(scope: str) -> str:
+    """The scope, if it is one.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    if scope not in SCOPES:
+        raise ValueError(f"scope is {scope!r}; allowed: {', '.join(SCOPES)}")
+    return scope
 
 
 def check_drop_limit(

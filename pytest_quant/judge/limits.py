@@ -49,6 +49,9 @@ LIMITS: Mapping[str, Limit] = {
 MOST_ALPHA = 0.05
 
 
+ALPHA = 0.01  # error probability of a verdict on the population
+
+
 def check_alpha(alpha: Any) -> float:
     """An error probability that a verdict may have.
 

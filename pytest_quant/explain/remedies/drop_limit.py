@@ -5,9 +5,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pytest_quant.explain.remedies.limit import Trial
-from pytest_quant.judge.accuracy_drop import check_drop_limit, exact_values, metric_named
+from pytest_quant.judge.accuracy_drop import (
+    check_drop_limit,
+    checked_scope,
+    exact_values,
+    metric_named,
+    proven_drop,
+)
 from pytest_quant.judge.early import decide_early
-from pytest_quant.judge.limits import checked
+from pytest_quant.judge.limits import ALPHA, check_alpha, checked
 from pytest_quant.judge.verdict import Outcome
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.perplexity import rise_of
@@ -23,33 +29,53 @@ class DropLimit:
         relative: whether it is such a share.
         metric: that is judged.
         is_first: whether that is the variant's first metric, which a gate takes without its name.
+        scope, alpha: as in `assert_max_accuracy_drop`.
     """
 
     most: float
     relative: bool
     metric: Metric
     is_first: bool = True
+    scope: str = "dataset"
+    alpha: float = ALPHA
     gate: str = "max_accuracy_drop"
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """As `Limit` says."""
         named = () if self.is_first else (f'metric="{self.metric.name}"',)
-        return (*(("relative=True",) if self.relative else ()), *named)
+        said = ["relative=True"] if self.relative else []
+        if self.scope != "dataset":
+            said.append(f'scope="{self.scope}"')
+            said += [f"alpha={self.alpha!r}"] if self.alpha != ALPHA else []
+        return (*said, *named)
 
     def trial(self, candidate: Variant) -> Trial:
         """On a part of the eval data where that decides, else on all of it."""
-        early = decide_early(candidate, self.metric, self.most, self.relative)
+        early = (
+            None
+            if self.scope == "population"
+            else decide_early(candidate, self.metric, self.most, self.relative)
+        )
         if early is not None:
             drop = early.drop / early.before if self.relative and early.before else early.drop
             return Trial(early.outcome is Outcome.PASS, float(drop), early.seen)
         before, after = exact_values(candidate, self.metric)
         drop = before - after if self.metric.higher_is_better else after - before
-        allowed = Fraction(str(self.most)) * (before if self.relative else 1)
-        if self.metric.unit == "perplexity":  # the values are its logarithms
-            return Trial(drop <= math.log1p(self.most), rise_of(drop), len(candidate.evaluation))
-        shown = drop / before if self.relative and before else drop
-        return Trial(drop <= allowed, float(shown), len(candidate.evaluation))
+        if self.scope == "population":
+            bound = proven_drop(candidate, self.metric, self.most, self.relative, self.alpha)
+            holds = bound.outcome is Outcome.PASS
+        elif self.metric.unit == "perplexity":  # the values are its logarithms
+            holds = drop <= math.log1p(self.most)
+        else:
+            holds = drop <= Fraction(str(self.most)) * (before if self.relative else 1)
+        return Trial(holds, self._shown(drop, before), len(candidate.evaluation))
+
+    def _shown(self, drop: Fraction, before: Fraction) -> float:
+        """A drop in the unit of the limit."""
+        if self.metric.unit == "perplexity":
+            return rise_of(drop)
+        return float(drop / before if self.relative and before else drop)
 
     def shown(self, value: float) -> str:
         """As `Limit` says."""
@@ -68,7 +94,14 @@ class DropLimit:
         return min(one, other)
 
 
-def drop_limit(variant: Variant, max_drop: float, relative: bool, metric: str | None) -> DropLimit:
+def drop_limit(
+    variant: Variant,
+    max_drop: float,
+    relative: bool,
+    metric: str | None,
+    scope: str = "dataset",
+    alpha: float = ALPHA,
+) -> DropLimit:
     """A limit on one of the variant's metrics.
 
     Raises:
@@ -78,4 +111,4 @@ def drop_limit(variant: Variant, max_drop: float, relative: bool, metric: str | 
     checked("max_accuracy_drop", max_drop)
     check_drop_limit(chosen, max_drop, relative=relative)
     is_first = chosen.name == variant.admitted.metrics[0].name
-    return DropLimit(max_drop, relative, chosen, is_first)
+    return DropLimit(max_drop, relative, chosen, is_first, checked_scope(scope), check_alpha(alpha))

@@ -1,11 +1,14 @@
 """Mending: find a recipe that holds a limit and keeps as little as possible in FP32."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from pytest_quant.explain.remedies.drop_limit import drop_limit
 from pytest_quant.explain.remedies.limit import Limit, flips_limit, sqnr_limit
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.search import Search
+from pytest_quant.judge.limits import ALPHA
 from pytest_quant.variant.variant import Variant
 
 SECONDS = 300.0
@@ -19,6 +22,8 @@ def mend(
     *,
     relative: bool = False,
     metric: str | None = None,
+    scope: str = "dataset",
+    alpha: float = ALPHA,
     min_sqnr: float | None = None,
     max_flips: float | None = None,
     cheap: bool = True,
@@ -41,6 +46,7 @@ def mend(
         max_drop: as in `assert_max_accuracy_drop`: 0.01 is one point, which is taken without any limit.
         relative: `max_drop` is a share of FP32's value.
         metric: whose drop; default the first.
+        scope, alpha: of the drop, as in `assert_max_accuracy_drop`.
         min_sqnr: instead of a drop, decibels as in `assert_min_sqnr`.
         max_flips: instead of a drop, a share of the samples as in `assert_max_flips`.
         cheap: whether remedies that keep no layer in FP32 are tried.
@@ -55,7 +61,12 @@ def mend(
         raise TypeError(f"mend was given {variant!r}; expected a quantized Variant")
     if weigh not in WEIGHED:
         raise ValueError(f"weigh is {weigh!r}; allowed: {', '.join(WEIGHED)}")
-    limit = _limit(variant, max_drop, relative, metric, min_sqnr, max_flips)
+    if min_sqnr is None and max_flips is None:
+        drop = DROP if max_drop is None else max_drop
+        limit: Limit = drop_limit(variant, drop, relative, metric, scope, alpha)
+    else:
+        beside = {"relative": relative, "metric": metric, "scope": scope != "dataset"}
+        limit = _other_limit(variant, max_drop, beside, min_sqnr, max_flips)
     search = Search(variant, variant.recipe, limit, WEIGHED[weigh], time.perf_counter() + seconds)
     with variant.timed("mend"):
         remedy = search.remedy(cheap)
@@ -63,11 +74,10 @@ def mend(
     return remedy
 
 
-def _limit(
+def _other_limit(
     variant: Variant,
     max_drop: float | None,
-    relative: bool,
-    metric: str | None,
+    beside: Mapping[str, Any],
     min_sqnr: float | None,
     max_flips: float | None,
 ) -> Limit:
@@ -75,12 +85,12 @@ def _limit(
     given = [f"{name}={value!r}" for name, value in stated.items() if value is not None]
     if len(given) > 1:
         raise TypeError(f"mend was given {', '.join(given)}; expected one limit")
-    if (min_sqnr, max_flips) != (None, None) and (relative or metric is not None):
+    if any(beside.values()):
+        *names, last = beside
         raise TypeError(
-            f"mend was given {given[0]} with relative or metric, which belong to max_drop"
+            f"mend was given {given[0]} with {', '.join(names)} or {last}, which belong to max_drop"
         )
     if min_sqnr is not None:
         return sqnr_limit(min_sqnr)
-    if max_flips is not None:
-        return flips_limit(variant, max_flips)
-    return drop_limit(variant, DROP if max_drop is None else max_drop, relative, metric)
+    assert max_flips is not None
+    return flips_limit(variant, max_flips)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_quant.explain.remedies.as_python import arguments_of, as_python
 from pytest_quant.judge.asking import Asking
+from pytest_quant.judge.limits import ALPHA
 from pytest_quant.judge.recorder import current
 from pytest_quant.judge.verdict import Verdict
 from pytest_quant.variant.key import key_of
@@ -114,7 +115,12 @@ def _call(gate: str, limit: float, more: str) -> str:
 
 def more_of(verdict: Mapping[str, Any], first_metric: str | None) -> str:
     """The arguments of a verdict's gate beside its limit; of a verdict as plain data."""
-    said = ["relative=True"] if verdict["evidence"].get("relative") else []
+    evidence = verdict["evidence"]
+    said = ["relative=True"] if evidence.get("relative") else []
+    if evidence.get("scope") == "population":
+        said.append('scope="population"')
+        alpha = evidence.get("alpha", ALPHA)
+        said += [f"alpha={alpha!r}"] if alpha != ALPHA else []
     if verdict["metric"] is not None and verdict["metric"] != first_metric:
         said.append(f'metric="{_escaped(verdict["metric"])}"')
     return ", ".join(said)

@@ -6,6 +6,8 @@ from builders import loss, planted_variant, right
 
 from pytest_quant.explain.remedies.drop_limit import drop_limit
 from pytest_quant.explain.remedies.hard_samples import hard_samples_of
+from pytest_quant.judge.accuracy_drop import judge_drop
+from pytest_quant.judge.verdict import Outcome
 
 
 def told(variant, max_drop, relative):
@@ -37,3 +39,18 @@ def test_the_rise_of_a_perplexity_is_relative_and_no_rise_of_a_rise():
     assert trial.value == pytest.approx(0.6487, abs=1e-4)  # exp(0.5) - 1
     assert shown == "drop 64.87 %"
     assert screened is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "scope", "holds"),
+    [(400, "dataset", True), (400, "population", False), (20_000, "population", True)],
+)
+def test_in_the_population_a_limit_holds_where_the_eval_set_proves_it(samples, scope, holds):
+    half, one = samples // 2, samples // 100
+    variant = planted_variant(right(half, samples), right(half - one, samples))
+    limit = drop_limit(variant, 0.02, False, None, scope, 0.05)
+    trial = limit.trial(variant)
+    assert (trial.passed, trial.value, trial.samples) == (holds, 0.01, samples)
+    assert (judge_drop(variant, 0.02, scope=scope, alpha=0.05).outcome is Outcome.PASS) is holds
+    said = () if scope == "dataset" else ('scope="population"', "alpha=0.05")
+    assert limit.arguments == said

@@ -60,6 +60,13 @@ def test_it_is_mended_for_the_limits_of_other_gates_too(limit):
     assert assert_gates(again, **limit)[0].observed == pytest.approx(remedy.drop)
 
 
+def test_what_was_judged_in_the_population_is_mended_there():
+    own, _ = variant(planted.outlier_channel, seed=2)
+    remedy = mend(own, 0.2, scope="population", cheap=False)
+    again = open_store(ONE_THREAD).variant(own.subject, Recipe.from_dict(remedy.recipe))
+    assert assert_max_accuracy_drop(again, 0.2, scope="population")  # which raises otherwise
+
+
 def test_where_no_recipe_reaches_the_sqnr_the_nearest_is_told_and_training_is_no_advice():
     own, _ = variant(planted.none)
     remedy = mend(own, min_sqnr=70, cheap=False)
@@ -74,6 +81,9 @@ def test_where_no_recipe_reaches_the_sqnr_the_nearest_is_told_and_training_is_no
     [
         ({"max_drop": 0.1, "min_sqnr": 20}, r"max_drop=0.1, min_sqnr=20; expected one limit"),
         ({"min_sqnr": 20, "relative": True}, "which belong to max_drop"),
+        ({"max_flips": 0.1, "scope": "population"}, "relative, metric or scope, which belong to"),
+        ({"max_drop": 0.1, "scope": "all"}, "allowed: dataset, population"),
+        ({"max_drop": 0.1, "scope": "population", "alpha": 0.5}, "at most 0.05"),
         ({"max_flips": 2}, "share of the samples"),
         ({"min_sqnr": "30"}, "decibels"),
     ],

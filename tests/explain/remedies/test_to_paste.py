@@ -150,3 +150,13 @@ def test_no_gate_is_asked_twice():
         recorder.note(verdict, variant)
         lines = to_be_pasted(Recipe("static", equalize=True), verdict, variant)
     assert "\n".join(lines).count("assert_min_sqnr(") == 1
+
+
+def test_a_verdict_on_the_population_is_asked_of_the_population_again():
+    variant = toy_variant("dynamic", name="dynamic")
+    test = recorder.Running("test_gates.py::test_it")
+    test.askings[key_of(variant)] = STATED
+    with recorder.running(test):
+        verdict = judge_drop(variant, 0.01, scope="population", alpha=0.02)
+        lines = to_be_pasted(Recipe("static"), verdict, variant)
+    assert '(quant_static, 0.01, scope="population", alpha=0.02)' in "\n".join(lines)
