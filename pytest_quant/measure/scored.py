@@ -107,7 +107,7 @@ def score_batch(
     inputs = on_cpu(raw)
     check_samples(inputs, targets, number)
     outputs = forward(scoring.subject, model, inputs, who, scratch=scratch, blamed=scoring.blamed)
-    scores = _scores(scoring, inputs, targets, outputs, who)
+    scores = _scores(scoring, inputs, targets, outputs, who, number)
     slices, own = None, scoring.subject.slices
     if own is not None and scoring.is_fp32:
         slices = names_of(own, inputs, targets, size_of(inputs))
@@ -122,14 +122,16 @@ def score_batch(
     )
 
 
-def _scores(scoring: Scoring, inputs: Any, targets: Any, outputs: Any, who: str) -> BatchScores:
+def _scores(
+    scoring: Scoring, inputs: Any, targets: Any, outputs: Any, who: str, number: int | None
+) -> BatchScores:
     is_fp32, size = scoring.is_fp32, size_of(inputs)
     marks = irregular(outputs, size)
     if is_fp32 and any(mark.startswith(b"nan") for mark in marks):
         raise QuantStageError(
             "evaluate",
             "FP32's outputs contain NaN on quant_eval_data, so there is nothing to compare "
-            "with. Check the weights of quant_model and the scale of the inputs.",
+            f"with. {_why_nan(inputs, marks, number)}",
         )
     is_broken = not is_fp32 and any(marks)
 
@@ -154,6 +156,18 @@ def _scores(scoring: Scoring, inputs: Any, targets: Any, outputs: Any, who: str)
         irregular=marks,
         scores={m.name: None if m.is_accumulator else scored(m) for m in scoring.metrics},
     )
+
+
+def _why_nan(inputs: Any, marks: list[bytes], number: int | None) -> str:
+    """What to look at where outputs are NaN: the inputs of these samples if they are no finite numbers."""
+    own = irregular(inputs, len(marks))
+    found = [i for i, mark in enumerate(marks) if mark.startswith(b"nan") and own[i]]
+    if not found:
+        return "Check the weights of quant_model and the scale of the inputs."
+    what = "NaN" if own[found[0]].startswith(b"nan") else "an infinity"
+    which = "a batch" if number is None else f"batch {number}"
+    samples = f"sample {found[0] + 1}" + (f" and {len(found) - 1} more" if found[1:] else "")
+    return f"The inputs hold {what} there: {samples} of {which}. Clean the data, or leave these samples out."
 
 
 def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:

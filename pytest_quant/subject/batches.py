@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.opened import unnoticed
 from pytest_quant.subject.samples import is_packed, with_entries, with_parts
@@ -54,6 +56,13 @@ def batches_of(data: Any, fixture: str) -> Any:
         hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Sequence)
     ):
         return DataLoader(data, batch_size=DATASET_BATCH)
+    if _is_columns(data):
+        first, second = (described(column) for column in data)
+        raise QuantStageError(
+            "fixture",
+            f"{fixture} gave a {type(data).__name__} of {first} and {second}, which are columns; expected "
+            "batches. Return TensorDataset(*columns), or a list of one batch: [(inputs, targets)].",
+        )
     if not hasattr(data, "__iter__"):
         raise QuantStageError(
             "fixture",
@@ -61,6 +70,18 @@ def batches_of(data: Any, fixture: str) -> Any:
             "a DataLoader, a list of batches or a map-style Dataset.",
         )
     return data
+
+
+def _is_columns(data: Any) -> bool:
+    """Whether a pair is inputs and targets of all samples, rather than two batches, which are of one kind."""
+    import torch
+
+    if not isinstance(data, list | tuple) or len(data) != 2:
+        return False
+    if not all(isinstance(each, torch.Tensor | np.ndarray) and each.ndim for each in data):
+        return False
+    one, other = data
+    return len(one) == len(other) and (one.ndim != other.ndim or one.dtype != other.dtype)
 
 
 def each_batch(

@@ -235,6 +235,10 @@ def _one_metric(given: Any, name: str | None) -> Metric:
     if isinstance(given, Metric):
         return given if name is None else replace(given, name=name)
     own = getattr(given, "__name__", None) or type(given).__name__
+    if isinstance(given, type):
+        raise TypeError(
+            f"quant_metric returned the class {own}; expected an object of it, as {own}(...) makes one"
+        )
     try:
         return Metric(given, name or own, higher_is_better=_direction(given))
     except TypeError:

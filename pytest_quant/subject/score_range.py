@@ -20,10 +20,10 @@ def out_of_range(metric: Metric, values: "np.ndarray[Any, Any]") -> float | None
 
 def refused_range(metric: Metric, value: float) -> QuantStageError:
     """FP32's value is none of what the metric's unit says."""
-    percent = "; divide a percentage by 100" if 1 < value <= 100 else ""
+    percent = "Divide a percentage by 100, or say the unit" if 1 < value <= 100 else "Say the unit"
     direction = "" if metric.higher_is_better is not False else "higher_is_better=False, "
     return QuantStageError(
         "evaluate",
-        f"metric {metric.name} is {value:.4g} on FP32, and a metric in fractions lies in [0, 1]{percent}, "
-        f"or say the unit: Metric(..., {metric.name!r}, {direction}unit='raw').",
+        f"metric {metric.name} is {value:.4g} on FP32; a metric in fractions lies in [0, 1]. {percent}: "
+        f"Metric(..., {metric.name!r}, {direction}unit='raw').",
     )

@@ -11,6 +11,11 @@ from pytest_quant.subject.logits import as_tensor
 from pytest_quant.subject.metrics import Metric
 from pytest_quant.subject.samples import rebuilt
 
+OF_A_BATCH = (
+    "what a single batch may leave undefined, as an AUC where all are of one class, is for an object with "
+    "update, compute and reset, which sees them all"
+)
+
 
 def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
     """One batch's scores by a function metric: float64 of shape [size], or a float (the mean).
@@ -54,7 +59,7 @@ def score(metric: Metric, outputs: Any, targets: Any, size: int) -> Any:
                 "evaluate", f"metric {metric.name} returned {_no_number(strange[0])} for a sample."
             )
         return scores
-    return as_number(metric, given)
+    return as_number(metric, given, f" for a batch of {size}; {OF_A_BATCH}")
 
 
 def _as_scores(metric: Metric, given: Any) -> Any:
@@ -98,8 +103,8 @@ def computed(metric: Metric, accumulator: Any) -> float:
     return as_number(metric, given)
 
 
-def as_number(metric: Metric, given: Any) -> float:
-    """A metric's single number, refused when it is none, NaN or infinite."""
+def as_number(metric: Metric, given: Any, more: str = "") -> float:
+    """A metric's single number, refused when it is none, NaN or infinite; then with what is said more."""
     try:
         if isinstance(given, str | bytes) or given is None:
             raise TypeError
@@ -111,7 +116,8 @@ def as_number(metric: Metric, given: Any) -> float:
             "with one score for each sample.",
         ) from None
     if not math.isfinite(number):
-        raise QuantStageError("evaluate", f"metric {metric.name} returned {_no_number(number)}.")
+        said = f"metric {metric.name} returned {_no_number(number)}{more}."
+        raise QuantStageError("evaluate", said)
     return number
 
 

@@ -116,7 +116,46 @@ data[-1][0][-1] = float("nan")
 return data
 """,
         ),
-        "evaluate ERROR: FP32's outputs contain NaN on quant_eval_data*",
+        "evaluate ERROR: FP32's outputs contain NaN on quant_eval_data*The inputs hold NaN there: sample * "
+        "of batch *. Clean the data*",
+    ),
+    "an infinity in two samples": (
+        fixture(
+            "quant_eval_data",
+            """
+data = batches(1)
+data[0][0][2:4, 0] = float("inf")
+data[0][0][2:4, 1] = -float("inf")
+return data
+""",
+        )
+        + fixture(
+            "quant_model",
+            "return Subject(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 3)).eval(), name='bad')",
+        ),
+        "evaluate ERROR: FP32's outputs contain NaN*an infinity there: sample 3 and 1 more of batch 1.*",
+    ),
+    "columns in place of batches": (
+        fixture("quant_eval_data", "return torch.randn(80, 6), torch.zeros(80).long()"),
+        "fixture ERROR: quant_eval_data gave a tuple of a Tensor of shape ?80, 6? and a Tensor of shape "
+        "?80?, which are columns; *TensorDataset*",
+    ),
+    "columns of NumPy": (
+        fixture("quant_eval_data", "return [np.zeros((80, 6), 'f'), np.zeros(80, 'l')]"),
+        "fixture ERROR: quant_eval_data gave a list of a ndarray of shape ?80, 6? and*which are columns*",
+    ),
+    "metric is a class": (
+        fixture(
+            "quant_metric",
+            """
+class Hits:
+    def update(self, outputs, targets): ...
+    def compute(self): ...
+    def reset(self): ...
+return Hits
+""",
+        ),
+        "fixture ERROR: quant_metric returned the class Hits; expected an object of it, as Hits(...)*",
     ),
     "metric is a number": (
         fixture("quant_metric", "return 3"),
@@ -146,7 +185,7 @@ return strict
     ),
     "metric returns NaN": (
         fixture("quant_metric", "return Metric(lambda outputs, targets: float('nan'), 'share')"),
-        "evaluate ERROR: metric share returned NaN*",
+        "evaluate ERROR: metric share returned NaN for a batch of *update, compute and reset*",
     ),
     "metric returns NaN for a sample": (
         fixture(
