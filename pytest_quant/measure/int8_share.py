@@ -73,7 +73,9 @@ def measure_int8_share(variant: Variant) -> Int8Share:
     parameters = min(fewer_bits, gone) / total if total else 0.0
     macs = sum(call.layers.get(name, 0) for name in became)
     macs += sum(call.functions.get(name, 0) for name in became & functions)
-    known = call.total > 0 and (bool(became) or fewer_bits == 0)
+    # a graph does not say which of the layers are int8 that no module has registered
+    is_seen = own is None or not call.apart
+    known = call.total > 0 and (fewer_bits == 0 or (bool(became) and is_seen))
     return Int8Share(
         parameters,
         macs / call.total if known else None,

@@ -1,11 +1,17 @@
-"""One call: what FP32 multiplies and what it needs for the first eval batch."""
+"""One call: what FP32 multiplies for the first eval batch, and what it needs for all of them."""
 
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_quant.machine import torch_api
+from pytest_quant.measure.held import unregistered
+from pytest_quant.measure.later_batches import later_batches
 from pytest_quant.variant.variant import Variant
+
+SECONDS = 20.0  # for which modules that the first batch leaves idle are looked for in the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +26,18 @@ class OneCall:
             ``F.linear(x, self.words.weight)``, ``torch.addmm``.
         unassigned: those of all other operators: ``q @ k``, also inside attention, a convolution
             with a computed kernel.
-        idle: names of the outermost modules with parameters, none of which is called or read.
+        apart: of these, those that take a parameter which no module has registered.
+        idle: names of the outermost modules with parameters, none of which is called or read, for no
+            eval batch that was looked at.
+        looked_at: how many were, where time was up before the last; else None.
     """
 
     layers: dict[str, int]
     functions: dict[str, int]
     unassigned: int
+    apart: int
     idle: tuple[str, ...]
+    looked_at: int | None = None
 
     @property
     def total(self) -> int:
@@ -35,11 +46,29 @@ class OneCall:
 
     def is_idle(self, name: str) -> bool:
         """Whether a module, parameter or buffer lies in an idle module."""
-        return any(name == root or name.startswith(f"{root}.") for root in self.idle)
+        return _is_in(name, self.idle)
+
+    def joined(self, later: "OneCall") -> "OneCall":
+        """What both calls leave idle, and the multiply-adds of what only the later one calls."""
+
+        def new(found: dict[str, int]) -> dict[str, int]:
+            return {name: macs for name, macs in found.items() if self.is_idle(name)}
+
+        idle = [name for name in self.idle if later.is_idle(name)]
+        idle += [name for name in later.idle if self.is_idle(name)]  # one expert of an idle list
+        return replace(
+            self,
+            layers=self.layers | new(later.layers),
+            functions=self.functions | new(later.functions),
+            idle=tuple(dict.fromkeys(idle)),
+        )
 
 
 def one_call(variant: Variant) -> OneCall:
     """What FP32 does for the first eval batch; found once and kept with FP32.
+
+    What that batch leaves idle is looked for in the others, since an expert may be called for some samples
+    only; its multiply-adds are then those of the first batch that calls it.
 
     Layers are counted with hooks, since PyTorch's own counter sees nothing in recurrent operations,
     all else by operator. Bias and element-wise work is left out, as is usual.
@@ -60,9 +89,27 @@ def multiply_adds(variant: Variant) -> dict[str, int]:
 
 
 def _seen(fp32: Variant) -> OneCall:
+    whole, seen = _of_batch(fp32, fp32.admitted.first_inputs), 1
+    end = time.perf_counter() + SECONDS
+    if not whole.idle:
+        return whole
+    try:
+        with fp32.isolated((fp32.subject.eval_data,)):
+            for inputs in later_batches(fp32):
+                if time.perf_counter() > end:
+                    return replace(whole, looked_at=seen)
+                whole, seen = whole.joined(_of_batch(fp32, inputs)), seen + 1
+                if not whole.idle:
+                    break
+    except Exception:  # told where FP32 is evaluated; until then all is needed
+        return replace(whole, idle=())
+    return whole
+
+
+def _of_batch(fp32: Variant, inputs: Any) -> OneCall:
     import torch
 
-    from pytest_quant.measure.operator_macs import Operators
+    from pytest_quant.measure.operator_macs import Operators, place_of
 
     nn, model = torch.nn, fp32.model
     kinds = (
@@ -72,7 +119,9 @@ def _seen(fp32: Variant) -> OneCall:
         nn.RNNCellBase,
         nn.MultiheadAttention,
     )
-    operators, layers, called = Operators(_owners(model)), dict[str, int](), set[str]()
+    held = [each for each in unregistered(fp32) if isinstance(each, nn.Parameter)]
+    operators = Operators(_owners(model), {place_of(each) for each in held})
+    layers, called = dict[str, int](), set[str]()
 
     def before(name: str, is_layer: bool) -> Any:
         def hook(*_: Any) -> None:
@@ -108,12 +157,16 @@ def _seen(fp32: Variant) -> OneCall:
             torch_api.without_fast_path(),  # which would go past the hooks
             operators,
         ):
-            fp32.forward(fp32.admitted.first_inputs)
+            fp32.forward(inputs)
     finally:
         for handle in handles:
             handle.remove()
     idle = tuple(_idle(model, called, operators.read))
-    return OneCall(layers, operators.by_owner, operators.unassigned, idle)
+    return OneCall(layers, operators.by_owner, operators.unassigned, operators.apart, idle)
+
+
+def _is_in(name: str, roots: Iterable[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
 def _owners(model: Any) -> dict[int, str]:

@@ -1,7 +1,7 @@
 """Operator macs: the multiply-adds of every operator of one call, and the tensors that it reads."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import torch
@@ -58,19 +58,23 @@ class Operators(torch_api.operator_mode()):  # type: ignore[misc]
 
     Args:
         owners: place of a storage -> name of the layer that owns it.
+        apart: places of parameters that no layer owns.
 
     Attributes:
         by_owner: name of a layer -> multiply-adds of operators that take one of its tensors.
         unassigned: multiply-adds of operators that take none.
+        apart: of these, those that take a parameter apart.
         read: places of all storages that an operator took.
         paused: while above 0, nothing is counted; what is read is still seen.
     """
 
-    def __init__(self, owners: Mapping[int, str]) -> None:
+    def __init__(self, owners: Mapping[int, str], apart: Set[int] = frozenset()) -> None:
         super().__init__()
         self.owners = owners
+        self.places_apart = apart
         self.by_owner: dict[str, int] = {}
         self.unassigned = 0
+        self.apart = 0
         self.read = set[int]()
         self.paused = 0
 
@@ -90,6 +94,7 @@ class Operators(torch_api.operator_mode()):  # type: ignore[misc]
             owner = next((self.owners[place] for place in places if place in self.owners), None)
             if owner is None:
                 self.unassigned += macs
+                self.apart += 0 if self.places_apart.isdisjoint(places) else macs
             else:
                 self.by_owner[owner] = self.by_owner.get(owner, 0) + macs
         return output

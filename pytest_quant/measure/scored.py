@@ -167,7 +167,7 @@ def _why_nan(inputs: Any, marks: list[bytes], number: int | None) -> str:
     what = "NaN" if own[found[0]].startswith(b"nan") else "an infinity"
     which = "a batch" if number is None else f"batch {number}"
     samples = f"sample {found[0] + 1}" + (f" and {len(found) - 1} more" if found[1:] else "")
-    return f"The inputs hold {what} there: {samples} of {which}. Clean the data, or leave these samples out."
+    return f"The inputs hold {what} there: {samples} of {which}. Clean the data, or leave them out."
 
 
 def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:

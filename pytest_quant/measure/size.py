@@ -4,7 +4,7 @@ from typing import Any
 
 from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.measure.held import places_read, unregistered
-from pytest_quant.measure.one_call import one_call
+from pytest_quant.measure.one_call import OneCall, one_call
 from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.variant.measurements import MB, Size
 from pytest_quant.variant.tensors import bytes_of, state_of, tensors_of, unsaved_in
@@ -39,7 +39,8 @@ def measure_size(variant: Variant) -> Size:
         raise _unknown(
             variant, "its build returned a TorchScript model, which hides packed weights"
         )
-    idle, held = one_call(variant).idle, unregistered(variant)
+    seen, held = one_call(variant), unregistered(variant)
+    idle = seen.idle
     with variant.running(), torch.inference_mode(False):  # in which wrappers cannot be detached
         file: Any = _Counted()
         torch.save(model.state_dict(), file)
@@ -51,7 +52,7 @@ def measure_size(variant: Variant) -> Size:
             "FP32's parameters, so that its weights must lie elsewhere",
         )
     if idle and variant.is_fp32:
-        _tell_idle(variant, idle)
+        _tell_idle(variant, seen)
     if variant.is_fp32:
         _tell_unregistered(variant, held, total)
     return Size(total, file.bytes)
@@ -64,12 +65,13 @@ def _used(model: Any, idle: tuple[str, ...]) -> list[Any]:
     return [*tensors_of(state), *unsaved]
 
 
-def _tell_idle(fp32: Variant, idle: tuple[str, ...]) -> None:
-    modules = [fp32.model.get_submodule(name) for name in idle]
+def _tell_idle(fp32: Variant, seen: OneCall) -> None:
+    modules = [fp32.model.get_submodule(name) for name in seen.idle]
     needed = sum(bytes_of(tensors_of(state_of(module))) for module in modules)
+    of = "" if seen.looked_at is None else f"for {seen.looked_at:,} of the eval batches "
     note = (
-        f"no call uses {listed(idle, 3, counted=True)}: {needed / MB:.2f} MB that are left out of sizes "
-        "and shares here; delete what does not ship"
+        f"no call {of}uses {listed(seen.idle, 3, counted=True)}: {needed / MB:.2f} MB that are left out of "
+        "sizes and shares here; delete what does not ship"
     )
     if note not in fp32.notes:
         fp32.notes.append(note)

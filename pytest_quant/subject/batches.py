@@ -73,7 +73,7 @@ def batches_of(data: Any, fixture: str) -> Any:
 
 
 def _is_columns(data: Any) -> bool:
-    """Whether a pair is inputs and targets of all samples, rather than two batches, which are of one kind."""
+    """Whether a pair is inputs and targets of all samples; two batches would be of one kind."""
     import torch
 
     if not isinstance(data, list | tuple) or len(data) != 2:

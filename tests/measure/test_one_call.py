@@ -6,6 +6,7 @@ import pytest
 import torch
 from builders import toy_subject, toy_variant
 from torch import nn
+from torch.utils.data import DataLoader
 
 from pytest_quant import Recipe
 from pytest_quant.machine.conditions import Conditions
@@ -176,6 +177,73 @@ def test_what_no_call_uses_counts_nowhere_and_is_named(kind):
     if kind != "fp32":
         assert variant.size.tensor_bytes < fp32.size.tensor_bytes
         assert variant.int8_share.parameters == 8 * 16 / (8 * 16 + 16 + 16 * 3 + 3)
+
+
+class Expert(nn.Module):
+    """A router, experts for samples whose first number is below and above zero, and one for none."""
+
+    def __init__(self):
+        super().__init__()
+        self.router = nn.Linear(8, 3)
+        self.experts = nn.ModuleList(nn.Linear(8, width) for width in (40, 50, 60))
+
+    def forward(self, x):
+        out = self.router(x)
+        for expert, chosen in zip(
+            self.experts, (x[:, 0] < 0, x[:, 0] > 0, x[:, 0] > 99), strict=True
+        ):
+            if chosen.any():
+                out = out + 0.01 * expert(x)[:, :3] * chosen[:, None]
+        return out
+
+
+def sorted_batches(seed):
+    """In all but the last, no first number is above zero."""
+    random = torch.Generator().manual_seed(seed)
+    found = torch.randn(8, 16, 8, generator=random).abs()
+    return [(x if i == 7 else -x, torch.zeros(16).long()) for i, x in enumerate(found)]
+
+
+@pytest.mark.parametrize("as_loader", [False, True])
+def test_an_expert_that_later_batches_call_counts(as_loader):
+    data = sorted_batches(1)
+    given = DataLoader(data, batch_size=None) if as_loader else data
+    subject = {"model": Expert().eval(), "eval_data": given}
+    kept = toy_variant(Recipe("dynamic", keep_fp32=("experts.*",)), **subject)
+    assert one_call(kept).idle == ("experts.2",)
+    first, second = 8 * 40, 8 * 50
+    assert multiply_adds(kept)["experts.1"] == BATCH * second
+    used = 8 * 3 + 3 + first + 40 + second + 50
+    assert kept.fp32.size.tensor_bytes == 4 * used
+    assert kept.int8_share.parameters == pytest.approx(8 * 3 / used)
+    assert kept.int8_share.macs == pytest.approx(8 * 3 / (8 * 3 + first + second))
+
+
+def test_where_time_is_up_the_note_says_how_many_batches_were_looked_at(monkeypatch):
+    monkeypatch.setattr("pytest_quant.measure.one_call.SECONDS", 0.0)
+    kept = toy_variant("dynamic", model=Expert().eval(), eval_data=sorted_batches(1))
+    assert one_call(kept).idle == ("experts.1", "experts.2")
+    assert kept.fp32.size
+    assert "no call for 1 of the eval batches uses experts.1, experts.2" in str(kept.fp32.notes)
+
+
+def test_layers_in_a_plain_list_are_not_said_to_stay_float_where_a_graph_takes_them():
+    class Listing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.head = [nn.Linear(8, 64), nn.Linear(64, 8)], nn.Linear(8, 3)
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = torch.relu(layer(x))
+            return self.head(x)
+
+    graph = toy_variant(Recipe("static", flow="pt2e"), model=Listing().eval())
+    assert graph.int8_share.parameters > 0.9
+    assert graph.int8_share.macs is None
+    assert toy_variant("dynamic", model=Listing().eval()).int8_share.macs == pytest.approx(
+        24 / (24 + 2 * 8 * 64)
+    )
 
 
 class TiedTo(nn.Module):
