@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_quant.explain.other_flows import compiled as _compiled
-from pytest_quant.explain.speed.operators import UNNAMED, Profile
+from pytest_quant.explain.speed.operators import RECURRENT, UNNAMED, Profile
 from pytest_quant.machine.conditions import available_cores
 from pytest_quant.machine.cpu import has_bfloat16
 from pytest_quant.measure.work import work_of
@@ -96,9 +96,9 @@ def _causes(
             f"float: Recipe({recipe.kind!r}, flow={other!r}) takes other kernels.",
             replace(recipe, flow=other, engine=None),
         )
-    calls = sum(each.calls for each in fp32.operators)
-    if fp32.share_of(*FLOAT) < MUCH and fp32.ms < CALLING * calls:
-        yield _small(variant, recipe, slowness, calls)
+    large = [what for what in FLOAT if not what.endswith(RECURRENT)]  # which consists of small ones
+    if fp32.share_of(*large) < MUCH and fp32.ms < CALLING * fp32.counted:
+        yield _small(variant, recipe, slowness, fp32.counted)
     if (slowness.int8_macs or 0) < MUCH:
         return
     int8, before = own.ms * own.share_of(*INT8), fp32.ms * fp32.share_of(*FLOAT)

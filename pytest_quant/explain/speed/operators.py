@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +19,11 @@ LOG_LEVEL = "KINETO_LOG_LEVEL"
 CALL = "pytest-quant: one call"
 UNNAMED = "Python"  # what is in none of PyTorch's operators
 CONVERSIONS = ("float to int8", "int8 to float")
+RECURRENT = "recurrent"
 # A name of an operator, in whatever namespace -> what it does; the first that fits.
 _DOES = (
     (r"attention|transformer_encoder|rescale_qkv", "attention"),
-    (r"lstm|gru|rnn", "recurrent"),
+    (r"lstm|gru|rnn", RECURRENT),
     (r"conv(?!ert)", "convolution"),
     (r"linear|addmm|(^|_)b?mm|matmul|einsum", "linear"),
     (r"pool", "pooling"),
@@ -38,8 +40,8 @@ class Operator:
         name: as the profiler has it, ``quantized::conv2d_relu``.
         does: in words, ``int8 convolution``; empty where there is little to say.
         calls: in one call of the model.
-        ms: that it takes in one call of the model, without the operators that it calls: its share of
-            what a call takes without the profiler.
+        ms: that it takes in one call of the model, without the operators that it calls, which those inside
+            a recurrent layer are not told apart from: its share of what a call takes without the profiler.
         share: of the time of one call under the profiler, in [0, 1].
     """
 
@@ -63,12 +65,14 @@ class Profile:
         profiled_ms: of one call under the profiler, of which the operators' times are parts.
         calls: that were profiled, of which this is the quickest.
         operators: those with most time first.
+        counted: calls of operators in one call of the model, inside recurrent layers too.
     """
 
     ms: float
     profiled_ms: float
     calls: int
     operators: tuple[Operator, ...]
+    counted: float
 
     @property
     def is_distorted(self) -> bool:
@@ -108,27 +112,37 @@ def profiled(
     def profile() -> Any:
         with autograd.profiler.profile() as profiler, autograd.profiler.record_function(CALL):
             call()
-        return profiler.key_averages()
+        return profiler.function_events
 
     with context(), _quietly():
         call()
         ms = 1e3 * min(seconds for seconds, _ in _repeated(call))
-        averages = [events for _, events in _repeated(profile)]
-    events = min(averages, key=_whole)
+        profiles = [events for _, events in _repeated(profile)]
+    events = min(profiles, key=_whole)
     whole = _whole(events)
+    own, times = Counter[str](), Counter[str]()
+    for event in events:
+        who = _told_as(event)
+        own[who.name] += event.self_cpu_time_total
+        times[who.name] += who is event
     found = [
         Operator(
-            UNNAMED if event.key == CALL else event.key,
-            does(event.key),
-            event.count,
-            ms * event.self_cpu_time_total / whole,
-            event.self_cpu_time_total / whole,
+            UNNAMED if name == CALL else name, does(name), times[name], ms * us / whole, us / whole
         )
-        for event in events
-        if event.self_cpu_time_total > 0
+        for name, us in own.most_common()
+        if us > 0
     ]
-    found.sort(key=lambda operator: -operator.share)
-    return Profile(ms, whole / 1e3, len(averages), tuple(found))
+    return Profile(ms, whole / 1e3, len(profiles), tuple(found), len(events))
+
+
+def _told_as(event: Any) -> Any:
+    """The outermost recurrent layer that an operator is a step of; else the operator itself."""
+    found, outer = event, event
+    while outer is not None:
+        if does(outer.name).endswith(RECURRENT):
+            found = outer
+        outer = outer.cpu_parent
+    return found
 
 
 def does(name: str) -> str:

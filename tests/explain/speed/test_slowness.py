@@ -26,6 +26,7 @@ from pytest_quant.explain.speed.brakes import brakes_on
 from pytest_quant.explain.speed.operators import Operator, Profile, does, profiled
 from pytest_quant.explain.speed.slowness import Slowness, Stayed, slowness_of
 from pytest_quant.explain.speed.stretches import Stretch
+from pytest_quant.machine.conditions import known_warnings_silenced
 from pytest_quant.store.open import open_store
 
 
@@ -228,6 +229,26 @@ def test_recurrent_layers_are_told_from_others():
     }
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_the_steps_of_a_recurrent_layer_are_its_own(kind):
+    torch.manual_seed(0)
+    layer = kind(8, 16, batch_first=True).eval()
+    with known_warnings_silenced():
+        both = layer, torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {kind})
+    for what, model in zip(("float", "int8"), both, strict=True):
+        if kind is nn.RNN and what == "int8":
+            continue  # PyTorch has none
+        with torch.inference_mode():
+            profile = profiled(lambda model=model: model(torch.ones(4, 9, 8)), nullcontext)
+        steps = {"tanh_", "tanh", "sigmoid_", "mul", "linear", "cat", "chunk", "addmm"}
+        assert not steps & {each.name.removeprefix("aten::") for each in profile.operators}
+        (own,) = (each for each in profile.operators if each.does == f"{what} recurrent")
+        assert own.calls == 1
+        assert own.share > 0.4
+        assert profile.counted > 9
+        assert sum(each.share for each in profile.operators) == pytest.approx(1, abs=0.02)
+
+
 def test_there_are_three_sentences_at_most_and_the_first_says_where_the_time_goes():
     for kind in ("dynamic", "static"):
         slowness = found(Convolutional, kind)
@@ -348,7 +369,7 @@ def profile(ms, **shares):
         operator(name.replace("__", "::"), share, ms)
         for name, share in sorted(shares.items(), key=lambda item: -item[1])
     )
-    return Profile(ms, ms, 3, operators)
+    return Profile(ms, ms, 3, operators, sum(each.calls for each in operators))
 
 
 FLOAT = profile(20.0, aten__mkldnn_convolution=0.9, aten__relu=0.1)
