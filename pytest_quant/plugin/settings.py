@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_quant.baseline.baseline import FOLDER, Baseline, BaselineError, load, path_of
+from pytest_quant.errors import in_brief
 from pytest_quant.judge.limits import LIMITS, checked
 from pytest_quant.machine.cell import Cell, cells_of_grid
 from pytest_quant.variant.recipe import ENGINES
@@ -96,7 +97,7 @@ class Settings:
             engine=None
             if not (engine := get("engine"))
             else _one_of("engine", engine, (*ENGINES, "auto")),
-            train_device=get("train_device") or None,
+            train_device=_device(get("train_device")),
             threads=_positive("threads", get("threads")),
             jobs=_positive("jobs", get("jobs")) or 1,
             jobs_backend=_backend(get("jobs_backend") or "loky"),
@@ -180,6 +181,22 @@ def _names(text: str) -> tuple[str, ...]:
 def _one_of(name: str, given: str, allowed: tuple[str, ...]) -> str:
     if given not in allowed:
         raise pytest.UsageError(f"quant_{name} is {given!r}; allowed: {', '.join(allowed)}")
+    return given
+
+
+def _device(given: str | None) -> str | None:
+    """A device as PyTorch calls it, whether this machine has one or not, which training tells."""
+    if not given:
+        return None
+    import torch
+
+    try:
+        torch.device(given)
+    except (RuntimeError, ValueError) as error:
+        raise pytest.UsageError(
+            f"quant_train_device is {given!r}; expected a device of PyTorch, as cuda or cuda:1: "
+            f"{in_brief(error)}"
+        ) from None
     return given
 
 

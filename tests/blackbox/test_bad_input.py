@@ -822,6 +822,7 @@ OPTIONS = {
     "--quant-format=exel": "quant_format is 'exel'; allowed: *simple*",
     "--quant-inconclusive=pass": "quant_inconclusive is 'pass'; allowed: auto, fail, report",
     "--quant-threads=0": "quant_threads is 0; expected a positive number",
+    "--quant-train-device=nosuch": "quant_train_device is 'nosuch'; expected a device of PyTorch",
     "--quant-latency-grid=1": "quant_latency_grid: '1' is no cell; expected threads x batch*",
     "--quant-latency-grid=0x1": "'0x1' is no cell; expected threads x batch, both whole numbers from 1 on*",
     "--quant-latency-grid=1x1,1x": "'1x' is no cell; * commas between cells: 1x1,1x32,2x1",
