@@ -104,4 +104,7 @@ class Closing:
             from pytest_quant.report.text import printable
 
             return f"nothing was judged: {'; '.join(map(printable, lacking_in(self.report)))}"
+        if self.settings.variants is not None:
+            named = ",".join(self.settings.variants)
+            return f"no test used variants of --quant-variants={named} alone, so nothing was judged"
         return "no test used a variant (quant_static, quant_qat, ...), so nothing was judged"
