@@ -60,6 +60,7 @@ def facts_of_mapped(recipe: Recipe) -> Facts:
         scale_bytes=SCALES if recipe.per_channel else 0,
         own_scale_bytes=EMBEDDING_SCALES,
         folds_batchnorm=True,
+        packs_each=True,
     )
 
 

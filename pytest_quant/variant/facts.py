@@ -28,6 +28,7 @@ class Facts:
         other_bits: of what else such a layer holds; below 32 the whole model computes in them.
         scale_bytes: of the scale and zero point of each of a layer's channels.
         own_scale_bytes: the same of layer types where they are others.
+        packs_each: whether layers that share a weight get a packed one each.
         folds_batchnorm: whether BatchNorm becomes part of the layer before it.
         trains: whether the weights were trained.
         is_compiled: whether what runs is compiled.
@@ -48,6 +49,7 @@ class Facts:
     other_bits: int = 32
     scale_bytes: int = 0
     own_scale_bytes: Mapping[str, int] = field(default_factory=dict)
+    packs_each: bool = False
     folds_batchnorm: bool = False
     trains: bool = False
     is_compiled: bool = False

@@ -77,7 +77,9 @@ def test_a_fixture_that_asks_for_ours_of_its_name_is_still_ours(own):
     repo.runpytest_inprocess("--quant").assert_outcomes(passed=1)
     result = repo.runpytest_inprocess("--quant", "--quant-variants=qat")
     result.assert_outcomes(deselected=1)
-    result.stdout.fnmatch_lines(["no test used variants of --quant-variants=qat alone, so nothing *"])
+    result.stdout.fnmatch_lines(
+        ["no test used variants of --quant-variants=qat alone, so nothing *"]
+    )
 
 
 @pytest.mark.parametrize("switch", [(), ("--quant",)], ids=["off", "on"])

@@ -8,13 +8,20 @@ from pytest_quant.variant.facts import NORMS, Facts
 FOLDED = 4  # of a BatchNorm's four numbers for each channel one is left
 
 
-def least_bytes(facts: Facts, parts: Iterable[LayerBytes], *, unbuilt: bool = False) -> int | None:
+def least_bytes(
+    facts: Facts,
+    parts: Iterable[LayerBytes],
+    *,
+    unbuilt: bool = False,
+    shared: Iterable[LayerBytes] = (),
+) -> int | None:
     """Bytes of a model, were all in it small that a method can make small.
 
     Args:
         facts: of the method; what its recipe keeps FP32 counts as small too.
         parts: what the model's layers hold: FP32, or the variant as it is.
         unbuilt: whether BatchNorm is still to be folded into the layer before it, which leaves a bias.
+        shared: weights that further layers share, which some methods pack for each of them.
 
     Returns:
         None for a custom recipe, of which nothing is known.
@@ -22,8 +29,10 @@ def least_bytes(facts: Facts, parts: Iterable[LayerBytes], *, unbuilt: bool = Fa
     if not facts.is_known:
         return None
     folds = unbuilt and facts.folds_batchnorm
+    packed = [held for held in shared if facts.packs_each and facts.takes(held.type)]
     return round(
-        sum(
+        sum(_least(facts, held) for held in packed)
+        + sum(
             held.bytes / FOLDED if folds and held.type in NORMS[:3] else _least(facts, held)
             for held in parts
         )

@@ -75,6 +75,19 @@ def held_by(variant: Variant) -> tuple[LayerBytes, ...]:
     return tuple(sorted(found, key=lambda held: -held.bytes))
 
 
+def shared_by_layers(model: Any) -> tuple[LayerBytes, ...]:
+    """Weights that a layer shares with one before it, as if it held them: they are stored once in FP32."""
+    found, seen = list[LayerBytes](), set[int]()
+    for name, child in model.named_modules():
+        for weight in child.parameters(recurse=False):
+            if id(weight) in seen and weight.ndim > 1:
+                needed = weight.numel() * weight.element_size()
+                kind = type(child).__name__
+                found.append(LayerBytes(name, kind, "FP32", needed, needed, weight.shape[0]))
+            seen.add(id(weight))
+    return tuple(found)
+
+
 def _named(model: Any) -> Iterator[tuple[str, Any]]:
     """Each tensor with where the model has it; those of a graph of pt2e with the user's layer."""
     graph_names = _graph_names(model)

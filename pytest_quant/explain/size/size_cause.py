@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from pytest_quant.errors import QuantStageError, in_brief, listed
 from pytest_quant.explain.size.attainable import least_bytes
-from pytest_quant.explain.size.layer_bytes import LayerBytes, held_by
+from pytest_quant.explain.size.layer_bytes import LayerBytes, held_by, shared_by_layers
 from pytest_quant.quantize.names import kept
 from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.recipe import Recipe
@@ -125,9 +125,10 @@ def within(variant: Variant, proposed: Recipe, most: float) -> Recipe | None:
         most: bytes that are allowed.
     """
     fp32, own = held_by(variant.fp32), variant.recipe
+    shared = shared_by_layers(variant.fp32.model)
     others = [r for r in OTHERS if own is None or (r.kind, r.dtype) != (own.kind, own.dtype)]
     for each in (proposed, *others):
-        least = least_bytes(variant.facts_of(each), fp32, unbuilt=True)
+        least = least_bytes(variant.facts_of(each), fp32, unbuilt=True, shared=shared)
         if least is None and each is proposed:  # nothing is known against it
             return each
         if least is not None and least <= ROUGHLY * most and not variant.has_failed(each.kind):
@@ -178,9 +179,11 @@ def _how_large(tensors: Tensors) -> str:
 def _remedies(variant: Variant, tensors: Tensors) -> Iterator[tuple[str, Recipe | None]]:
     """Sentences, each with the recipe that it proposes."""
     recipe, fp32_bytes = variant.recipe, tensors.fp32_bytes or 1
-    fp32 = held_by(variant.fp32)
+    fp32, shared = held_by(variant.fp32), shared_by_layers(variant.fp32.model)
     facts = {each: variant.facts_of(each) for each in OTHERS}
-    others = {each: least_bytes(facts[each], fp32, unbuilt=True) or 0 for each in OTHERS}
+    others = {
+        each: least_bytes(facts[each], fp32, unbuilt=True, shared=shared) or 0 for each in OTHERS
+    }
     if recipe is None:
         able = [each for each in OTHERS if not variant.has_failed(each.kind)]
         listed = ", ".join(f"Recipe{_call(each)} {_mb(others[each])} MB" for each in able)

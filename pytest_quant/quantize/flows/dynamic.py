@@ -49,6 +49,7 @@ def facts(recipe: Recipe) -> Facts:
         covers=LINEAR | RECURRENT | EMBEDDINGS,
         scale_bytes=SCALES if recipe.per_channel else 0,
         own_scale_bytes=EMBEDDING_SCALES | dict.fromkeys(RECURRENT, 0),
+        packs_each=True,
     )
 
 

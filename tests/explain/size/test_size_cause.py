@@ -22,7 +22,7 @@ from torch import nn
 
 from pytest_quant import Recipe
 from pytest_quant.explain.size.attainable import least_bytes
-from pytest_quant.explain.size.layer_bytes import held_by
+from pytest_quant.explain.size.layer_bytes import held_by, shared_by_layers
 from pytest_quant.explain.size.size_cause import Tensors, left_in_float, weigh, within
 
 ROWS, WIDTH = 500, 32
@@ -161,6 +161,31 @@ def test_what_a_kind_could_reach_is_foretold_from_fp32(kind, model, data):
     variant = variant_of(model, kind, data)
     foretold = least_bytes(variant.facts, held_by(variant.fp32))
     assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.05)
+
+
+class Shared(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Linear(8, 16)
+        self.first, self.between = nn.Linear(16, 256, bias=False), nn.Linear(256, 16)
+        self.again, self.head = nn.Linear(16, 256, bias=False), nn.Linear(256, 3)
+        self.again.weight = self.first.weight
+
+    def forward(self, x):
+        x = self.between(torch.relu(self.first(self.wide(x))))
+        return self.head(torch.relu(self.again(torch.relu(x))))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "weight_only"])
+def test_a_weight_that_layers_share_is_foretold_for_each_where_each_packs_its_own(kind):
+    variant = toy_variant(kind, model=Shared().eval())
+    parts, shared = held_by(variant.fp32), shared_by_layers(variant.fp32.model)
+    assert [held.layer for held in shared] == ["again"]
+    foretold = least_bytes(variant.facts, parts, shared=shared)
+    assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.05)
+    assert (foretold > 1.2 * least_bytes(variant.facts, parts)) is (kind != "weight_only")
 
 
 class Normed(nn.Module):
