@@ -1,6 +1,7 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
 from pytest_quant.errors import listed
+from pytest_quant.explain.skill import lacks_skill
 from pytest_quant.judge.uneven import uneven
 from pytest_quant.machine.engines import must_reduce_range
 from pytest_quant.runtimes.artefact import Artefact
@@ -21,12 +22,10 @@ def notes_on(variant: Variant) -> list[str]:
     evaluation = variant.measured("evaluation")
     if variant.is_fp32 and evaluation is not None:
         main = variant.admitted.metrics[0]
-        value, samples = evaluation.values[main.name], len(evaluation)
-        majority = evaluation.majority_rate
-        if main.name == "top-1" and majority is not None and value <= majority:
+        samples = len(evaluation)
+        if (how := lacks_skill(evaluation, main)) is not None:
             notes.append(
-                f"FP32 is no better ({main.shown(value)}) than always naming the commonest class "
-                f"({main.shown(majority)}), so a small drop means nothing; check the weights, or set "
+                f"FP32 is {how}, so a small drop means nothing; check the weights, and the metric, or set "
                 "min_baseline"
             )
         if samples < FEW_SAMPLES:

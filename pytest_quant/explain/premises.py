@@ -14,6 +14,7 @@ from pytest_quant.explain.extreme_samples import Extremes, extremes_of
 from pytest_quant.explain.lessons import wrong_lesson
 from pytest_quant.explain.other_flows import other_flows
 from pytest_quant.explain.other_weights import other_weights
+from pytest_quant.explain.skill import lacks_skill
 from pytest_quant.explain.stand_in import why_unlike
 from pytest_quant.judge.accuracy_drop import metric_named
 from pytest_quant.judge.verdict import Verdict
@@ -102,16 +103,14 @@ def _extremes(variant: Variant) -> Extremes | None:
 def _without_skill(variant: Variant, metric: Metric) -> Premise | None:
     """FP32 that is no better than chance."""
     fp32 = variant.fp32.evaluation
-    rate = fp32.majority_rate
-    if metric.name != "top-1" or rate in (None, 1.0) or fp32.values[metric.name] > rate:
+    how = lacks_skill(fp32, metric)
+    if how is None or not how.startswith("no ") or fp32.majority_rate == 1.0:
         return None
-    value = metric.shown(fp32.values[metric.name])
     return Premise(
         (
-            f"FP32 itself is no better ({value}) than always naming the commonest class "
-            f"({metric.shown(rate)}), so a drop from it means nothing.",
-            "Check the weights that quant_model loads, and that quant_eval_data has the labels and the "
-            "preprocessing that it was trained with.",
+            f"FP32 itself is {how}, so a drop from it means nothing.",
+            "Check the weights that quant_model loads, the metric, and that quant_eval_data has the labels "
+            "and the preprocessing that it was trained with.",
         )
     )
 

@@ -69,8 +69,8 @@ def told_of_saturation(
     remedy = "Calibrate on inputs that are scaled like those that the model is evaluated on"
     if trains:
         remedy = (
-            "Train for more steps, which the ranges follow slowly, and on inputs that are scaled like "
-            "those that the model is evaluated on"
+            "Ranges follow training slowly: it took too few steps, or activations grew too fast (learning "
+            "rate, loss), or its inputs are not scaled like those that the model is evaluated on"
         )
     return (
         f"its int8 ranges hold too little of the eval data: {100 * over[most]:.0f} % of the values of "

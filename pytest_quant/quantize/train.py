@@ -91,7 +91,7 @@ def _loop(prepared: Any, subject: Subject, recipe: Recipe, who: str, progress: P
             if epoch == 0:
                 seen.update(digests(inputs, size_of(inputs)))
             inputs, targets = moved(inputs, recipe.device), moved(targets, recipe.device)
-            loss = _loss(prepared, subject, inputs, targets)
+            loss = _loss(prepared, subject, inputs, targets, done)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -124,7 +124,7 @@ def _freeze(prepared: Any, done: int, steps: int) -> None:
         torch_api.freeze_observers(prepared)
 
 
-def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
+def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any, done: int) -> Any:
     import torch
 
     outputs = forward(
@@ -157,12 +157,34 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any) -> Any:
             "train", f"quant_loss returned {loss!r}; expected a scalar tensor with a gradient."
         )
     if not torch.isfinite(loss):
-        raise QuantStageError(
-            "train",
-            f"the loss became {loss.item()}; a smaller learning rate may help "
-            "(Recipe('qat', lr=...)).",
-        )
+        raise QuantStageError("train", _no_number(loss, done, inputs, outputs))
     return loss
+
+
+def _no_number(loss: Any, done: int, inputs: Any, outputs: Any) -> str:
+    """Why a loss is NaN or an infinity: of the data, of itself, or of training."""
+
+    def broken(nest: Any) -> bool:
+        return not all(bool(tensor.isfinite().all()) for tensor in tensors_in(nest))
+
+    value, where = loss.item(), f"at step {done + 1}"
+    if broken(inputs):
+        return (
+            f"the loss is {value} {where}, whose inputs in quant_train_data hold NaN or an infinity; clean "
+            "the data, or leave these samples out."
+        )
+    if done:
+        less = "a smaller learning rate may help (Recipe('qat', lr=...))"
+        return f"the loss became {value} {where}; {less}."
+    if broken(outputs):
+        return (
+            f"the loss is {value} at the first step, before anything was trained, since the outputs of the "
+            "prepared model are no finite numbers: look at quant_model in train mode."
+        )
+    return (
+        f"the loss is {value} at the first step, before anything was trained: look at quant_loss, and at "
+        "the targets of quant_train_data."
+    )
 
 
 def _left_out(subject: Subject, inputs: Any, outputs: Any) -> str:

@@ -46,6 +46,11 @@ class Explained(NamedTuple):
     tensors: "Tensors | None"
     causes: Sequence[str] = ()
 
+    @property
+    def is_looked_into(self) -> bool:
+        """Whether there is more than what its tests have told."""
+        return any((self.explanation, self.remedy, self.slowness, self.tensors))
+
 
 def cells_of(variant: Variant) -> dict[str, Any]:
     """What was found out on a variant, for its row; explains and runs nothing itself."""

@@ -135,7 +135,7 @@ def explanations(report: Report) -> Iterator[str]:
 
     The failed test of one that FAILed has told it already, so only its remedy is repeated.
     """
-    found = explained_of(report)
+    found = [each for each in explained_of(report) if each.is_looked_into]
     for each in found[:MOST_EXPLAINED]:
         who = f"{each.model} {each.variant}"
         if not each.failed:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pytest_quant.subject.logits import logits_of, shape_of
 
-ONE_OUTPUT = "Metric(lambda o, y: (o.flatten() > 0) == (y.flatten() > 0.5), 'accuracy')"
+ONE_OUTPUT = "Metric(lambda o, y: (o.flatten() > {threshold}) == (y.flatten() > 0.5), 'accuracy')"
 LAST_AXIS = "Metric(lambda o, y: (o.argmax(-1) == y).double().flatten(1).mean(1), 'accuracy')"
 
 
@@ -34,8 +34,13 @@ class TopK:
         name = f"top-{self.k} accuracy"
         if not isinstance(logits, torch.Tensor) or logits.ndim < 2:
             raise TypeError(
-                f"{name} needs outputs of shape [batch, classes], not {shape_of(logits)}; "
-                "override quant_metric for another kind of model"
+                f"{name} needs outputs of shape [batch, classes], not {shape_of(logits)}; override "
+                f"quant_metric for another kind of model{_of_one_output(logits, targets)}"
+            )
+        if logits.shape[1] == 1 and logits.ndim == 2:
+            raise ValueError(
+                f"{name} of one output for each sample, {shape_of(logits)}, names class 0 whatever the "
+                f"model says; override quant_metric{_of_one_output(logits, targets)}"
             )
         expected = logits.shape[:1] + logits.shape[2:]
         if not isinstance(targets, torch.Tensor) or targets.shape != expected:
@@ -48,7 +53,7 @@ class TopK:
         if classes == 1:
             raise ValueError(
                 f"{name} of one output for each sample, {shape_of(logits)}, names class 0 whatever the "
-                f"model says; override quant_metric, for one logit with {ONE_OUTPUT}"
+                "model says; override quant_metric"
             )
         if targets.is_floating_point() or targets.is_complex():
             raise TypeError(
@@ -99,6 +104,21 @@ class TopK:
         """Whether the classes could as well be on the last axis, since all axes are equally long."""
         shape = getattr(logits_of(outputs), "shape", ())
         return len(shape) > 2 and shape[1:-1] == shape[2:]
+
+
+def _of_one_output(outputs: Any, targets: Any) -> str:
+    """What to write for a classifier of two classes with one output, by whether that is a probability."""
+    import torch
+
+    if not isinstance(outputs, torch.Tensor) or not isinstance(targets, torch.Tensor):
+        return ""
+    if not outputs.is_floating_point() or outputs.numel() != targets.numel():
+        return ""
+    if not bool(((targets == 0) | (targets == 1)).all()):
+        return ""
+    is_probability = bool(((outputs >= 0) & (outputs <= 1)).all())
+    what = "a probability" if is_probability else "a logit"
+    return f": of {what}, with {ONE_OUTPUT.format(threshold=0.5 if is_probability else 0)}"
 
 
 def _remedy(logits: Any, targets: Any) -> str:

@@ -491,7 +491,31 @@ TRAINING = {
     ),
     "a loss of NaN": (
         fixture("quant_loss", "return lambda outputs, targets: outputs.mean() * float('nan')"),
-        "train ERROR: the loss became nan; a smaller learning rate may help*",
+        "train ERROR: the loss is nan at the first step*look at quant_loss, and at the targets*",
+    ),
+    "a loss that becomes NaN": (
+        fixture(
+            "quant_loss",
+            """
+calls = []
+def loss(outputs, targets):
+    calls.append(1)
+    return outputs.mean() * (1.0 if len(calls) < 3 else float("inf"))
+return loss
+""",
+        ),
+        "train ERROR: the loss became * at step 3; a smaller learning rate may help*",
+    ),
+    "NaN in the inputs of training": (
+        fixture(
+            "quant_train_data",
+            """
+data = batches(3)
+data[1][0][0] = float("nan")
+return data
+""",
+        ),
+        "train ERROR: *the loss is nan at step 2, whose inputs in quant_train_data hold NaN*",
     ),
     "a loop that raises": (
         fixture(

@@ -78,9 +78,21 @@ def test_top_k_of_as_few_classes_is_always_right_and_refused(k):
     [
         (
             LOGITS[:, :1],
-            TARGETS,
-            r"one output for each sample.*override quant_metric.*o.flatten\(\) > 0",
+            TARGETS.clamp(max=1),
+            r"one output for each sample.*override quant_metric.*logit, .*o.flatten\(\) > 0\)",
         ),
+        (
+            LOGITS[:, :1].sigmoid(),
+            TARGETS.clamp(max=1)[:, None],
+            r"one output for each sample.*override quant_metric.*probability, .*o.flatten\(\) > 0.5\)",
+        ),
+        (LOGITS[:, 0].sigmoid(), TARGETS.clamp(max=1).float(), r"not shape.*o.flatten\(\) > 0.5\)"),
+        (
+            LOGITS[:, 0],
+            TARGETS.float(),
+            r"not shape \[4\]; override quant_metric for another kind of model$",
+        ),
+        (LOGITS[:, :1], TARGETS, "one output for each sample.*override quant_metric$"),
         (LOGITS[:, :1], TARGETS.float(), "one output for each sample"),
         (LOGITS, TARGETS.float(), r"class numbers as targets, not torch.float32.*targets.long\(\)"),
         (LOGITS, TARGETS + 2, r"the target 4.*ignore_index=4"),
