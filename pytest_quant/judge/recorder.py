@@ -40,6 +40,7 @@ class Running:
         failed: rows of the variants that could not be made.
         properties: what its verdicts have added to its item's properties.
         name: gives a variant of a store of the test's own what tells it from namesakes.
+        looked_into: what was found out on its variants for its causes, as variant and part.
         tried_again: whether this try has announced that another one follows.
     """
 
@@ -56,6 +57,7 @@ class Running:
     verdicts: list["Verdict"] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
     properties: list[tuple[str, str]] = field(default_factory=list)
+    looked_into: list[tuple["Variant", str]] = field(default_factory=list)
     tried_again: bool = False
     name: Callable[["Variant"], None] = field(default=lambda variant: None, kw_only=True)
 

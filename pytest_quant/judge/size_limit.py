@@ -5,6 +5,7 @@ from fractions import Fraction
 from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.measure.one_call import one_call
 from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.variant import Variant
 
@@ -40,6 +41,13 @@ def judge_size(variant: Variant, *, ratio: float | None = None, mb: float | None
     )
 
 
+def _of_a_list(variant: Variant) -> str:
+    """A remedy, where FP32 has layers that it does not register."""
+    if not one_call(variant).apart:
+        return ""
+    return ", which has layers in a plain list or dict; put them into torch.nn.ModuleList or ModuleDict"
+
+
 def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") -> Verdict:
     """Whether at least `share` of the parameters, or of the multiply-adds, became int8.
 
@@ -57,7 +65,7 @@ def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") 
         raise QuantStageError(
             "size",
             f"the int8 share of {variant.name}'s {of} is unknown: its modules cannot be mapped "
-            "to FP32's",
+            f"to FP32's{_of_a_list(variant)}",
         )
     outcome = Outcome.PASS if value >= share else Outcome.FAIL
     words = "parameters" if of == "parameters" else "multiply-adds"

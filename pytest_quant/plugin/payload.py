@@ -12,6 +12,7 @@ from pytest_quant.judge.recorder import Running
 from pytest_quant.judge.verdict import Verdict
 from pytest_quant.measure.work import work_of
 from pytest_quant.plugin.settings import Settings
+from pytest_quant.report.explained import PARTS
 from pytest_quant.report.rows import row_of
 from pytest_quant.variant.key import key_of
 from pytest_quant.variant.variant import Variant
@@ -57,6 +58,7 @@ def causes_of(test: Running, settings: Settings) -> list[tuple[Verdict, str]]:
     found, told = list[tuple[Verdict, str]](), set[tuple[Any, ...]]()
     seconds = settings.mend_seconds if settings.mend else 0.0
     effort = Effort(settings.explain_seconds, seconds)
+    unknown = [(v, part) for v in test.variants for part in PARTS if v.measured(part) is None]
     for verdict in sorted(test.verdicts, key=lambda each: each.gate == "max_flips"):
         key, topic = verdict.key, (verdict.key, topic_of(verdict) or verdict.gate)
         for variant in test.variants:
@@ -65,6 +67,7 @@ def causes_of(test: Running, settings: Settings) -> list[tuple[Verdict, str]]:
             if text := cause(verdict, variant, effort):
                 found.append((verdict, text))
                 told.add(topic)
+    test.looked_into += [(v, part) for v, part in unknown if v.measured(part) is not None]
     return found
 
 

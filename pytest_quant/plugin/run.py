@@ -151,7 +151,10 @@ class Run:
         test = recorder.current()
         if test.tried_again:
             forget_properties(item.user_properties, test.properties)
+            for variant, part in test.looked_into:
+                variant.forget(part)
             test.properties.clear()
+            test.looked_into.clear()
             test.variants.clear()
             test.failed.clear()
             test.tried_again = False

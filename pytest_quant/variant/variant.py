@@ -285,6 +285,10 @@ class Variant:
         """Keep something that was made of this variant; `measured` gives it later."""
         self._known[what] = value
 
+    def forget(self, what: str) -> None:
+        """Forget what was kept, so that it is made anew when it is asked for."""
+        self._known.pop(what, None)
+
     def once(self, what: str, make: Callable[[], T], stage: str | None = None) -> T:
         """Something that is made when it is first asked for and kept; `measured` gives it later.
 

@@ -165,6 +165,7 @@ def test_a_rerun_that_passes_is_a_yes_in_all_that_is_said(repo):
     assert (found["code"], found["answer"][0]) == (0, "yes")
     assert [ended for *_, ended in found["verdicts"]] == ["passed"]
     assert "FAIL" not in (repo.path / "out.xml").read_text()
+    result.stdout.no_fnmatch_line("*where it is lost*")
 
 
 SUBTESTS = """

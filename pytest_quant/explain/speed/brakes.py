@@ -19,6 +19,7 @@ MOST = 3
 NAMED = 3  # things in one list of a sentence
 MUCH = 0.5  # share of the multiply-adds, or of the time
 CONVERTING = 0.1  # share of the time from which on conversions are worth a sentence
+COMPILED = 0.2  # ms; of FP32 that takes less, the call of a compiled graph costs more than it saves
 CALLING = 0.01  # ms; operators that take less on average cost little more than being called
 OUTSIDE = 0.4  # the same of the time between the int8 layers
 NOT_FASTER = (
@@ -211,7 +212,9 @@ def _small(variant: Variant, recipe: Recipe, slowness: "Slowness", calls: float)
         "cost of calling them, which int8 does not shorten: time a larger batch "
         f"(--quant-latency-batch={larger}) if batches are larger in use"
     )
-    other = _compiled(variant, recipe)
+    if (slowness.ms or 0.0) > ms:
+        text += "; at this size FP32 is the faster one"
+    other = _compiled(variant, recipe) if ms >= COMPILED else None
     if variant.facts.is_observed and not _is_compiled(variant) and other is not None:
         text += f", or compile the model (Recipe({recipe.kind!r}, flow='pt2e'))"
         return Brake(f"{text}.", other)

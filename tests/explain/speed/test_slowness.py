@@ -433,7 +433,11 @@ def test_calls_that_are_little_but_calling_are_said_to_be_too_small():
     tiny = profile(0.03, aten__relu=0.6, aten__addmm=0.4)  # two operators of 15 us
     assert "--quant-latency-batch" not in " ".join(sentences(tiny, tiny))
     tiny = profile(0.01, aten__relu=0.6, aten__addmm=0.4)  # of 5 us
-    assert "--quant-latency-batch=64" in " ".join(sentences(tiny, tiny))
+    text = " ".join(sentences(profile(0.03, aten__relu=0.6, aten__addmm=0.4), tiny))
+    assert "--quant-latency-batch=64" in text
+    assert "at this size FP32 is the faster one" in text
+    assert "pt2e" not in text
+    assert "FP32 is the faster" not in " ".join(sentences(tiny, tiny))
     heavy = profile(0.01, aten__relu=0.4, aten__addmm=0.6)  # most of it multiplies
     assert "--quant-latency-batch" not in " ".join(sentences(heavy, heavy))
 
