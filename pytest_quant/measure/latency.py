@@ -19,6 +19,8 @@ from pytest_quant.machine.conditions import (
 )
 from pytest_quant.machine.global_state import given_back
 from pytest_quant.machine.turns import own_turn
+from pytest_quant.measure.lean import NAME as LEAN
+from pytest_quant.measure.lean import lean_beside
 from pytest_quant.measure.scored import blamed
 from pytest_quant.measure.timed_inputs import TimedCall
 from pytest_quant.runtimes.fp32_file import fp32_file
@@ -47,7 +49,8 @@ def make_pair(
     Args:
         variant: the second of the pair. FP32 itself stands for its own copy (``given``, which
             tells how well the machine can be timed) or its copy in channels_last (``best``).
-        baseline: ``given``: FP32 as the user gave it; ``best``: FP32 in the faster memory format;
+        baseline: ``given``: FP32 as the user gave it, beside a variant that was traced without work that
+            its outputs do not need (see `lean_beside`); ``best``: FP32 in the faster memory format;
             ``runtime``: FP32 in the runtime that runs a file.
         conditions: threads, samples of one call.
         cell: other ones than those of the conditions.
@@ -60,6 +63,7 @@ def make_pair(
         baseline == "best" and not variant.is_fp32 and variant.format_gain_at(cell) > 1
     )
     of_runtime = fp32_file(variant) if baseline == "runtime" else None
+    lean = None if baseline == "runtime" else lean_beside(variant)
     if cell is not None:
         conditions = replace(conditions, threads=cell.threads, latency_batch=cell.batch)
     with variant.isolated():
@@ -69,14 +73,19 @@ def make_pair(
             fp32 = variant.fp32
             model_a, model_b = _as_made(fp32), _as_made(variant)
             name = "FP32 as given"
-            shared = None if sharing is None else sharing(variant, baseline, cell, inputs)
+            if lean is not None:
+                model_a, name = _fresh(fp32, lean.model), LEAN
+                if lean.note not in fp32.notes:
+                    fp32.notes.append(lean.note)
+            key = baseline if lean is None else f"{baseline}, lean"
+            shared = None if sharing is None else sharing(variant, key, cell, inputs)
             if of_runtime is not None:
                 model_a, name = copy.deepcopy(of_runtime), f"FP32 in {of_runtime.runtime}"
             if variant.is_fp32 and baseline == "best":
                 model_b, inputs_b = channels_last(model_b), channels_last(inputs)
             elif in_channels_last:
                 model_a, inputs = channels_last(model_a), channels_last(inputs)
-                name = "FP32 in channels_last, the fastest FP32"
+                name = f"{'FP32' if lean is None else LEAN} in channels_last, the fastest FP32"
             return _pair(
                 fp32, model_a, inputs, variant, model_b, inputs_b, conditions, name, shared
             )
