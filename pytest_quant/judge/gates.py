@@ -89,7 +89,8 @@ def assert_min_speedup(
         variant: what a fixture such as `quant_static` gave.
         min_speedup: ratio of the times of one call; leave 5 % of headroom below what you usually see.
         baseline: ``given``: FP32 as `quant_model` gave it, but for work that its outputs do not need and
-            tracing has left out of the variant; ``best``: the faster of that and channels_last; ``runtime``: of a file, FP32 in the runtime that runs it.
+            tracing has left out of the variant; ``best``: the faster of that and channels_last;
+            ``runtime``: of a file, FP32 in the runtime that runs it.
         threads: PyTorch's threads of this cell of the grid; default those of the run.
         batch: samples in one call, cut or repeated from the inputs; default those of the run.
         alpha: probability of a wrong verdict, at most; up to 0.05.
