@@ -120,11 +120,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read(path: Path) -> Report | Baseline:
-    """The report or baseline in a file.
+    """The report or baseline in a file; of a folder its report.json.
 
     Raises:
         ValueError: when it is neither; names the file.
     """
+    path = path / "report.json" if path.is_dir() else path
     try:
         plain = read_json(path)
     except (OSError, UnicodeDecodeError) as error:

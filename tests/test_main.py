@@ -113,6 +113,15 @@ def test_a_report_that_has_no_name_of_its_own_is_called_by_its_folder(write, cap
     assert "since main" in capsys.readouterr().out
 
 
+def test_a_folder_stands_for_its_report(write, capsys, tmp_path):
+    write("main/report.json", report_of(*measured_rows()))
+    folder = str(tmp_path / "main")
+    assert main(["compare", folder, folder]) == 0
+    assert "since main" in capsys.readouterr().out
+    assert main(["show", str(tmp_path)]) == 2
+    assert "report.json cannot be read" in capsys.readouterr().err
+
+
 def test_compare_gives_its_changes_as_json(write, capsys):
     before, after = (
         write("old.json", report_of(*measured_rows())),

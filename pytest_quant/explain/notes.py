@@ -1,5 +1,7 @@
 """Notes: what a reader of the report should know of a model or a variant, one sentence each."""
 
+import math
+
 from pytest_quant.errors import listed
 from pytest_quant.explain.skill import lacks_skill
 from pytest_quant.judge.uneven import uneven
@@ -38,7 +40,12 @@ def notes_on(variant: Variant) -> list[str]:
         notes.append(f"run by {variant.model.runtime}")
     share = variant.measured("int8_share")
     if not variant.is_fp32 and share is not None and share.parameters is not None:
-        shown = listed((name or "the model itself" for name in share.stayed_fp32), 4)
+        root = (
+            "the model's own parameters"
+            if any(True for _ in variant.fp32.model.children())
+            else "the model itself"
+        )
+        shown = listed((name or root for name in share.stayed_fp32), 4)
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
     recipe, facts = variant.recipe, variant.facts
@@ -47,6 +54,7 @@ def notes_on(variant: Variant) -> list[str]:
     elif share is not None and share.parameters is None and not facts.is_known:
         known = variant.measured("nearness")
         at = "" if known is None else f"; its outputs are at {known:.0f} dB from FP32's"
+        at = "; its outputs are FP32's to the bit" if known == math.inf else at
         what = f"what its build returned ({type(variant.model).__name__})"
         if isinstance(variant.model, Artefact):
             what = variant.model.runtime
@@ -62,7 +70,8 @@ def notes_on(variant: Variant) -> list[str]:
         )
     if without := getattr(variant.model, "without_kernel", 0):
         notes.append(
-            f"inductor found no int8 kernel for {without} uses of int8 weights; they are computed in FP32"
+            f"inductor found no int8 kernel for {without} use{'s' if without > 1 else ''} of int8 weights, "
+            "computed in FP32"
         )
     if recipe and facts.is_observed and must_reduce_range(str(recipe.engine)):
         what = "weights" if facts.halves_weights else "activations"

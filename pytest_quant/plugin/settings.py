@@ -144,7 +144,8 @@ def _reader(config: pytest.Config) -> Callable[[str], Any]:
         try:
             return config.getini(f"quant_{name}")
         except (TypeError, ValueError, pytest.UsageError) as error:
-            raise pytest.UsageError(f"quant_{name} in ini: {error}") from None
+            means = f"; expected {LIMITS[name].means}" if name in LIMITS else ""
+            raise pytest.UsageError(f"quant_{name} in ini: {error}{means}") from None
 
     return get
 

@@ -40,7 +40,7 @@ def refuse_clipping(prepared: Any, flow: Flow, run: Callable[[Any], Any]) -> Non
         raise FlowRefusal(
             "calibrate",
             flow.NAME,
-            f"gives {_source(copied, name)} a range that does not hold {100 * over[name]:.0f} % of its "
+            f"gives {source_of(copied, name)} a range that does not hold {100 * over[name]:.0f} % of its "
             "values on the calibration data",
             "Keep that part FP32 with keep_fp32, or take another flow.",
         )
@@ -74,7 +74,7 @@ def told_of_saturation(
         )
     return (
         f"its int8 ranges hold too little of the eval data: {100 * over[most]:.0f} % of the values of "
-        f"{_source(rehearsed, most)} lie outside and are clipped{others}. {remedy}",
+        f"{source_of(rehearsed, most)} lie outside and are clipped{others}. {remedy}",
     )
 
 
@@ -115,7 +115,7 @@ def _counting(name: str, rounds: Rounding, shares: dict[str, float]) -> Callable
     return hook
 
 
-def _source(prepared: Any, name: str) -> str:
+def source_of(prepared: Any, name: str) -> str:
     """What gives the values that an observer sees, by the user's name where it is known."""
     path, _, own = name.rpartition(".")
     graph = prepared.get_submodule(path)

@@ -1,15 +1,17 @@
 """Tuning: how a prepared model learns the ranges of its activations before it is converted."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pytest_quant.errors import QuantStageError
+from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.machine.progress import Progress
 from pytest_quant.quantize import calibrate, train, wishes
+from pytest_quant.quantize.clipping import source_of
 from pytest_quant.quantize.flows.example import example_of
 from pytest_quant.quantize.flows.flow import unobserved
 from pytest_quant.quantize.tuned import Tuned
@@ -17,6 +19,7 @@ from pytest_quant.subject.batches import call
 from pytest_quant.subject.subject import Admitted
 from pytest_quant.variant.recipe import Recipe
 
+INNER = re.compile(r"(activation_post_process(?:_\d+)?)\..*")  # of a fake-quantize module
 Run = Callable[[Any, Admitted, Recipe, str, Progress], Tuned]
 
 
@@ -56,9 +59,17 @@ class Tuning:
         if unseen:
             raise QuantStageError(
                 self.stage,
-                f"{len(unseen)} observers saw nothing ({', '.join(unseen[:3])}), so the ranges of "
-                f"those activations are unknown; {self.source} must run the whole model.",
+                f"observers saw nothing ({listed(_sources(prepared, unseen), 3)}), so the ranges of those "
+                f"activations are unknown; {self.source} must run the whole model.",
             )
+
+
+def _sources(prepared: Any, observers: list[str]) -> list[str]:
+    """What observers look at, by the user's names; one may stand inside another, and those of weights stand
+    beside those of activations."""
+    activations = [name for name in observers if "weight_fake_quant" not in name]
+    outer = (INNER.sub(r"\1", name) for name in activations or observers)
+    return list(dict.fromkeys(source_of(prepared, name) for name in outer))
 
 
 CALIBRATION = Tuning("calibrate", "the calibration data", calibrate.calibrate)

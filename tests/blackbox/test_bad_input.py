@@ -947,3 +947,11 @@ return tired
     result = model_repo.run(no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["bad * dynamic * 1 PASS"])
+
+
+def test_a_limit_in_ini_that_is_no_number_says_what_is_expected(pytester):
+    pytester.makeini("[pytest]\nquant_max_size_ratio = 30%")
+    result = pytester.runpytest_inprocess("--quant")
+    result.stderr.fnmatch_lines(
+        ["*quant_max_size_ratio in ini: *'30%'; expected a ratio of FP32's *"]
+    )

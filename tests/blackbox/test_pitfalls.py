@@ -380,7 +380,7 @@ def quant_train():
     result.stdout.fnmatch_lines(
         [
             "bad * static * 2 PASS",
-            "bad qat: train ERROR: * observers saw nothing (*quant_train must run the whole*",
+            "bad qat: train ERROR: observers saw nothing (*quant_train must run the whole*",
         ]
     )
 
