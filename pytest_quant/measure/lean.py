@@ -10,7 +10,8 @@ import torch
 
 from pytest_quant.errors import listed
 from pytest_quant.machine import torch_api
-from pytest_quant.quantize.flows.example import example_of, narrow
+from pytest_quant.quantize.flows.example import Example, example_of, narrow
+from pytest_quant.quantize.flows.pt2e import in_float
 from pytest_quant.quantize.flows.unrounded import are_alike
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.output_numbers import numbers_in
@@ -48,8 +49,8 @@ def lean_beside(variant: Variant) -> Lean | None:
     """What FP32 is to be timed as beside a variant that does not run FP32's own code; None where that is
     FP32 as it is.
 
-    Int8 kernels gain nothing by a sort for a debugger that a tracer has dropped. It is looked for by FX
-    alone: nothing is known of a model that FX cannot trace.
+    Int8 kernels gain nothing by a sort for a debugger that a tracer has dropped. What is dropped is known
+    by name where FX traces the model, else by the time that it takes, where `torch.export` does.
     """
     if variant.is_fp32 or _runs_own_code(variant):
         return None
@@ -74,25 +75,31 @@ def _runs_own_code(variant: Variant) -> bool:
 
 def _lean(fp32: Variant) -> Lean | None:
     with fp32.isolated(), fp32.running(), torch.no_grad():
-        try:
-            traced = _traced(fp32)
-        except Exception:  # FX cannot trace it
-            return None
-        return None if traced is None else _compared(fp32, traced)
-
-
-def _traced(fp32: Variant) -> Any | None:
-    module = copy.deepcopy(fp32.model)
-    example = example_of(module, fp32.admitted)
-    if narrow(module, example) is not None:  # outputs of a class of their own
+        for trace in (_by_fx, _by_export):
+            module = copy.deepcopy(fp32.model)
+            example = example_of(module, fp32.admitted)
+            try:
+                traced = trace(module, example)
+            except Exception:  # which is of no tracer's making
+                continue
+            return _compared(fp32, traced, by_name=trace is _by_fx)
         return None
+
+
+def _by_fx(module: Any, example: Example) -> Any:
+    if narrow(module, example) is not None:
+        raise ValueError("outputs of a class of their own are made by forward")
     traced = torch.fx.GraphModule(module, torch.fx.Tracer().trace(module))
     traced.graph.eliminate_dead_code()
     traced.recompile()
     return traced
 
 
-def _compared(fp32: Variant, traced: Any) -> Lean | None:
+def _by_export(module: Any, example: Example) -> Any:
+    return in_float(module, example)
+
+
+def _compared(fp32: Variant, traced: Any, by_name: bool) -> Lean | None:
     inputs, forward = fp32.admitted.first_inputs, fp32.subject.forward
     own, other = _Operators(), _Operators()
     with own:
@@ -101,7 +108,7 @@ def _compared(fp32: Variant, traced: Any) -> Lean | None:
         found = call(traced, inputs, forward)
     if not are_alike(list(numbers_in(expected)), list(numbers_in(found))):
         return None
-    if dropped := own.calls - other.calls:
+    if by_name and (dropped := own.calls - other.calls):
         return Lean(traced, listed(dropped, NAMED))
     seconds = [
         _quickest(lambda m=model: call(m, inputs, forward)) for model in (fp32.model, traced)
@@ -109,7 +116,7 @@ def _compared(fp32: Variant, traced: Any) -> Lean | None:
     longer = seconds[0] - seconds[1]
     if longer < SECONDS or seconds[0] < SLOWER * seconds[1]:
         return None
-    return Lean(traced, f"{1e3 * longer:.2g} ms in Python")
+    return Lean(traced, f"{1e3 * longer:.2g} ms {'in Python' if by_name else 'of it'}")
 
 
 def _quickest(run: Any) -> float:

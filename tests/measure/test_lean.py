@@ -82,6 +82,22 @@ def test_what_the_outputs_do_not_need_is_left_out_of_fp32(model, said):
     pair.add_round()
 
 
+class Logging(Plain):
+    """Only `torch.export` traces it."""
+
+    def watched(self, x):
+        self.seen = float(torch.linalg.svdvals(x.detach().repeat(8, 2))[0])
+        return x
+
+
+def test_where_fx_cannot_trace_it_the_time_tells():
+    variant = toy_variant(Recipe("static", flow="pt2e"), model=Logging().eval())
+    assert "ms of it" in lean_beside(variant).left_out
+    assert variant.pair().baseline == NAME
+    variant.pair().add_round()
+    assert lean_beside(toy_variant(Recipe("static", flow="pt2e"), model=Unfit().eval())) is None
+
+
 @pytest.mark.parametrize(
     ("model", "recipe"),
     [

@@ -76,8 +76,25 @@ def prepare(module: Any, recipe: Recipe, engine: str, example: Example) -> Any:
     return _prepared(spare, recipe, example)
 
 
-def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
-    fp32_names = kept(module, recipe.keep_fp32)
+def in_float(module: Any, example: Example) -> Exported:
+    """A module as a graph of what its outputs need, with nothing to quantize it.
+
+    Args:
+        module: a copy of our own, which is changed.
+
+    Raises:
+        Exception: it cannot be exported.
+    """
+    given, call = _called(module, example)
+    with quietly():
+        graph, size = _exported(module, given, example.batch)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return Exported(graph, call, size, torch_api.sizes_of_inputs(graph))
+
+
+def _called(module: Any, example: Example) -> tuple[dict[str, Any], NamedCall]:
+    """The tensors of the call by name, and the call; the module's forward is narrowed to it."""
     in_numbers(module)
     values = example.by_name(module)
     if values is None:
@@ -87,7 +104,12 @@ def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
     given = {name: value for name, value in values.items() if not holds_no_tensor(value)}
     plain = {k: v for k, v in values.items() if v is not None and k not in given}
     is_batched = is_row_by_row(module, given, example.batch)
-    call = NamedCall(signature, tuple(given), plain, rebuild, is_batched)
+    return given, NamedCall(signature, tuple(given), plain, rebuild, is_batched)
+
+
+def _prepared(module: Any, recipe: Recipe, example: Example) -> Any:
+    fp32_names = kept(module, recipe.keep_fp32)
+    given, call = _called(module, example)
     with quietly():
         pt2e = torch_api.module(torch_api.PT2E)
         try:

@@ -69,6 +69,7 @@ def images(sizes, seed=0):
         (nn.BatchNorm1d(12, track_running_stats=False), (8, 12), False),
         (nn.Flatten(0), (8, 12), False),
         (nn.Unflatten(0, (4, 2)), (8, 12), False),
+        (nn.Unflatten(0, (8, 1)), (8, 12), True),  # which takes no other batch
     ],
 )
 def test_rows_that_others_do_not_change(model, shape, expected):
