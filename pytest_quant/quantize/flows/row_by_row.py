@@ -24,15 +24,19 @@ def is_row_by_row(module: Any, values: dict[str, Any], batch: int) -> bool:
         batch: samples in it.
     """
     count = batch // 2 if batch >= HALVED else 2 * batch
-    own = copy.deepcopy(module)
-    with in_eval(own), torch.no_grad():
-        whole = list(tensors_in(own(**values)))
-        if not all(tensor.ndim and tensor.shape[0] == batch for tensor in whole):
-            return False
-        try:
+    try:
+        own = copy.deepcopy(module)
+        with in_eval(own), torch.no_grad():
+            whole = list(tensors_in(own(**values)))
+    except Exception:  # told where it is exported
+        return False
+    if not all(tensor.ndim and tensor.shape[0] == batch for tensor in whole):
+        return False
+    try:
+        with in_eval(own), torch.no_grad():
             part = list(tensors_in(own(**taken(values, count))))
-        except Exception:  # no batch but of this size, of which the sizes are all that is known
-            return True
+    except Exception:  # no batch but of this size, of which the sizes are all that is known
+        return True
     same = min(count, batch)
     return all(tensor.ndim and tensor.shape[0] == count for tensor in part) and are_alike(
         [tensor[:same] for tensor in whole], [tensor[:same] for tensor in part]
