@@ -5,6 +5,7 @@ from fractions import Fraction
 from pytest_quant.errors import QuantStageError, listed
 from pytest_quant.judge.honesty import refusal, why_refused
 from pytest_quant.judge.verdict import Outcome, Verdict
+from pytest_quant.measure.narrower import is_narrow, tensors_held
 from pytest_quant.measure.one_call import one_call
 from pytest_quant.variant.measurements import MB
 from pytest_quant.variant.variant import Variant
@@ -39,6 +40,18 @@ def judge_size(variant: Variant, *, ratio: float | None = None, mb: float | None
         observed=float(exact),
         evidence={"bytes": own, "fp32_bytes": fp32},
     )
+
+
+def _form(variant: Variant) -> str:
+    """What the small tensors of a variant are: float16, where none holds integers."""
+    import torch
+
+    if not isinstance(variant.model, torch.nn.Module):
+        return "int8"
+    small = [tensor for tensor in tensors_held(variant.model) if is_narrow(tensor)]
+    if not small or not all(tensor.is_floating_point() for tensor in small):
+        return "int8"
+    return " or ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in small}))
 
 
 def _of_a_list(variant: Variant) -> str:
@@ -76,7 +89,7 @@ def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") 
         SHARE,
         "int8 share",
         outcome,
-        f"{100 * value:.2f} % of {variant.name}'s {words} became int8, required "
+        f"{100 * value:.2f} % of {variant.name}'s {words} became {_form(variant)}, required "
         f"{100 * share:g} %{left}",
         limit=share,
         observed=value,

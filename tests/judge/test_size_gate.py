@@ -107,3 +107,18 @@ def test_an_fp32_model_without_tensors_has_no_size_to_compare_with():
     variant = toy_variant(Recipe("custom", build=lambda module: Weighs(8)), model=Sums())
     with pytest.raises(QuantStageError, match="FP32 has no tensors at all"):
         assert_max_size(variant, ratio=0.5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "form"),
+    [
+        (Recipe("cast", dtype="bfloat16"), "bfloat16"),
+        (Recipe("weight_only", dtype="float16"), "float16"),
+        (Recipe("weight_only", dtype="int4"), "int8"),
+        (Recipe("dynamic"), "int8"),
+        (Recipe("static", flow="pt2e"), "int8"),
+    ],
+)
+def test_what_parameters_became_is_said(recipe, form):
+    sentence = judge_int8_share(toy_variant(recipe), 0.5).sentence
+    assert f"parameters became {form}, required" in sentence
