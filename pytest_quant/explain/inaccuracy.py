@@ -121,7 +121,8 @@ def _mended(verdict: Verdict, variant: Variant, effort: Effort) -> list[str]:
     asked = f"remedy {limit}"
     try:
         remedy = variant.measured(asked) or mend(variant, seconds=effort.mend_seconds, **limit)
-        variant.keep(asked, remedy)
+        for what in (asked, "remedy"):
+            variant.keep(what, remedy)
     except Exception as error:
         return [f"The search for a remedy failed: {brief(error)}"]
     return ["", str(remedy)]

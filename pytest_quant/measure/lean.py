@@ -2,23 +2,27 @@
 
 import copy
 import time
-from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from pytest_quant.errors import listed
-from pytest_quant.machine import torch_api
 from pytest_quant.quantize.flows.example import Example, example_of, narrow
+from pytest_quant.quantize.flows.exported import Exported
 from pytest_quant.quantize.flows.pt2e import in_float
 from pytest_quant.quantize.flows.unrounded import are_alike
+from pytest_quant.runtimes.artefact import Artefact
 from pytest_quant.subject.batches import call
 from pytest_quant.subject.output_numbers import numbers_in
 from pytest_quant.variant.variant import Variant
 
 NAME = "FP32 without what its outputs do not need"
-CALLS = 5  # of which the quickest counts
+CALLS = 7  # of each model, of which the quickest counts
+BUDGET = 1.0  # seconds for the calls of a model, after the second
+NOTABLE = 1.1  # times as long, from which on operators that are left out matter
 SLOWER = 2.0  # times as long, from which on it is more than Python's way through modules
 SECONDS = 50e-6  # that it is longer by at least
 NAMED = 3
@@ -46,95 +50,97 @@ class Lean:
 
 
 def lean_beside(variant: Variant) -> Lean | None:
-    """What FP32 is to be timed as beside a variant that does not run FP32's own code; None where that is
-    FP32 as it is.
+    """What FP32 is to be timed as beside a variant that was traced; None where that is FP32 as it is.
 
     Int8 kernels gain nothing by a sort for a debugger that a tracer has dropped. What is dropped is known
     by name where FX traces the model, else by the time that it takes, where `torch.export` does.
     """
-    if variant.is_fp32 or _runs_own_code(variant):
+    if variant.is_fp32 or not isinstance(variant.model, Artefact | torch.fx.GraphModule | Exported):
         return None
-    return variant.fp32.once("lean", lambda: _lean(variant.fp32))
-
-
-def _runs_own_code(variant: Variant) -> bool:
-    """Whether a class of the user's is left in the variant, or FP32 has none."""
-    of_torch = ("torch.", "torchvision.ops.")
-    own = {
-        type(child)
-        for child in variant.fp32.model.modules()
-        if not f"{type(child).__module__}.".startswith(of_torch)
-    }
+    own = {type(each) for each in variant.fp32.model.modules() if not _is_of_torch(type(each))}
     if not own:
-        return True
-    model = variant.model
-    return isinstance(model, torch.nn.Module) and any(
-        isinstance(child, tuple(own)) for child in model.modules()
-    )
+        return None
+    inside = variant.model.modules() if isinstance(variant.model, torch.nn.Module) else ()
+    kept = {each for each in own if any(isinstance(child, each) for child in inside)}
+    key = f"lean beside {sorted(f'{each.__module__}.{each.__qualname__}' for each in kept)}"
+    return variant.fp32.once(key, lambda: _lean(variant.fp32, tuple(kept)))
 
 
-def _lean(fp32: Variant) -> Lean | None:
+def _is_of_torch(kind: type) -> bool:
+    return f"{kind.__module__}.".startswith(("torch.", "torchvision.ops."))
+
+
+def _lean(fp32: Variant, kept: tuple[type, ...]) -> Lean | None:
+    """Traced but for modules of the kinds that the variant has too."""
+    inputs, forward = fp32.admitted.first_inputs, fp32.subject.forward
     with fp32.isolated(), fp32.running(), torch.no_grad():
-        for trace in (_by_fx, _by_export):
+        for trace in (partial(_by_fx, kept), _by_export):
             module = copy.deepcopy(fp32.model)
             example = example_of(module, fp32.admitted)
             try:
-                traced = trace(module, example)
-            except Exception:  # which is of no tracer's making
+                whole, lean = trace(module, example)
+                runs = [partial(call, each, inputs, forward) for each in (fp32.model, whole, lean)]
+                expected, *found = [list(numbers_in(run())) for run in runs]
+            except Exception:  # of a model that is not traced, or not called as the user calls it
                 continue
-            return _compared(fp32, traced, by_name=trace is _by_fx)
-        return None
+            if all(are_alike(expected, each) for each in found):
+                return _compared(whole, lean, runs)
+            return None
+    return None
 
 
-def _by_fx(module: Any, example: Example) -> Any:
+def _by_fx(kept: tuple[type, ...], module: Any, example: Example) -> tuple[Any, Any]:
+    """The module's graph with and without what its outputs do not need."""
     if narrow(module, example) is not None:
         raise ValueError("outputs of a class of their own are made by forward")
-    traced = torch.fx.GraphModule(module, torch.fx.Tracer().trace(module))
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
-    return traced
+    whole = torch.fx.GraphModule(module, _Tracer(kept).trace(module))
+    lean = torch.fx.GraphModule(whole, copy.deepcopy(whole.graph))
+    lean.graph.eliminate_dead_code()
+    lean.recompile()
+    return whole, lean
 
 
-def _by_export(module: Any, example: Example) -> Any:
-    return in_float(module, example)
+def _by_export(module: Any, example: Example) -> tuple[Any, Any]:
+    made = in_float(module, example)
+    return made, made
 
 
-def _compared(fp32: Variant, traced: Any, by_name: bool) -> Lean | None:
-    inputs, forward = fp32.admitted.first_inputs, fp32.subject.forward
-    own, other = _Operators(), _Operators()
-    with own:
-        expected = call(fp32.model, inputs, forward)
-    with other:
-        found = call(traced, inputs, forward)
-    if not are_alike(list(numbers_in(expected)), list(numbers_in(found))):
-        return None
-    if by_name and (dropped := own.calls - other.calls):
-        return Lean(traced, listed(dropped, NAMED))
-    seconds = [
-        _quickest(lambda m=model: call(m, inputs, forward)) for model in (fp32.model, traced)
-    ]
-    longer = seconds[0] - seconds[1]
-    if longer < SECONDS or seconds[0] < SLOWER * seconds[1]:
-        return None
-    return Lean(traced, f"{1e3 * longer:.2g} ms {'in Python' if by_name else 'of it'}")
-
-
-def _quickest(run: Any) -> float:
-    times = []
-    for _ in range(CALLS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-class _Operators(torch_api.operator_mode()):  # type: ignore[misc]
-    """While entered, counts the calls of operators by name."""
-
-    def __init__(self) -> None:
+class _Tracer(torch.fx.Tracer):
+    def __init__(self, kept: tuple[type, ...]) -> None:
         super().__init__()
-        self.calls = Counter[str]()
+        self.kept = kept
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
+    def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
+        return isinstance(m, self.kept) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _compared(whole: Any, lean: Any, runs: Sequence[Callable[[], Any]]) -> Lean | None:
+    """By the time that each takes: FP32 as it is, its graph, and that without what is not needed."""
+    given, traced, least = _quickest(runs)
+    if whole is not lean and traced >= NOTABLE * least:
+        left = (node for node in whole.graph.nodes if node.op.startswith("call"))
+        needed = {node.name for node in lean.graph.nodes}
+        names = dict.fromkeys(_name(node) for node in left if node.name not in needed)
+        if names:
+            return Lean(lean, listed(names, NAMED))
+    if given - least >= SECONDS and given >= SLOWER * least:
+        how = "of it" if whole is lean else "in Python"
+        return Lean(lean, f"{1e3 * (given - least):.2g} ms {how}")
+    return None
+
+
+def _name(node: Any) -> str:
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _quickest(runs: Sequence[Callable[[], Any]]) -> list[float]:
+    """The least seconds of each, called in turns."""
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(CALLS):
+        for run, known in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            known.append(time.perf_counter() - start)
+        if len(times[0]) > 1 and max(map(sum, times)) > BUDGET:
+            break
+    return [min(known) for known in times]

@@ -27,9 +27,11 @@ class OneCall:
         unassigned: those of all other operators: ``q @ k``, also inside attention, a convolution
             with a computed kernel.
         apart: of these, those that take a parameter which no module has registered.
-        idle: names of the outermost modules with parameters, none of which is called or read, for no
-            eval batch that was looked at.
-        looked_at: how many were, where time was up before the last; else None.
+        idle: names of the outermost modules with parameters, none of which is called or read for any
+            eval batch.
+        maybe_idle: those that are idle in all batches that were looked at, where time was up before the
+            last, so that the rest may need them.
+        looked_at: how many batches were.
     """
 
     layers: dict[str, int]
@@ -37,7 +39,8 @@ class OneCall:
     unassigned: int
     apart: int
     idle: tuple[str, ...]
-    looked_at: int | None = None
+    maybe_idle: tuple[str, ...] = ()
+    looked_at: int = 1
 
     @property
     def total(self) -> int:
@@ -97,7 +100,7 @@ def _seen(fp32: Variant) -> OneCall:
         with fp32.isolated((fp32.subject.eval_data,)):
             for inputs in later_batches(fp32):
                 if time.perf_counter() > end:
-                    return replace(whole, looked_at=seen)
+                    return replace(whole, idle=(), maybe_idle=whole.idle, looked_at=seen)
                 whole, seen = whole.joined(_of_batch(fp32, inputs)), seen + 1
                 if not whole.idle:
                     break

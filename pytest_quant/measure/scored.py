@@ -164,10 +164,11 @@ def _why_nan(inputs: Any, marks: list[bytes], number: int | None) -> str:
     found = [i for i, mark in enumerate(marks) if mark.startswith(b"nan") and own[i]]
     if not found:
         return "Check the weights of quant_model and the scale of the inputs."
-    what = "NaN" if own[found[0]].startswith(b"nan") else "an infinity"
     which = "a batch" if number is None else f"batch {number}"
     samples = f"sample {found[0] + 1}" + (f" and {len(found) - 1} more" if found[1:] else "")
-    return f"The inputs hold {what} there: {samples} of {which}. Clean the data, or leave them out."
+    if not own[found[0]].startswith(b"nan"):  # which may be a mask
+        return f"Check the weights of quant_model, and the infinity in the inputs of {samples} of {which}."
+    return f"The inputs hold NaN there: {samples} of {which}. Clean the data, or leave them out."
 
 
 def _scored(metric: Metric, outputs: Any, targets: Any, size: int, is_broken: bool) -> Any:

@@ -51,7 +51,7 @@ def measure_size(variant: Variant) -> Size:
             f"the tensors of its {type(model).__name__} hold {total} bytes, less than a bit for each of "
             "FP32's parameters, so that its weights must lie elsewhere",
         )
-    if idle and variant.is_fp32:
+    if variant.is_fp32:
         _tell_idle(variant, seen)
     if variant.is_fp32:
         _tell_unregistered(variant, held, total)
@@ -66,13 +66,16 @@ def _used(model: Any, idle: tuple[str, ...]) -> list[Any]:
 
 
 def _tell_idle(fp32: Variant, seen: OneCall) -> None:
-    modules = [fp32.model.get_submodule(name) for name in seen.idle]
-    needed = sum(bytes_of(tensors_of(state_of(module))) for module in modules)
-    of = "" if seen.looked_at is None else f"for {seen.looked_at:,} of the eval batches "
-    note = (
-        f"no call {of}uses {listed(seen.idle, 3, counted=True)}: {needed / MB:.2f} MB that are left out of "
-        "sizes and shares here; delete what does not ship"
-    )
+    if not (names := seen.idle or seen.maybe_idle):
+        return
+    needed = sum(bytes_of(tensors_of(state_of(fp32.model.get_submodule(name)))) for name in names)
+    which = f"{listed(names, 3, counted=True)}: {needed / MB:.2f} MB that"
+    note = f"no call uses {which} are left out of sizes and shares here; delete what does not ship"
+    if not seen.idle:
+        note = (
+            f"the first {seen.looked_at:,} eval batches do not use {which} count all the same, since there "
+            "was no time to look at the others; delete what does not ship"
+        )
     if note not in fp32.notes:
         fp32.notes.append(note)
 

@@ -164,19 +164,16 @@ def _loss(prepared: Any, subject: Subject, inputs: Any, targets: Any, done: int)
 def _no_number(loss: Any, done: int, inputs: Any, outputs: Any) -> str:
     """Why a loss is NaN or an infinity: of the data, of itself, or of training."""
 
-    def broken(nest: Any) -> bool:
-        return not all(bool(tensor.isfinite().all()) for tensor in tensors_in(nest))
-
     value, where = loss.item(), f"at step {done + 1}"
-    if broken(inputs):
+    if any(bool(tensor.isnan().any()) for tensor in tensors_in(inputs)):
         return (
-            f"the loss is {value} {where}, whose inputs in quant_train_data hold NaN or an infinity; clean "
-            "the data, or leave these samples out."
+            f"the loss is {value} {where}, whose inputs in quant_train_data hold NaN; clean the data, or "
+            "leave these samples out."
         )
     if done:
         less = "a smaller learning rate may help (Recipe('qat', lr=...))"
         return f"the loss became {value} {where}; {less}."
-    if broken(outputs):
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors_in(outputs)):
         return (
             f"the loss is {value} at the first step, before anything was trained, since the outputs of the "
             "prepared model are no finite numbers: look at quant_model in train mode."

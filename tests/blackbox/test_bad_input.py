@@ -133,7 +133,7 @@ return data
             "quant_model",
             "return Subject(nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 3)).eval(), name='bad')",
         ),
-        "evaluate ERROR: FP32's outputs contain NaN*an infinity there: sample 3 and 1 more of batch 1.*",
+        "evaluate ERROR: FP32's outputs contain NaN*the inputs of sample 3 and 1 more of batch 1.*",
     ),
     "columns in place of batches": (
         fixture("quant_eval_data", "return torch.randn(80, 6), torch.zeros(80).long()"),

@@ -7,7 +7,7 @@ from pytest_quant import Metric
 from pytest_quant.explain.skill import lacks_skill
 from pytest_quant.variant.evaluation import IGNORED, Evaluation, majority_rate
 
-HITS = Metric(lambda outputs, targets: outputs, "hits")
+HITS = Metric(lambda outputs, targets: (outputs.argmax(1) == targets).double(), "hits")
 
 
 def evaluated(scores, labels, name="hits"):
@@ -52,7 +52,7 @@ def test_what_is_ignored_does_not_count():
     ("metric", "scores"),
     [
         (HITS, [0.5] * 100),  # no hits and misses
-        (Metric(lambda o, t: o, "hits", higher_is_better=False), [0.0] * 50 + [1.0] * 50),
+        (Metric(HITS.fn, "hits", higher_is_better=False), [0.0] * 50 + [1.0] * 50),
         (Metric.top_k(5), [1.0] * 50 + [0.0] * 50),
         (Metric.recall(), [1.0] * 50 + [0.0] * 50),
     ],
@@ -61,6 +61,23 @@ def test_what_is_ignored_does_not_count():
 def test_nothing_is_said_of_what_does_not_count_hits(metric, scores):
     found = evaluated(scores, [0] * 90 + [1] * 10, metric.name)
     assert lacks_skill(found, metric) is None
+
+
+@pytest.mark.parametrize(
+    ("fn", "is_looked_at"),
+    [
+        (lambda o, y: o.argmax(1) == y, True),
+        (lambda o, y: (o.argmax(1) == y).double().mean(), False),  # of which no scores are known
+        (lambda o, y: (o.flatten() > 0) == (y > 0.5), True),
+        (lambda o, y: (o[:, 0] > 0.5) == (y > 0.5), True),
+        (lambda o, y: (o.argmax(1) == 0) & (y == 0), False),  # found defects
+        (lambda o, y: o.softmax(1).max(1).values > 0.9, False),  # confident
+        (lambda o, y: o["logits"].argmax(1) == y, False),  # of another form
+    ],
+)
+def test_only_what_counts_right_answers_is_held_against_naming_one_class(fn, is_looked_at):
+    found = lacks_skill(of(60, 60, 0, 40, name="own"), Metric(fn, "own"))
+    assert (found is not None) is is_looked_at
 
 
 def test_nothing_is_said_where_there_are_no_classes():

@@ -29,7 +29,7 @@ class Plain(nn.Module):
 
 class Sorting(Plain):
     def watched(self, x):
-        self.seen = x.flatten().sort()[0][:10]
+        self.seen = x.repeat(50, 1).flatten().sort()[0][:10]
         return x
 
 
@@ -114,6 +114,42 @@ def test_else_it_is_timed_as_it_is(model, recipe):
     variant = toy_variant(recipe, model=model().eval())
     assert lean_beside(variant) is None
     assert variant.pair().baseline == "FP32 as given"
+
+
+class Part(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 64)
+
+    def forward(self, x):
+        return torch.relu(self.layer(x))
+
+
+class SortingByParts(Sorting):
+    def __init__(self):
+        super().__init__()
+        self.first = Part()
+
+    def watched(self, x):
+        self.seen = x.repeat(50, 1).flatten().sort()[0][:10]
+        return x
+
+
+def test_a_layer_that_stays_fp32_as_a_whole_does_not_hide_it():
+    for keep in ((), "first"):
+        variant = toy_variant(
+            Recipe("static", flow="fx", keep_fp32=keep), model=SortingByParts().eval()
+        )
+        assert "sort" in lean_beside(variant).left_out
+
+
+def test_what_takes_no_time_is_no_matter():
+    class Detaching(Plain):
+        def watched(self, x):
+            self.seen = x.detach()
+            return x
+
+    assert lean_beside(toy_variant(FX, model=Detaching().eval())) is None
 
 
 @pytest.mark.parametrize("keeps", [True, False])

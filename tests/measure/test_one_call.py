@@ -222,9 +222,13 @@ def test_an_expert_that_later_batches_call_counts(as_loader):
 def test_where_time_is_up_the_note_says_how_many_batches_were_looked_at(monkeypatch):
     monkeypatch.setattr("pytest_quant.measure.one_call.SECONDS", 0.0)
     kept = toy_variant("dynamic", model=Expert().eval(), eval_data=sorted_batches(1))
-    assert one_call(kept).idle == ("experts.1", "experts.2")
-    assert kept.fp32.size
-    assert "no call for 1 of the eval batches uses experts.1, experts.2" in str(kept.fp32.notes)
+    assert (one_call(kept).idle, one_call(kept).maybe_idle) == ((), ("experts.1", "experts.2"))
+    every = sum(parameter.numel() for parameter in Expert().parameters())
+    assert kept.fp32.size.tensor_bytes == 4 * every
+    assert (
+        "the first 1 eval batches do not use experts.1, experts.2: 0.00 MB that count all the same"
+        in str(kept.fp32.notes)
+    )
 
 
 def test_layers_in_a_plain_list_are_not_said_to_stay_float_where_a_graph_takes_them():

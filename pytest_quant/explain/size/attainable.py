@@ -13,7 +13,7 @@ def least_bytes(
     parts: Iterable[LayerBytes],
     *,
     unbuilt: bool = False,
-    shared: Iterable[LayerBytes] = (),
+    shared: Iterable[tuple[LayerBytes, str]] = (),
 ) -> int | None:
     """Bytes of a model, were all in it small that a method can make small.
 
@@ -21,7 +21,8 @@ def least_bytes(
         facts: of the method; what its recipe keeps FP32 counts as small too.
         parts: what the model's layers hold: FP32, or the variant as it is.
         unbuilt: whether BatchNorm is still to be folded into the layer before it, which leaves a bias.
-        shared: weights that further layers share, which some methods pack for each of them.
+        shared: weights that further layers share, and the type of the layer that `parts` has them with.
+            Some methods pack them for each; all do where the first stays FP32.
 
     Returns:
         None for a custom recipe, of which nothing is known.
@@ -29,7 +30,11 @@ def least_bytes(
     if not facts.is_known:
         return None
     folds = unbuilt and facts.folds_batchnorm
-    packed = [held for held in shared if facts.packs_each and facts.takes(held.type)]
+    packed = [
+        held
+        for held, first in shared
+        if facts.takes(held.type) and (facts.packs_each or not facts.takes(first))
+    ]
     return round(
         sum(_least(facts, held) for held in packed)
         + sum(

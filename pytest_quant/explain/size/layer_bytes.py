@@ -75,16 +75,19 @@ def held_by(variant: Variant) -> tuple[LayerBytes, ...]:
     return tuple(sorted(found, key=lambda held: -held.bytes))
 
 
-def shared_by_layers(model: Any) -> tuple[LayerBytes, ...]:
-    """Weights that a layer shares with one before it, as if it held them: they are stored once in FP32."""
-    found, seen = list[LayerBytes](), set[int]()
+def shared_by_layers(model: Any) -> tuple[tuple[LayerBytes, str], ...]:
+    """Weights that a layer shares with one before it, as if it held them, and the type of that one; FP32
+    stores them once."""
+    found, seen = list[tuple[LayerBytes, str]](), dict[int, str]()
     for name, child in model.named_modules():
         for weight in child.parameters(recurse=False):
             if id(weight) in seen and weight.ndim > 1:
                 needed = weight.numel() * weight.element_size()
-                kind = type(child).__name__
-                found.append(LayerBytes(name, kind, "FP32", needed, needed, weight.shape[0]))
-            seen.add(id(weight))
+                held = LayerBytes(
+                    name, type(child).__name__, "FP32", needed, needed, weight.shape[0]
+                )
+                found.append((held, seen[id(weight)]))
+            seen.setdefault(id(weight), type(child).__name__)
     return tuple(found)
 
 

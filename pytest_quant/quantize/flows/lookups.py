@@ -54,17 +54,23 @@ def take_any_ids(converted: Any, paddings: Mapping[str, int]) -> Any:
     return converted
 
 
-def _embedding(self: Any, indices: Any) -> Any:
+def _embedding(self: Any, input: Any) -> Any:  # named as FP32's, for those who call it by name
     kernel: Any = type(self).__mro__[1].forward  # type: ignore[attr-defined]
-    if indices.ndim in (1, 2):
-        return kernel(self, indices.contiguous())
-    return kernel(self, indices.reshape(-1)).reshape(*indices.shape, self.embedding_dim)
+    if input.ndim in (1, 2):
+        return kernel(self, input.contiguous())
+    return kernel(self, input.reshape(-1)).reshape(*input.shape, self.embedding_dim)
 
 
 def _bag(
-    self: Any, indices: Any, offsets: Any = None, per_sample_weights: Any = None, *more: Any
+    self: Any, input: Any, offsets: Any = None, per_sample_weights: Any = None, *more: Any
 ) -> Any:
     kernel: Any = type(self).__mro__[1].forward  # type: ignore[attr-defined]
+    indices = input
+    if indices.ndim == 2 and self.include_last_offset:  # by which the kernel drops a row
+        offsets = torch.arange(0, indices.numel() + 1, indices.shape[1], dtype=indices.dtype)
+        indices = indices.reshape(-1)
+        if per_sample_weights is not None:
+            per_sample_weights = per_sample_weights.reshape(-1)
     if self.mode == "mean" or self.padding_idx is not None:
         per_sample_weights = _weights(self, indices, offsets, per_sample_weights)
     given = (indices, offsets, per_sample_weights)

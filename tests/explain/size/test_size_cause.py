@@ -182,7 +182,7 @@ class Shared(nn.Module):
 def test_a_weight_that_layers_share_is_foretold_for_each_where_each_packs_its_own(kind):
     variant = toy_variant(kind, model=Shared().eval())
     parts, shared = held_by(variant.fp32), shared_by_layers(variant.fp32.model)
-    assert [held.layer for held in shared] == ["again"]
+    assert [(held.layer, first) for held, first in shared] == [("again", "Linear")]
     foretold = least_bytes(variant.facts, parts, shared=shared)
     assert foretold == pytest.approx(variant.size.tensor_bytes, rel=0.05)
     assert (foretold > 1.2 * least_bytes(variant.facts, parts)) is (kind != "weight_only")

@@ -79,6 +79,14 @@ LOOKUPS = {
         partial(mean, include_last_offset=True),
         partial(bags, last=True),
     ),
+    "mean of rows up to the last offset": (
+        partial(mean, include_last_offset=True),
+        lambda ids: [ids],
+    ),
+    "sum of rows up to the last offset": (
+        partial(bag, include_last_offset=True),
+        lambda ids: [ids],
+    ),
     "weighted without padding": (
         partial(bag, padding_idx=-17),
         lambda ids: [ids, None, torch.linspace(0, 1, 12).expand(16, -1)],
@@ -92,6 +100,21 @@ LOOKUPS = {
 )
 def test_ids_of_any_layout_and_shape_are_taken(lookup, how, recipe):
     variant = open_store(ONE_THREAD).variant(subject_of(model_of(lookup, how)), recipe)
+    assert kept_db(variant) > 20
+    assert not variant.int8_share.stayed_fp32
+
+
+@pytest.mark.parametrize("lookup", [embedding, bag, mean])
+@pytest.mark.parametrize(
+    "recipe", [Recipe("dynamic"), Recipe("static", flow="fx")], ids=["dynamic", "fx"]
+)
+def test_ids_may_be_given_by_name(lookup, recipe):
+    class ByName(Model):
+        def forward(self, ids):
+            found = self.lookup(input=ids)
+            return self.head(found.reshape(ids.shape[0], -1, 64).sum(1))
+
+    variant = open_store(ONE_THREAD).variant(subject_of(ByName(lookup, None).eval()), recipe)
     assert kept_db(variant) > 20
     assert not variant.int8_share.stayed_fp32
 

@@ -13,6 +13,20 @@ from pytest_quant.variant.sqnr import sqnr
 STEPS = 8
 
 
+class LessItsMean(nn.Module):
+    """Subtracts the batch's mean, in another form of outputs each."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def forward(self, x):
+        x = x - x.mean(0)
+        if self.form == "masked":
+            return torch.where(torch.arange(x.shape[1]) == 1, -float("inf"), x)
+        return (9 * x).long() if self.form == "integers" else x
+
+
 class TimeFirst(nn.Module):
     """Outputs of shape [steps, samples, 5], as those that CTC takes."""
 
@@ -79,6 +93,15 @@ def test_rows_that_others_do_not_change(model, shape, expected):
     model.train()
     assert is_row_by_row(model, argument, shape[0]) is expected
     assert model.training
+
+
+@pytest.mark.parametrize("form", ["plain", "masked", "integers"])
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_what_is_taken_over_the_batch_is_seen_in_outputs_of_any_form(form, batch):
+    values = {"x": torch.randn(batch, 5)}
+    assert not is_row_by_row(LessItsMean(form), values, batch)
+    nothing = {"input": torch.full((batch, 5), float("nan"))}
+    assert is_row_by_row(nn.Identity(), nothing, batch)
 
 
 def metric_of_steps(outputs, targets):
