@@ -40,12 +40,7 @@ def notes_on(variant: Variant) -> list[str]:
         notes.append(f"run by {variant.model.runtime}")
     share = variant.measured("int8_share")
     if not variant.is_fp32 and share is not None and share.parameters is not None:
-        root = (
-            "the model's own parameters"
-            if any(True for _ in variant.fp32.model.children())
-            else "the model itself"
-        )
-        shown = listed((name or root for name in share.stayed_fp32), 4)
+        shown = listed(share.stayed, 4)
         if share.stayed_fp32 and share.parameters < 0.99:
             notes.append(f"stayed FP32: {shown}")
     recipe, facts = variant.recipe, variant.facts

@@ -82,7 +82,7 @@ def judge_int8_share(variant: Variant, share: float, *, of: str = "parameters") 
         )
     outcome = Outcome.PASS if value >= share else Outcome.FAIL
     words = "parameters" if of == "parameters" else "multiply-adds"
-    stayed = listed(measured.stayed_fp32, 5)
+    stayed = listed(measured.stayed, 5)
     left = f"; stayed FP32: {stayed}" if stayed and outcome is Outcome.FAIL else ""
     return Verdict.on(
         variant,

@@ -12,7 +12,7 @@ from pytest_quant.report.ship import endings, is_expected
 from pytest_quant.report.text import clipped
 from pytest_quant.subject.perplexity import perplexity_of
 from pytest_quant.variant.key import RowKey
-from pytest_quant.variant.measurements import MB
+from pytest_quant.variant.measurements import MB, OWN
 
 MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
 ORDER = ("FAIL", "INCONCLUSIVE", "PASS")
@@ -134,7 +134,7 @@ def _parts(known: dict[str, Any], unit: str) -> Iterator[str]:
     if _are_numbers(known.get("bytes"), known.get("fp32_bytes")):
         yield f"{known['bytes'] / MB:.2f} MB of {known['fp32_bytes'] / MB:.2f} MB"
     if stayed := known.get("stayed_fp32"):
-        yield f"stayed FP32: {listed(stayed, MOST_NAMES)}"
+        yield f"stayed FP32: {listed((name or OWN for name in stayed), MOST_NAMES)}"
 
 
 def _are_numbers(*values: Any) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_quant.variant.variant import Variant
 
 MB = 10**6  # bytes
+OWN = "the model's own parameters"  # of which no module below it is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,17 @@ class Int8Share:
             it cannot be known (a callable of a custom recipe).
         macs: share of FP32's multiply-adds in modules that became int8, in [0, 1]; None where
             modules cannot be mapped.
-        stayed_fp32: the user's names of modules with weights that stayed FP32.
+        stayed_fp32: the user's names of modules with weights that stayed FP32; empty of the model itself.
     """
 
     parameters: float | None
     macs: float | None
     stayed_fp32: tuple[str, ...]
+
+    @property
+    def stayed(self) -> tuple[str, ...]:
+        """The same for a person."""
+        return tuple(name or OWN for name in self.stayed_fp32)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

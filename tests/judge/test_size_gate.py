@@ -122,3 +122,17 @@ def test_an_fp32_model_without_tensors_has_no_size_to_compare_with():
 def test_what_parameters_became_is_said(recipe, form):
     sentence = judge_int8_share(toy_variant(recipe), 0.5).sentence
     assert f"parameters became {form}, required" in sentence
+
+
+def test_parameters_of_the_model_itself_have_a_name_among_those_that_stayed():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(3, 16))
+            self.first = torch.nn.Linear(8, 16)
+
+        def forward(self, x):
+            return torch.nn.functional.linear(torch.relu(self.first(x)), self.weight)
+
+    sentence = judge_int8_share(toy_variant("dynamic", model=Net().eval()), 0.99).sentence
+    assert sentence.endswith("stayed FP32: the model's own parameters")
