@@ -54,7 +54,8 @@ def answer_line(report: Report, told: Told | None = None) -> str:
     ship = may_ship(report, Told() if told is None else told)
     why = "; ".join(map(printable, ship.why[:MOST_REASONS]))
     more = len(ship.why) - MOST_REASONS
-    expected = f"; {len(ship.expected)} FAIL expected" if ship.expected else ""
+    by = "its test" if len(ship.expected) == 1 else "their tests"
+    expected = f"; {len(ship.expected)} FAIL caught or expected by {by}" if ship.expected else ""
     remarks = "".join(f"; {printable(text)}" for text in ship.remarks)
     return f"may ship: {ship.answer}: {why}{f'; and {more} more' if more > 0 else ''}{expected}{remarks}"
 
