@@ -10,10 +10,13 @@ from builders import ONE_THREAD, toy_subject, toy_variant
 from pytest_quant import Recipe, Subject, assert_gates, assert_max_accuracy_drop
 from pytest_quant.errors import QuantStageError
 from pytest_quant.explain import explain, mend
+from pytest_quant.explain.effort import Effort
+from pytest_quant.explain.inaccuracy import inaccurate
 from pytest_quant.explain.remedies.first_try import first_try
 from pytest_quant.explain.remedies.proposal import Proposal
 from pytest_quant.explain.remedies.remedy import Remedy
 from pytest_quant.explain.remedies.search import Search
+from pytest_quant.judge.accuracy_drop import judge_drop
 from pytest_quant.store.open import open_store
 from pytest_quant.variant.rounds import Pair
 
@@ -58,6 +61,16 @@ def test_it_is_mended_for_the_limits_of_other_gates_too(limit):
     subject, *_ = fault(2)
     again = open_store(ONE_THREAD).variant(subject, Recipe.from_dict(remedy.recipe))
     assert assert_gates(again, **limit)[0].observed == pytest.approx(remedy.drop)
+
+
+def test_a_remedy_that_was_found_in_a_first_try_is_told_of_the_next_one_too():
+    subject, recipe, _ = planted.outlier_channel(2)
+    own = open_store(replace(ONE_THREAD, calibration_shift="off")).variant(subject, recipe)
+    verdict = judge_drop(own, LIMIT)
+    for _ in range(2):
+        assert "Recipe(" in inaccurate(verdict, own, Effort(10.0, 60.0))
+        assert own.measured("remedy").found
+        own.forget("remedy")
 
 
 def test_what_was_judged_in_the_population_is_mended_there():
