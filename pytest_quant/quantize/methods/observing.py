@@ -22,8 +22,15 @@ from pytest_quant.quantize.faithful import (
     refuse_unlike_rehearsal,
 )
 from pytest_quant.quantize.flows.example import Example, example_of
-from pytest_quant.quantize.flows.flow import Flow, FlowRefusal, observers_of, refuse
+from pytest_quant.quantize.flows.flow import (
+    Flow,
+    FlowRefusal,
+    observers_of,
+    refuse,
+    unobserved,
+)
 from pytest_quant.quantize.flows.mode_askers import mode_askers, told
+from pytest_quant.quantize.later_calls import call_parts, keep_calls, with_later_calls
 from pytest_quant.quantize.layer_observers import LayerObservers
 from pytest_quant.quantize.lengths import refuse_other_lengths
 from pytest_quant.quantize.names import kept, refuse_int8
@@ -111,7 +118,8 @@ class Observing:
             prepared = self.flow.prepare(module.train(self.trains), recipe, engine, example)
             with torch.no_grad():
                 prepared.eval()(*example.args, **example.kwargs)
-            return self.flow.convert(prepared, example)
+                call_parts(prepared, example)
+            return keep_calls(self.flow.convert(prepared, example), example)
 
     def facts(self, recipe: Recipe) -> Facts:
         """As the protocol says."""
@@ -122,21 +130,33 @@ class Observing:
         return self.flow.observers(recipe, str(recipe.engine)) if self.tuning else None
 
     def _made(
-        self, admitted: Admitted, recipe: Recipe, conditions: Conditions, look: Look | None
+        self,
+        admitted: Admitted,
+        recipe: Recipe,
+        conditions: Conditions,
+        look: Look | None,
+        *,
+        looks_further: bool = True,
     ) -> Built:
         module, seconds = copy.deepcopy(admitted.module), dict[str, float]()
         example = example_of(module, admitted)
         with stage("prepare", seconds):
+            observes = self.tuning is not None and not self.trains
+            if looks_further and observes and self.facts(recipe).by_parts:
+                example = with_later_calls(module, example, admitted, recipe)
             notes = told(module, mode_askers(module, example)) if self.trains else ()
             if recipe.equalize:
                 notes += (equalize(module, example, kept(module, recipe.keep_fp32)),)
             prepared = self._prepared(module, admitted, recipe, example)
         tuned = self._tuned(prepared, admitted, recipe, conditions, seconds)
+        if example.parts and unobserved(prepared):  # by samples in another order, say
+            return self._made(admitted, recipe, conditions, look, looks_further=False)
         rehearsal = rehearsed(prepared, self.flow, self.trains) if self.tuning else None
         with stage("convert", seconds):
             with torch_api.trained_scales(prepared) if self.trains else nullcontext():
                 converted = self.flow.convert(prepared, example)
             facts = self.facts(recipe)
+            keep_calls(converted, example)
             kept_names = kept(admitted.module, recipe.keep_fp32)
             refuse_int8(converted, kept_names, recipe.flow)
             refuse_other_scales(converted, recipe, recipe.flow)

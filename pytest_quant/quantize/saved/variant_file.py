@@ -18,6 +18,7 @@ from pytest_quant.errors import QuantStageError, in_brief
 from pytest_quant.machine.atomic_write import write_atomically
 from pytest_quant.quantize.flows import parts
 from pytest_quant.quantize.flows.example import Example, calls_of, example_of
+from pytest_quant.quantize.later_calls import kept_calls
 from pytest_quant.quantize.methods.registry import facts_of
 from pytest_quant.quantize.names import kept, roots_of
 from pytest_quant.quantize.rebuild import rebuild
@@ -106,6 +107,7 @@ def described(model: Any, recipe: Recipe, admitted: Admitted) -> dict[str, Any]:
     example = example_of(module, admitted)
     names = tuple(roots_of(kept(module, recipe.keep_fp32)))  # a file's types would be imported
     call = call_as_json(_with_parts(example, model, module) if facts.by_parts else example)
+    call["parts"] |= {k: v for k, v in kept_calls(model).items() if k not in call["parts"]}
     refuse_large(call)
     with running_as_built(model, recipe, facts):
         state = model.state_dict()
