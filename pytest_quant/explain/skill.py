@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from pytest_quant.judge.exact_tails import sign_tail
 from pytest_quant.subject.metrics import Metric
@@ -47,6 +46,8 @@ def lacks_skill(fp32: Evaluation, metric: Metric) -> str | None:
 
 def _is_accuracy(metric: Metric, labels: "np.ndarray[Any, Any]", commonest: int) -> bool:
     """Whether it counts right answers, by what it says of outputs that name each class, or one always."""
+    import torch
+
     some = labels[np.linspace(0, len(labels) - 1, min(PROBED, len(labels))).astype(int)]
     if some.min() < 0 or some.max() >= MOST_CLASSES:
         return False
@@ -66,6 +67,8 @@ def _is_accuracy(metric: Metric, labels: "np.ndarray[Any, Any]", commonest: int)
 
 def _forms(classes: int) -> Iterator[Callable[[Any], Any]]:
     """Outputs that name classes: a logit for each, or of two classes one logit or probability alone."""
+    import torch
+
     yield lambda named: SURE * (2.0 * torch.eye(classes)[torch.from_numpy(named)] - 1)
     if classes == 2:
         for low, high in ((-SURE, SURE), (0.0, 1.0)):
@@ -74,6 +77,8 @@ def _forms(classes: int) -> Iterator[Callable[[Any], Any]]:
 
 
 def _alone(low: float, high: float, shape: tuple[int, ...], named: Any) -> Any:
+    import torch
+
     return torch.where(torch.from_numpy(named) > 0, high, low).reshape(shape)
 
 

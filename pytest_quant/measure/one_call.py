@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_quant.machine import torch_api
-from pytest_quant.measure.held import unregistered
 from pytest_quant.measure.later_batches import later_batches
 from pytest_quant.variant.variant import Variant
 
@@ -112,6 +111,7 @@ def _seen(fp32: Variant) -> OneCall:
 def _of_batch(fp32: Variant, inputs: Any) -> OneCall:
     import torch
 
+    from pytest_quant.measure.held import unregistered
     from pytest_quant.measure.operator_macs import Operators, place_of
 
     nn, model = torch.nn, fp32.model

@@ -247,7 +247,7 @@ def test_samples_of_one_class_are_targets_to_compare_with(fn):
     [
         (
             lambda o, y: 100.0 * accuracy(o, y),
-            r"is 100 on FP32.*divide a percentage by 100.*unit='raw'",
+            r"is 100 on FP32.*Divide a percentage by 100.*unit='raw'",
         ),
         (lambda o, y: accuracy(o, y).sum(), r"is 16 on FP32"),
         (lambda o, y: accuracy(o, y).double() - 1.5, r"is -0\.5 on FP32.*unit='raw'"),
