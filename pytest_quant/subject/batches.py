@@ -78,9 +78,9 @@ def _is_columns(data: Any) -> bool:
 
     if not isinstance(data, list | tuple) or len(data) != 2:
         return False
-    if not all(isinstance(each, torch.Tensor | np.ndarray) and each.ndim for each in data):
+    one, other = data[0], data[1]  # a pass over the data would count as one
+    if not all(isinstance(each, torch.Tensor | np.ndarray) and each.ndim for each in (one, other)):
         return False
-    one, other = data
     return len(one) == len(other) and (one.ndim != other.ndim or one.dtype != other.dtype)
 
 
