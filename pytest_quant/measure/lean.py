@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pytest_quant.errors import listed
+from pytest_quant.measure.unneeded import unneeded_share
 from pytest_quant.quantize.flows.example import Example, example_of, narrow
 from pytest_quant.quantize.flows.exported import Exported
 from pytest_quant.quantize.flows.pt2e import in_float
@@ -25,6 +26,7 @@ BUDGET = 1.0  # seconds for the calls of a model, after the second
 NOTABLE = 1.1  # times as long, from which on operators that are left out matter
 SLOWER = 2.0  # times as long, from which on it is more than Python's way through modules
 SECONDS = 50e-6  # that it is longer by at least
+LITTLE = 0.4  # of a call's time, below which what is not needed cannot take half of it
 NAMED = 3
 
 
@@ -73,13 +75,16 @@ def _is_of_torch(kind: type) -> bool:
 def _lean(fp32: Variant, kept: tuple[type, ...]) -> Lean | None:
     """Traced but for modules of the kinds that the variant has too."""
     inputs, forward = fp32.admitted.first_inputs, fp32.subject.forward
+    given = partial(call, fp32.model, inputs, forward)
     with fp32.isolated(), fp32.running(), torch.no_grad():
         for trace in (partial(_by_fx, kept), _by_export):
+            if trace is _by_export and unneeded_share(given) < LITTLE:
+                return None  # an export takes as long as the build did
             module = copy.deepcopy(fp32.model)
             example = example_of(module, fp32.admitted)
             try:
                 whole, lean = trace(module, example)
-                runs = [partial(call, each, inputs, forward) for each in (fp32.model, whole, lean)]
+                runs = [given, *(partial(call, each, inputs, forward) for each in (whole, lean))]
                 expected, *found = [list(numbers_in(run())) for run in runs]
             except Exception:  # of a model that is not traced, or not called as the user calls it
                 continue
