@@ -103,8 +103,8 @@ def _extremes(variant: Variant) -> Extremes | None:
 def _without_skill(variant: Variant, metric: Metric) -> Premise | None:
     """FP32 that is no better than chance."""
     fp32 = variant.fp32.evaluation
-    how = lacks_skill(fp32, metric)
-    if how is None or not how.startswith("no ") or fp32.majority_rate == 1.0:
+    how = lacks_skill(fp32, metric, is_sure=True)
+    if how is None or fp32.majority_rate == 1.0:
         return None
     return Premise(
         (

@@ -17,12 +17,15 @@ SURE = 10.0  # a logit
 CHANCE = 0.05  # p-value, from which on an advantage may be chance
 
 
-def lacks_skill(fp32: Evaluation, metric: Metric) -> str | None:
+def lacks_skill(fp32: Evaluation, metric: Metric, *, is_sure: bool = False) -> str | None:
     """How FP32 fares beside always naming the commonest class, where it is not clearly better; else None.
 
     Both are compared on the samples that one of them alone gets right, by the one-sided sign test
     (McNemar, Psychometrika 12, 1947, 153-157). A metric of the user's is looked at where it gives 1 for
     the right class and 0 for another one; of what counts something else nothing is said.
+
+    Args:
+        is_sure: leave out what is better on these samples, if only by chance.
     """
     scores, labels, rate = fp32.scores.get(metric.name), fp32.labels, fp32.majority_rate
     if scores is None or labels is None or rate is None:
@@ -38,7 +41,7 @@ def lacks_skill(fp32: Evaluation, metric: Metric) -> str | None:
     by_rote = labels == commonest
     won, lost = int((scores > by_rote).sum()), int((scores < by_rote).sum())
     value, other = metric.shown(fp32.values[metric.name]), metric.shown(rate)
-    if won > lost and sign_tail(won, lost) <= CHANCE:
+    if won > lost and (is_sure or sign_tail(won, lost) <= CHANCE):
         return None
     how = "not clearly" if won > lost else "no"
     return f"{how} better ({value}) than always naming the commonest class ({other})"

@@ -71,12 +71,14 @@ def make_pair(
         with _threads(conditions.threads):
             inputs = inputs_b = variant.admitted.timed_inputs(conditions.latency_batch)
             fp32 = variant.fp32
-            model_a, model_b = _as_made(fp32), _as_made(variant)
-            name = "FP32 as given"
-            if lean is not None:
-                model_a, name = _fresh(fp32, lean.model), LEAN
-                if lean.note not in fp32.notes:
-                    fp32.notes.append(lean.note)
+            model_a, name = (
+                (_as_made(fp32), "FP32 as given")
+                if lean is None
+                else (_fresh(fp32, lean.model), LEAN)
+            )
+            model_b = _as_made(variant)
+            if lean is not None and lean.note not in fp32.notes:
+                fp32.notes.append(lean.note)
             key = baseline if lean is None else f"{baseline}, lean"
             shared = None if sharing is None else sharing(variant, key, cell, inputs)
             if of_runtime is not None:

@@ -1,5 +1,6 @@
 """Calibration: let the observers of a prepared model see samples."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -39,7 +40,7 @@ def calibrate(
     import torch
 
     subject, samples = admitted.subject, recipe.calibration_samples
-    fixture, data = calibration_source(subject)
+    fixture, _ = calibration_source(subject)
     seen, looked_at = set[bytes](), Seen()
     done, first = 0, None
 
@@ -47,10 +48,7 @@ def calibrate(
         forward(subject, model, inputs, whose, stage="calibrate", fixture=fixture)
 
     with torch.no_grad(), progress(f"calibrate {who}", samples, "samples") as advance:
-        for batch in each_batch(data, fixture, subject.batch, like=admitted.first_inputs):
-            inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
-            count = min(size_of(inputs), samples - done) or 1
-            inputs = taken(inputs, count)
+        for inputs, count in calibration_batches(admitted, samples):
             first = inputs if first is None else first
             try:
                 run(prepared, "the prepared model", inputs)
@@ -64,8 +62,6 @@ def calibrate(
                 looked_at.add(inputs, count)
             advance(count)
             done += count
-            if done >= samples:
-                break
     if not done:
         raise QuantStageError(
             "calibrate",
@@ -74,6 +70,23 @@ def calibrate(
         )
     refuse_too_few(recipe, done, fixture)
     return Tuned(frozenset(seen), inputs=first, seen=looked_at)
+
+
+def calibration_batches(admitted: Admitted, samples: int) -> Iterator[tuple[Any, int]]:
+    """The inputs of the calibration data's batches up to so many samples, and how many are in each.
+
+    Raises:
+        QuantStageError: as `calibration_source`, and when a batch cannot be read.
+    """
+    subject, left = admitted.subject, samples
+    fixture, data = calibration_source(subject)
+    for batch in each_batch(data, fixture, subject.batch, like=admitted.first_inputs):
+        inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
+        count = min(size_of(inputs), left) or 1
+        yield taken(inputs, count), count
+        left -= count
+        if left <= 0:
+            return
 
 
 def _refuse_broken(inputs: Any, fixture: str, done: int) -> None:

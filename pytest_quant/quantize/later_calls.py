@@ -1,18 +1,17 @@
 """Later calls: how submodules are called that the first eval batch does not need, such as an expert."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from pytest_quant.quantize.calibrate import calibration_source
+from pytest_quant.quantize.calibrate import calibration_batches, calibration_source
 from pytest_quant.quantize.flows.example import Example, calls_of
 from pytest_quant.quantize.flows.fx import is_whole
 from pytest_quant.quantize.flows.parts import is_part
 from pytest_quant.quantize.saved.call import call_as_json
-from pytest_quant.subject.batches import call, each_batch, inputs_only, on_cpu, size_of, taken
+from pytest_quant.subject.batches import call
 from pytest_quant.subject.modes import in_eval
 from pytest_quant.subject.shift.unmoved import unmoved
 from pytest_quant.subject.subject import Admitted
@@ -48,8 +47,8 @@ def with_later_calls(module: Any, example: Example, admitted: Admitted, recipe: 
         _, data = calibration_source(admitted.subject)
         try:
             with torch.random.fork_rng(devices=[]), unmoved(data):
-                inputs = _inputs(admitted, recipe)
-                later = calls_of(left, partial(_run, module, admitted, inputs), alike=True)
+                run = partial(_run, module, admitted, recipe.calibration_samples)
+                later = calls_of(left, run, alike=True)
         except Exception:  # told where it is calibrated
             return example
         if not later:
@@ -83,19 +82,6 @@ def _is_layer(name: str, modules: dict[str, Any]) -> bool:
     return own and not (outer and is_whole(modules[outer]))
 
 
-def _run(module: Any, admitted: Admitted, batches: Iterator[Any]) -> None:
-    for inputs in batches:
+def _run(module: Any, admitted: Admitted, samples: int) -> None:
+    for inputs, _ in calibration_batches(admitted, samples):
         call(module, inputs, admitted.subject.forward)
-
-
-def _inputs(admitted: Admitted, recipe: Recipe) -> Iterator[Any]:
-    """What calibration sees."""
-    subject, left = admitted.subject, recipe.calibration_samples
-    fixture, data = calibration_source(subject)
-    for batch in each_batch(data, fixture, subject.batch, like=admitted.first_inputs):
-        inputs = on_cpu(inputs_only(batch, fixture, subject.batch))
-        count = min(size_of(inputs), left) or 1
-        yield taken(inputs, count)
-        left -= count
-        if left <= 0:
-            return

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
+from pytest_quant.quantize.flows.unrounded import CLOSE
 from pytest_quant.subject.batches import taken, tensors_in
 from pytest_quant.subject.modes import in_eval
-
-CLOSE = 1e-2  # of the largest output
 
 
 def is_row_by_row(module: Any, values: dict[str, Any], batch: int) -> bool:
