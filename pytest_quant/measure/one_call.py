@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +47,7 @@ class OneCall:
 
     def is_idle(self, name: str) -> bool:
         """Whether a module, parameter or buffer lies in an idle module."""
-        return _is_in(name, self.idle)
+        return any(name == root or name.startswith(f"{root}.") for root in self.idle)
 
     def joined(self, later: "OneCall") -> "OneCall":
         """What both calls leave idle, and the multiply-adds of what only the later one calls."""
@@ -166,10 +165,6 @@ def _of_batch(fp32: Variant, inputs: Any) -> OneCall:
             handle.remove()
     idle = tuple(_idle(model, called, operators.read))
     return OneCall(layers, operators.by_owner, operators.unassigned, operators.apart, idle)
-
-
-def _is_in(name: str, roots: Iterable[str]) -> bool:
-    return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
 def _owners(model: Any) -> dict[int, str]:

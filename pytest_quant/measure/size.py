@@ -53,7 +53,6 @@ def measure_size(variant: Variant) -> Size:
         )
     if variant.is_fp32:
         _tell_idle(variant, seen)
-    if variant.is_fp32:
         _tell_unregistered(variant, held, total)
     return Size(total, file.bytes)
 
